@@ -1,0 +1,1 @@
+"""Benchmarks: each measures what it compares in one run, and reports ratios."""

@@ -1,0 +1,192 @@
+"""Files that survive a crash: atomic writes, checkpoints that are checked before they are read, one run per folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from safetensors.torch import load, save
+from torch import Tensor
+from typing_extensions import Self
+
+from evoens.errors import CheckpointError
+
+_STATE, _TENSORS, _MANIFEST = "state.json", "tensors.safetensors", "manifest.json"
+_UNFINISHED = ".unfinished-"
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) so that a crash at any moment leaves either the old file or the whole new one.
+
+    Raises:
+        OSError: the folder is missing, full or read-only; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write(temporary, data.encode() if isinstance(data, str) else data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was saved: `step` counts whatever the run counts, `state` is JSON, `tensors` are on the CPU."""
+
+    step: int
+    state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class CheckpointStore:
+    """Checkpoints in `folder`, one folder each, named by step; no pickle, so loading runs no code.
+
+    A checkpoint is built aside, flushed to disk and renamed in one step. Its manifest (sha256 and size of each file)
+    is checked before anything is parsed, since a flipped byte would else load silently.
+
+    Args:
+        folder: made when missing.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, step: int, state: dict[str, Any], tensors: dict[str, Tensor] | None = None) -> Path:
+        """Save; `state` must be JSON (Python's floats and ints come back exactly), `tensors` of any dtype and layout.
+
+        Returns:
+            The folder of the new checkpoint.
+
+        Raises:
+            OSError: the disk is full or read-only; the checkpoints already there stay as they are.
+        """
+        files = {
+            _STATE: json.dumps(state).encode(),
+            _TENSORS: save({name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}),
+        }
+        entries = {name: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in files.items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._clean()
+        built = self.folder / f"{_UNFINISHED}{step}"
+        built.mkdir()
+        for name, data in files.items():
+            _write(built / name, data)
+        _write(built / _MANIFEST, json.dumps({"step": step, "files": entries}, indent=1).encode())
+        _sync_folder(built)
+        target = self.folder / f"{step:08d}"
+        self._remove(target)
+        built.rename(target)
+        _sync_folder(self.folder)
+        for old in self._folders()[self.keep :]:
+            self._remove(old)
+        return target
+
+    def latest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest intact checkpoint, or None; and one sentence for each damaged one that was passed over."""
+        skipped = []
+        for folder in self._folders():
+            try:
+                return _read(folder), skipped
+            except CheckpointError as error:
+                skipped.append(str(error))
+        return None, skipped
+
+    def _folders(self) -> list[Path]:
+        found = self.folder.iterdir() if self.folder.is_dir() else iter(())
+        return sorted((p for p in found if p.name.isdecimal()), key=lambda p: int(p.name), reverse=True)
+
+    def _remove(self, folder: Path) -> None:
+        """Rename first: a crash while files are deleted must not leave half a checkpoint under its name."""
+        if folder.exists():
+            aside = self.folder / f"{_UNFINISHED}old-{folder.name}"
+            folder.rename(aside)
+            shutil.rmtree(aside)
+
+    def _clean(self) -> None:
+        for left in self.folder.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(left)
+
+
+def _read(folder: Path) -> Checkpoint:
+    """Check the manifest, then parse; CheckpointError says what is wrong with which file."""
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_bytes())
+        step, entries = int(manifest["step"]), {n: manifest["files"][n] for n in (_STATE, _TENSORS)}
+        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in entries.items()}
+        data = {name: (folder / name).read_bytes() for name in entries}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder}: skipped, {Path(error.filename).name} is missing") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} cannot be read ({error})") from error
+    for name, content in data.items():
+        found = (len(content), hashlib.sha256(content).hexdigest())
+        if found != expected[name]:
+            raise CheckpointError(
+                f"{folder}: skipped, {name} is damaged: expected {expected[name][0]} bytes with "
+                f"sha256 {str(expected[name][1])[:12]}…, found {found[0]} bytes with {found[1][:12]}…"
+            )
+    return Checkpoint(step, json.loads(data[_STATE]), load(data[_TENSORS]))
+
+
+class RunLock:
+    """Hold `folder` for this process: `with RunLock(folder): ...`.
+
+    The kernel lets go of the lock when the process ends, however it ends.
+
+    Raises:
+        CheckpointError: on entering, when another process holds the folder; the message names its pid.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = (self.folder / ".lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            file.close()
+            raise CheckpointError(
+                f"{self.folder}: expected a folder that no other run uses, found it held by process {pid}"
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        self._file = file
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with contextlib.suppress(OSError):
+            if self._file is not None:
+                self._file.close()
+        self._file = None

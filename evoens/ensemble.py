@@ -1,0 +1,155 @@
+"""The ensemble: some children of one parent, their mean, and the folder that carries them anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from evoens.errors import CheckpointError
+from evoens.genome import Genome
+from evoens.parent import Architecture, Child, Parent, fingerprint
+from evoens.spec import Located, load_class, locate
+from evoens.strategy import Strategy, grow
+
+FORMAT = 1
+
+
+class Ensemble:
+    """Members of one parent; itself a predictor: the mean of the members' probabilities (dissertation eq. 3.24).
+
+    Attributes:
+        parent: the network the members are rebuilt from.
+        strategy: the Strategy that rebuilds them.
+        genomes: one a member, in the order in which they were chosen.
+    """
+
+    def __init__(
+        self,
+        parent: Parent,
+        strategy: Strategy,
+        genomes: Iterable[Genome],
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
+        self.parent, self.strategy, self.genomes = parent, strategy, tuple(genomes)
+        if not self.genomes:
+            raise CheckpointError("an ensemble: expected at least one member, found none")
+        self._members: list[Child] = []
+        for genome in self.genomes:
+            child = parent.child(grow(parent, strategy, genome))
+            child.module.to(memory_format=layout)
+            self._members.append(child)
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""
+        return torch.stack([member.predict(inputs) for member in self._members])
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Return the mean of the members' probabilities, `(n, c)`, for inputs `(n, *input)`."""
+        return self.outputs(inputs).mean(dim=0)
+
+    def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
+        """Write the ensemble to `folder`: parent.safetensors, genomes.json, and a user's own Strategy file.
+
+        source, arguments: where the Strategy's class came from, and what it was made with.
+        about: further facts for genomes.json, such as the problem and its unit.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({k: v.contiguous() for k, v in self.parent.weights.items()}, folder / "parent.safetensors")
+        own_file = Path(source.module).name if isinstance(source.module, Path) else None
+        if own_file is not None:
+            shutil.copyfile(source.module, folder / own_file)
+        spec = f"{own_file}:{type(self.strategy).__name__}" if own_file else source.spec
+        document = {
+            "format": FORMAT,
+            "about": about,
+            "architecture": asdict(self.parent.architecture),
+            "parent": {
+                "fingerprint": self.parent.fingerprint,
+                "sha256": hashlib.sha256((folder / "parent.safetensors").read_bytes()).hexdigest(),
+            },
+            "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
+            "combine": "mean",
+            "members": [
+                {
+                    "key": genome.key,
+                    "weights_sha256": fingerprint(grow(self.parent, self.strategy, genome)),
+                    "genome": genome.to_json(),
+                }
+                for genome in self.genomes
+            ],
+        }
+        (folder / "genomes.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def load_ensemble(path: str | Path) -> Ensemble:
+    """Rebuild an ensemble from the folder that `Ensemble.save` wrote (or from a run's folder), every hash checked.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or a member does not come out as the bits that were saved.
+        SpecError: the Strategy's class is not there.
+    """
+    folder = Path(path)
+    if not (folder / "genomes.json").is_file() and (folder / "ensemble" / "genomes.json").is_file():
+        folder = folder / "ensemble"
+    document = _read(folder / "genomes.json")
+    try:
+        parent = _load_parent(folder / "parent.safetensors", document)
+        strategy = _load_strategy(folder, document["strategy"])
+        genomes = [_checked_genome(folder, row) for row in document["members"]]
+        ensemble = Ensemble(parent, strategy, genomes)
+        for genome, row in zip(genomes, document["members"], strict=True):
+            _require(folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}")
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
+    return ensemble
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"{path}: expected an ensemble's genomes.json, found none ({error.strerror})") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: damaged, it is not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: expected format {FORMAT}, found {str(document)[:60]}")
+    return document
+
+
+def _load_parent(path: Path, document: dict[str, Any]) -> Parent:
+    try:
+        data = path.read_bytes()
+        _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
+        parent = Parent.from_weights(Architecture(**document["architecture"]), load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
+    _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
+    return parent
+
+
+def _load_strategy(folder: Path, row: dict[str, Any]) -> Strategy:
+    source = locate(row["spec"], [folder])
+    _require(folder, row["sha256"], source.sha256, f"the Strategy {row['spec']}")
+    strategy: Strategy = load_class(source, Strategy)(**row["arguments"])
+    return strategy
+
+
+def _checked_genome(folder: Path, row: dict[str, Any]) -> Genome:
+    genome = Genome.from_json(row["genome"])
+    _require(folder, row["key"], genome.key, "a genome's key")
+    return genome
+
+
+def _require(place: Path, expected: str, found: str, what: str) -> None:
+    if expected != found:
+        raise CheckpointError(f"{place}: {what} has changed: expected sha256 {expected[:16]}…, found {found[:16]}…")

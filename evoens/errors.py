@@ -1,0 +1,40 @@
+"""The errors of evoens: each message says what was expected, what was found, and where."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvoensError(Exception):
+    """Base of every error a user can cause and mend; the command line prints it and exits with code 2."""
+
+
+class ConfigError(EvoensError):
+    """A YAML file or an override is wrong; the message lists every fault, one a line, with its place."""
+
+
+class SpecError(EvoensError):
+    """A Strategy (or another class named by a string) cannot be found, imported or used."""
+
+
+class ShapeError(EvoensError):
+    """A tensor has another shape than the one expected."""
+
+
+class GenomeError(EvoensError):
+    """A genome, gene or mask is malformed."""
+
+
+class CheckpointError(EvoensError):
+    """A file of a run or a parent is missing, damaged, or does not belong to this configuration."""
+
+
+class ProblemError(EvoensError):
+    """A problem cannot be evaluated: a game, a level range or an observation is not what it must be."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``'; did you mean "x"?'`` for the known word closest to `word`, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{close[0]}"?' if close else ""

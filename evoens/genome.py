@@ -1,0 +1,128 @@
+"""Genomes: the few numbers from which a child is rebuilt, bit for bit, from its parent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from evoens.errors import GenomeError
+
+WORD = 2**64
+
+
+def _require(holds: bool, what: str, found: object) -> None:
+    if not holds:
+        raise GenomeError(f"{what}, found {found!r}")
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which weights a gene touches: a Bernoulli draw, one side of a mask and anti-mask, or one part of a k-way partition.
+
+    `parts` 1 keeps each weight with probability `density`. `parts` 2 splits the weights into a mask of that density
+    (`part` 0) and its anti-mask (`part` 1). `parts` k > 2 splits them into k equal shares, so `density` is 1/k
+    (dissertation 3.2: disjoint, and summing to one everywhere).
+    """
+
+    seed: int
+    density: float = 0.5
+    parts: int = 1
+    part: int = 0
+
+    def __post_init__(self) -> None:
+        _require(_is_int(self.seed) and 0 <= self.seed < WORD, "mask.seed: expected an integer in [0, 2⁶⁴)", self.seed)
+        _require(0 < self.density <= 1, "mask.density: expected a number in (0, 1]", self.density)
+        _require(_is_int(self.parts) and self.parts >= 1, "mask.parts: expected an integer ≥ 1", self.parts)
+        _require(
+            _is_int(self.part) and 0 <= self.part < self.parts,
+            f"mask.part: expected an integer in [0, {self.parts})",
+            self.part,
+        )
+        _require(
+            self.parts <= 2 or abs(self.density * self.parts - 1) < 1e-2,
+            f"mask.density: {self.parts} equal parts have density {1 / self.parts:.4g}",
+            self.density,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gene:
+    """One perturbation: noise of `seed`, times `sign · scale`, where `mask` holds (everywhere without one).
+
+    `extra` holds further named numbers that a Strategy of its own needs, in the order of their names.
+    """
+
+    seed: int
+    scale: float
+    sign: int = 1
+    mask: Mask | None = None
+    extra: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(_is_int(self.seed) and 0 <= self.seed < WORD, "gene.seed: expected an integer in [0, 2⁶⁴)", self.seed)
+        _require(math.isfinite(self.scale), "gene.scale: expected a finite number", self.scale)
+        _require(self.sign in (1, -1), "gene.sign: expected 1 or -1", self.sign)
+        _require(
+            list(self.extra) == sorted(self.extra) and all(math.isfinite(v) for _, v in self.extra),
+            "gene.extra: expected finite numbers in the order of their names",
+            self.extra,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Genome:
+    """Genes applied to the parent in order: one a generation, so a child of an elite has one gene more than the elite."""
+
+    genes: tuple[Gene, ...] = ()
+
+    def stacked(self, gene: Gene) -> Genome:
+        """Return this genome with `gene` applied last."""
+        return Genome((*self.genes, gene))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain lists, dicts and numbers; `Genome.from_json` is the exact inverse."""
+        rows = []
+        for gene in self.genes:
+            row = asdict(gene)
+            row["extra"] = dict(gene.extra)
+            rows.append(row)
+        return rows
+
+    @classmethod
+    def from_json(cls, rows: object) -> Genome:
+        """Rebuild a genome from `to_json`'s rows.
+
+        Raises:
+            GenomeError: a row has a missing or unknown key, or a value out of its bounds.
+        """
+        _require(isinstance(rows, list), "genome: expected a list of genes", rows)
+        return cls(tuple(_gene(row) for row in rows))  # type: ignore[attr-defined]
+
+    @property
+    def canonical(self) -> str:
+        """The one JSON text of this genome: sorted keys, no spaces, shortest floats that read back exactly."""
+        return json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @property
+    def key(self) -> str:
+        """The sha256 of the canonical form, in hexadecimal: the name of this child everywhere."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+
+def _gene(row: object) -> Gene:
+    _require(isinstance(row, Mapping), "gene: expected an object", row)
+    fields = dict(row)  # type: ignore[call-overload]
+    try:
+        mask = fields.pop("mask", None)
+        extra = tuple(sorted(fields.pop("extra", {}).items()))
+        return Gene(mask=None if mask is None else Mask(**mask), extra=extra, **fields)
+    except (TypeError, AttributeError) as error:
+        raise GenomeError(f"gene: expected seed, scale, sign, mask, extra, found {row!r}") from error

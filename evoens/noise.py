@@ -1,0 +1,68 @@
+"""The portable streams: the only place that draws noise and masks, the same bits on every machine and device.
+
+Bits come from Philox4x64-10 (Salmon et al. 2011) as NumPy implements it, keyed by the gene's seed and the tensor's
+name, so that no tensor's draw depends on another's, nor on their order. A 16-bit word indexes one table of normal
+quantiles: no `log`, `cos` or library version can change a bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from evoens.genome import Mask
+
+CHUNK = 1 << 15  # words a pass: the indices, 8 bytes each once NumPy widens them, stay in the L2 cache
+
+
+@lru_cache(maxsize=1)
+def quantiles() -> npt.NDArray[np.float32]:
+    """Return the 65 536 normal quantiles Φ⁻¹((i + ½)/65536), float32, symmetric about zero."""
+    normal = NormalDist()
+    upper = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)], dtype=np.float32)
+    return np.concatenate([-upper[::-1], upper])
+
+
+def _philox(seed: int, stream: str) -> np.random.Philox:
+    name_key = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
+    return np.random.Philox(key=np.array([seed, name_key], dtype=np.uint64))
+
+
+def words(seed: int, stream: str, n: int) -> npt.NDArray[np.uint16]:
+    """Return the first `n` 16-bit words of a stream, the lowest word of each 64-bit output first."""
+    raw = _philox(seed, stream).random_raw(-(-n // 4))
+    return np.asarray(raw, dtype="<u8").view("<u2")[:n]
+
+
+def normals(seed: int, name: str, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Return standard normal noise for the tensor `name`: float32, of `shape`, the same bits on every device."""
+    n = prod(shape)
+    out = np.empty(n, dtype=np.float32)
+    generator, table = _philox(seed, name), quantiles()
+    for start in range(0, n, CHUNK):
+        size = min(CHUNK, n - start)
+        index = np.asarray(generator.random_raw(-(-size // 4)), dtype="<u8").view("<u2")[:size]
+        np.take(table, index, out=out[start : start + size], mode="clip")  # "clip" spares a buffered copy
+    return torch.from_numpy(out).reshape(tuple(shape)).to(device)
+
+
+def keep(mask: Mask, name: str, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Return where `mask` holds in the tensor `name`: bool, of `shape`.
+
+    The parts of one mask seed are disjoint and cover every weight. Probabilities are resolved to 1/65536.
+    """
+    drawn = words(mask.seed, f"mask:{name}", prod(shape))
+    if mask.parts <= 2:
+        threshold = round(mask.density * 65536)
+        kept = drawn >= threshold if mask.part else drawn < threshold
+    else:
+        kept = (drawn.astype(np.uint32) * mask.parts) >> 16 == mask.part
+    return torch.from_numpy(np.asarray(kept)).reshape(tuple(shape)).to(device)

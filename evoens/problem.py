@@ -1,0 +1,102 @@
+"""The Problem: what a predictor is measured on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from evoens.parent import Parent, Predictor
+
+SplitName = Literal["search", "select", "test"]
+Score = Callable[[Tensor], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Cases `first` to `first + count − 1` of one of the three disjoint splits."""
+
+    name: SplitName
+    first: int
+    count: int
+
+    def part(self, first: int, count: int) -> Split:
+        """Return `count` cases of this split from its `first`-th on, as far as it reaches."""
+        return Split(self.name, self.first + first, max(0, min(count, self.count - first)))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one predictor reached: `cases` holds one result per case, float64 `(n,)`; `score` is their mean.
+
+    `samples` counts the inputs predicted. `kept` holds what the problem keeps for selection, by name.
+    """
+
+    cases: Tensor
+    samples: int
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def score(self) -> float:
+        """The mean over cases, in the problem's unit."""
+        return float(self.cases.mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Recorded inputs `(n, *input)`, and what outputs `(n, c)` on them are worth to the problem: higher is better."""
+
+    inputs: Tensor
+    score: Score
+
+
+class Problem(ABC):
+    """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (what is reported)."""
+
+    parent: Parent
+    unit: str
+    higher_is_better: bool = True
+
+    @abstractmethod
+    def split(self, name: SplitName) -> Split:
+        """Return the whole split of this name."""
+
+    @abstractmethod
+    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Yield inputs `(n, *input)`, receive their probabilities `(n, c)`, and return the evaluation at the end.
+
+        Written as a generator so that one predictor, or several children in step, can answer. The same answers give
+        the same evaluation: every draw comes from the case, none from a global state.
+        """
+
+    @abstractmethod
+    def probe(self, n: int = 8) -> Tensor:
+        """Return `n` fixed inputs `(n, *input)` of the search split, on which σ is measured and diversity watched."""
+
+    @abstractmethod
+    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+        """Return recorded inputs and the worth of outputs on them, from evaluations of the select split."""
+
+    def beside(self) -> dict[str, Problem]:
+        """Return other measurements to report beside this one's, by name; none unless a problem has them."""
+        return {}
+
+    def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
+        """Return what `predict` reaches on `split`."""
+        run = self.cases(split)
+        try:
+            inputs = next(run)
+            while True:
+                inputs = run.send(predict(inputs))
+        except StopIteration as stop:
+            evaluation: Evaluation = stop.value
+            return evaluation
+
+
+def finite(evaluation: Evaluation) -> bool:
+    """Whether every case's result is a number."""
+    return bool(torch.isfinite(evaluation.cases).all())

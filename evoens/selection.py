@@ -1,0 +1,76 @@
+"""Selection: which children become members, and how many cases it takes to tell children apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from evoens.problem import Score, Split
+
+
+def top(scores: Sequence[float], size: int) -> list[int]:
+    """Return the places of the `size` highest scores, the best first; ties go to the earlier (dissertation alg. 1)."""
+    return sorted(range(len(scores)), key=lambda i: -scores[i])[:size]
+
+
+def greedy(outputs: Tensor, score: Score, size: int) -> list[int]:
+    """Return `size` different members, each the one that lifts the mean output's score most (Caruana et al. 2004).
+
+    outputs: kept probabilities of the candidates, `(k, n, c)`; no network runs here.
+    score: the worth of probabilities `(n, c)`, higher is better; ties go to the earlier candidate.
+    """
+    chosen: list[int] = []
+    total = torch.zeros_like(outputs[0])
+    while len(chosen) < min(size, len(outputs)):
+        rest = [i for i in range(len(outputs)) if i not in chosen]
+        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) for i in rest}
+        best = max(rest, key=lambda i: worth[i])
+        chosen.append(best)
+        total = total + outputs[best]
+    return chosen
+
+
+def contenders(cases: Sequence[Tensor], k: int) -> list[int]:
+    """Return the places of the children that may yet belong to the best `k`, or fall out of them.
+
+    cases: each child's results so far, float64 `(n_i,)`, paired: case j is the same for all that have it. A child is
+    settled when its mean differs from the k-th border by more than two standard errors of the paired difference.
+    Fewer than two unsettled children contend with nobody: the list is then empty.
+    """
+    means = [float(c.mean()) for c in cases]
+    order = top(means, len(cases))
+    if k >= len(cases):
+        return []
+    inside, outside = order[k - 1], order[k]
+    open_ = [i for i in order[:k] if not _apart(cases[i], cases[outside])]
+    open_ += [i for i in order[k:] if not _apart(cases[inside], cases[i])]
+    return sorted(open_) if len(open_) > 1 else []
+
+
+def _apart(better: Tensor, worse: Tensor) -> bool:
+    n = min(len(better), len(worse))
+    difference = better[:n] - worse[:n]
+    return bool(difference.mean() > 2 * difference.std() / n**0.5)
+
+
+def race(
+    start: Sequence[Tensor],
+    more: Callable[[Sequence[int], Split], Sequence[Tensor]],
+    split: Split,
+    step: int,
+    k: int,
+) -> Iterator[list[Tensor]]:
+    """Give the contenders `step` more cases at a time until the best `k` are told apart or the split is spent.
+
+    start: every child's results on the first cases, all equally many. more: measures the children at these places on
+    a part of the split. Yields all results after each round (Maron & Moore 1994, Hoeffding races, by paired errors).
+    """
+    cases, done = list(start), len(start[0])
+    while done < split.count and (places := contenders(cases, k)):
+        part = split.part(done, step)
+        for i, result in zip(places, more(places, part), strict=True):
+            cases[i] = torch.cat([cases[i], result])
+        done += part.count
+        yield list(cases)

@@ -1,0 +1,82 @@
+"""The Strategy: makes children and evolves them. Subclass it for a perturbation of your own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from torch import Tensor
+
+from evoens.genome import Gene, Genome, Mask
+from evoens.parent import Parent
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One evaluated child: its genome and its score on the search split, in the problem's unit."""
+
+    genome: Genome
+    score: float
+    generation: int
+
+
+class Strategy(ABC):
+    """Makes children of one parent: `perturb` is the only method that must be written.
+
+    `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). `elites` are the genomes
+    that stayed from the generation before: the engine sets them before it asks.
+    """
+
+    def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
+        self.sigma, self.density, self.parts = sigma, density, parts
+        self.elites: tuple[Genome, ...] = ()
+
+    @abstractmethod
+    def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+        """Return the tensor `name` after `gene`: a new tensor of `weight`'s shape and dtype.
+
+        Pure: the same arguments give the same bits on every machine, and `weight` is left as it is. Draw only through
+        `evoens.noise`, by `name` and the gene's seeds.
+        """
+
+    def ask(self, n: int, rng: Random) -> list[Genome]:
+        """Return `n` new genomes: mirrored × partitioned draws (dissertation eq. 4.8–4.11), stacked on the elites in turn.
+
+        One draw of noise and mask gives 2 · `parts` children. All randomness comes from `rng`.
+        """
+        genomes: list[Genome] = []
+        draw = 0
+        while len(genomes) < n:
+            base = self.elites[draw % len(self.elites)] if self.elites else Genome()
+            seed, mask_seed = rng.getrandbits(63), rng.getrandbits(63)
+            genomes += [
+                base.stacked(Gene(seed, self.sigma, sign, Mask(mask_seed, self.density, self.parts, part)))
+                for part in range(self.parts)
+                for sign in (1, -1)
+            ]
+            draw += 1
+        return genomes[:n]
+
+    def tell(self, records: Sequence[Record]) -> None:  # noqa: B027 (a Strategy may well not care)
+        """Learn from the evaluated children of a generation; only finite scores are told, higher is better."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything `tell` has changed, as JSON values; the base has no such state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
+        """Take up the state that `state_dict` returned."""
+
+
+def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
+    """Return the child's perturbed tensors, by name: the genes applied to the parent's weights in order."""
+    weights = {}
+    for name in parent.perturbed:
+        weight = parent.weights[name]
+        for gene in genome.genes:
+            weight = strategy.perturb(name, weight, gene)
+        weights[name] = weight
+    return weights

@@ -1,0 +1,1 @@
+"""The concrete problems, their trainers and networks."""

@@ -1,0 +1,87 @@
+"""The IMPALA network for 64 × 64 game frames (Espeholt et al. 2018), in the shape OpenAI used for Procgen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIONS = 15
+SIDE = 64
+
+
+class Residual(nn.Module):
+    """relu → conv → relu → conv, added to the input: `(n, c, h, w)` → the same shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.relu_(self.conv0(F.relu(x)))
+        return self.conv1(inner).add_(x)  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """conv → max pool 3 / 2 → two residuals: `(n, in, h, w)` → `(n, out, ⌈h/2⌉, ⌈w/2⌉)`."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.res0 = Residual(outputs)
+        self.res1 = Residual(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res1(self.res0(F.max_pool2d(self.conv(x), 3, 2, 1)))  # type: ignore[no-any-return]
+
+
+class Impala(nn.Module):
+    """Frames to features.
+
+    Starts as OpenAI's TensorFlow network did: Glorot-uniform weights, zero biases.
+
+    Args:
+        in_channels: 3 × the number of stacked frames.
+        widths: channels of the blocks; each block halves the side.
+        features: length of the output.
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], features: int = 256) -> None:
+        super().__init__()
+        pairs = zip([in_channels, *widths[:-1]], widths, strict=True)
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairs))
+        self.features = features
+        side = -(-SIDE // 2 ** len(widths))
+        self.linear = nn.Linear(widths[-1] * side * side, features)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(n, in_channels, 64, 64)` floats in [0, 1] → `(n, features)`, none negative."""
+        x = F.relu_(self.blocks(x))
+        return F.relu_(self.linear(x.flatten(1)))
+
+
+class ImpalaPolicy(nn.Module):
+    """Frames to action logits: the network a child is made of.
+
+    Fastest in `channels_last`; frames that lie in memory as `(n, 64, 64, c)` and are viewed as `(n, c, 64, 64)` stay so.
+
+    Args:
+        widths: channels of the blocks.
+        in_channels: 3 × the number of stacked frames, the oldest first.
+        actions: how many logits.
+    """
+
+    def __init__(self, widths: Sequence[int], in_channels: int, actions: int = ACTIONS) -> None:
+        super().__init__()
+        self.trunk = Impala(in_channels, widths)
+        self.head = nn.Linear(self.trunk.features, actions)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """`(n, in_channels, 64, 64)` bytes (0 to 255) → `(n, actions)` logits."""
+        return self.head(self.trunk(frames.to(self.head.weight.dtype).div_(255)))  # type: ignore[no-any-return]

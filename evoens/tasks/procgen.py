@@ -1,0 +1,225 @@
+"""Procgen as a Problem: a policy's mean return on fixed levels, the same for all that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evoens import noise
+from evoens.errors import ProblemError
+from evoens.parent import Parent, Predictor
+from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
+from evoens.settings import ProblemSettings
+from evoens.tasks.procgen_env import LevelEnv
+
+LONGEST = 6001  # steps of the longest game (bigfish) before Procgen ends the episode
+HORIZON_DISCOUNT = 0.99  # credit for an action fades over about a hundred steps
+RECORDED = 16  # one step in so many is kept, at another phase on each level, to judge and probe by
+PROBED = 64  # search levels the parent plays for the probe
+JUDGED = 2048  # frames at most that a judgement rests on
+
+
+class ProcgenProblem(Problem):
+    """Mean episode return of a policy whose outputs are action probabilities `(n, 15)` on stacked frames `(n, c, 64, 64)`.
+
+    One case is one level, played once from its start. Actions are sampled by common random numbers, a stream of its own
+    for each level, so that two policies meet the same chance and every evaluation can be repeated to the bit.
+
+    Raises:
+        ProblemError: the parent's outputs or inputs do not fit the game.
+    """
+
+    unit = "episode return"
+
+    def __init__(self, settings: ProblemSettings, parent: Parent, seed: int = 0) -> None:
+        self.settings, self.parent, self.seed = settings, parent, seed
+        self.rule = settings.action
+        self._seen: Tensor | None = None
+        frame = torch.zeros(1, 3 * settings.frame_stack, 64, 64, dtype=torch.uint8)
+        try:
+            found = tuple(parent.predict(frame).shape)
+        except RuntimeError as error:
+            raise ProblemError(f"the parent does not take {tuple(frame.shape)} frames: {error}") from error
+        if found != (1, 15):
+            raise ProblemError(f"the parent: expected probabilities of 15 actions, found outputs of shape {found}")
+
+    def beside(self) -> dict[str, Problem]:
+        """Return the other action rule, by its name."""
+        other = "greedy" if self.rule == "sampled" else "sampled"
+        settings = self.settings.model_copy(update={"action": other})
+        return {other: ProcgenProblem(settings, self.parent, self.seed)}
+
+    def split(self, name: SplitName) -> Split:
+        """Return all levels of a split."""
+        return Split(name, 0, getattr(self.settings.levels, name).count)
+
+    def levels(self, split: Split) -> list[int]:
+        """Return the level seeds of `split`."""
+        start = getattr(self.settings.levels, split.name).start + split.first
+        return list(range(start, start + split.count))
+
+    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Play every level once, all at the same time; yield the frames of those still going on, `(m, c, 64, 64)`."""
+        tape = yield from self._play(self.levels(split), record=split.name == "select")
+        return Evaluation(torch.from_numpy(tape.returns), tape.samples, tape.kept())
+
+    def probe(self, n: int = 8) -> Tensor:
+        """Return `n` stacked frames the parent saw on search levels, spread evenly over levels and time."""
+        if self._seen is None:
+            levels = self.levels(self.split("search").part(0, PROBED))
+            self._seen = self._drive(self.parent.predict, self._play(levels, record=True)).kept()["frames"]
+        frames = self._seen
+        places = torch.linspace(0, len(frames) - 1, min(n, len(frames))).round().long()
+        return frames[places]
+
+    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+        """Judge a policy by its surrogate advantage on what the candidates did on the select levels.
+
+        `L(π) = E[π(a|s)/π_b(a|s) · A(s, a)]` over the recorded steps of all candidates π_b (Kakade & Langford 2002;
+        Schulman et al. 2015, eq. 14): no further game is played. A is the discounted return from the step on, less
+        its mean over all candidates on the same level.
+        """
+        rows = {name: torch.cat([e.kept[name] for e in evaluations]) for name in evaluations[0].kept}
+        advantage = rows["return_to_go"].clone()
+        for level in rows["level"].unique():
+            here = rows["level"] == level
+            advantage[here] -= advantage[here].mean()
+        places = torch.linspace(0, len(advantage) - 1, min(JUDGED, len(advantage))).round().long()
+        actions, weight = rows["action"][places], advantage[places] / rows["probability"][places]
+
+        def surrogate(outputs: Tensor) -> float:
+            taken = outputs.double().gather(1, actions[:, None])[:, 0]
+            return float((taken * weight).mean())
+
+        return Judgement(rows["frames"][places], surrogate)
+
+    def film(self, predict: Predictor, level: int) -> tuple[list[NDArray[np.uint8]], float]:
+        """Play one level and return its frames, each `(64, 64, 3)` uint8, and the return."""
+        shown: list[NDArray[np.uint8]] = []
+
+        def filmed(inputs: Tensor) -> Tensor:
+            shown.append(inputs[0, -3:].permute(1, 2, 0).numpy().copy())
+            return predict(inputs)
+
+        tape = self._drive(filmed, self._play([level], record=False))
+        return shown, float(tape.returns[0])
+
+    def _drive(self, predict: Predictor, game: Generator[Tensor, Tensor, _Tape]) -> _Tape:
+        try:
+            inputs = next(game)
+            while True:
+                inputs = game.send(predict(inputs))
+        except StopIteration as stop:
+            tape: _Tape = stop.value
+            return tape
+
+    def _play(self, levels: Sequence[int], record: bool) -> Generator[Tensor, Tensor, _Tape]:
+        env = LevelEnv(self.settings.game, self.settings.difficulty, levels)
+        chance = np.stack([_chance(self.seed, level) for level in levels])
+        tape = _Tape(np.asarray(levels), record)
+        frames = env.reset()
+        stack = np.zeros((*frames.shape[:3], 3 * self.settings.frame_stack), np.uint8)
+        stack[..., -3:] = frames
+        playing, step = np.arange(len(levels)), 0
+        while len(playing):
+            inputs = torch.from_numpy(stack[playing]).permute(0, 3, 1, 2)  # channels_last in memory as it is
+            probabilities = (yield inputs).double().numpy()
+            taken = self._act(probabilities, chance[playing, step])
+            actions = np.zeros(len(levels), np.int32)
+            actions[playing] = taken
+            frames, rewards, done = env.step(actions)
+            tape.add(step, playing, inputs, taken, probabilities, rewards)
+            stack[..., :-3] = stack[..., 3:]
+            stack[..., -3:] = frames
+            playing, step = playing[~done[playing]], step + 1
+        return tape
+
+    def _act(self, probabilities: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.int64]:
+        if not np.isfinite(probabilities).all():
+            raise ProblemError("the policy's probabilities are not finite")
+        if self.rule == "greedy":
+            return probabilities.argmax(axis=1)
+        below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
+        return np.minimum(below.sum(axis=1), probabilities.shape[1] - 1)
+
+
+@lru_cache(maxsize=1024)
+def _chance(seed: int, level: int) -> NDArray[np.float64]:
+    """The uniform numbers in (0, 1) of a level, one a step; a word decides, so no two machines differ."""
+    return (noise.words(seed, f"actions:{level}", LONGEST) + 0.5) / 65536
+
+
+@dataclass
+class _Tape:
+    """What happened on some levels played at once."""
+
+    levels: NDArray[np.int64]
+    record: bool
+    samples: int = 0
+    rewards: list[NDArray[np.float64]] = field(default_factory=list)
+    rows: dict[str, list[Tensor]] = field(default_factory=dict)
+
+    @property
+    def returns(self) -> NDArray[np.float64]:
+        """The undiscounted return of each level, `(levels,)`."""
+        return np.sum(self.rewards, axis=0)
+
+    def add(
+        self,
+        step: int,
+        playing: NDArray[np.int64],
+        inputs: Tensor,
+        actions: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+        rewards: NDArray[np.float32],
+    ) -> None:
+        """Note one step of the levels at `playing`; a slot whose level has ended earns nothing more."""
+        earned = np.zeros(len(self.levels))
+        earned[playing] = rewards[playing]
+        self.rewards.append(earned)
+        self.samples += len(playing)
+        if self.record:
+            self._keep(step, playing, inputs, actions, probabilities)
+
+    def _keep(
+        self,
+        step: int,
+        playing: NDArray[np.int64],
+        inputs: Tensor,
+        actions: NDArray[np.int64],
+        probabilities: NDArray[np.float64],
+    ) -> None:
+        places = np.flatnonzero(self.levels[playing] % RECORDED == step % RECORDED)
+        row = {
+            "frames": inputs[places],
+            "action": torch.from_numpy(actions[places]),
+            "probability": torch.from_numpy(probabilities[places, actions[places]]),
+            "slot": torch.from_numpy(playing[places]),
+            "step": torch.full((len(places),), step),
+        }
+        for name, value in row.items():
+            self.rows.setdefault(name, []).append(value)
+
+    def kept(self) -> dict[str, Tensor]:
+        """Return the recorded steps with the discounted return from each on; empty when nothing was recorded."""
+        if not self.record:
+            return {}
+        rows = {name: torch.cat(values) for name, values in self.rows.items()}
+        slot, step = rows.pop("slot"), rows.pop("step")
+        rows["level"] = torch.from_numpy(self.levels)[slot]
+        rows["return_to_go"] = torch.from_numpy(_discounted(np.stack(self.rewards)))[step, slot]
+        return rows
+
+
+def _discounted(rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Σ γ^i r_{t+i} for each step, `(steps, levels)`, from the rewards of the same shape."""
+    out = rewards.copy()
+    for t in range(len(out) - 2, -1, -1):
+        out[t] += HORIZON_DISCOUNT * out[t + 1]
+    return out
