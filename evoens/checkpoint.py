@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import json
@@ -109,7 +108,7 @@ class CheckpointStore:
 
     def latest(self) -> tuple[Checkpoint | None, list[str]]:
         """The newest intact checkpoint, or None; and one sentence for each damaged one that was passed over."""
-        skipped = []
+        skipped: list[str] = []
         for folder in self._folders():
             try:
                 return _read(folder), skipped
@@ -185,8 +184,9 @@ class RunLock:
         self._file = file
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with contextlib.suppress(OSError):
-            if self._file is not None:
-                self._file.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
         self._file = None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from evoens.errors import CheckpointError
 from evoens.genome import Genome
@@ -48,6 +48,10 @@ class Ensemble:
             child = parent.child(grow(parent, strategy, genome))
             child.module.to(memory_format=layout)
             self._members.append(child)
+
+    def modules(self) -> list[nn.Module]:
+        """Return the members' modules, in order; their outputs are logits."""
+        return [member.module for member in self._members]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""

@@ -12,6 +12,7 @@ from typing import Any
 from evoens.errors import GenomeError
 
 WORD = 2**64
+WORDS = 2**16  # masks are drawn in words of 16 bits
 
 
 def _require(holds: bool, what: str, found: object) -> None:
@@ -21,6 +22,25 @@ def _require(holds: bool, what: str, found: object) -> None:
 
 def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(what: str, value: Any) -> float:
+    """Return a finite float, never −0.0: equal numbers must have one canonical text, so equal genomes one key."""
+    try:
+        number = float(value) + 0.0
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    allowed = math.isfinite(number) and not isinstance(value, (bool, str))
+    _require(allowed, f"{what}: expected a finite number", value)
+    return number
+
+
+def _named_numbers(pairs: Any) -> tuple[tuple[str, float], ...]:
+    what = "gene.extra: expected (name, number) pairs in the order of their names, each name once"
+    _require(isinstance(pairs, tuple) and all(isinstance(p, tuple) and len(p) == 2 for p in pairs), what, pairs)
+    names = [name for name, _ in pairs]
+    _require(all(isinstance(n, str) for n in names) and names == sorted(set(names)), what, pairs)
+    return tuple((name, _number(f"gene.extra: {name}", value)) for name, value in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +59,13 @@ class Mask:
 
     def __post_init__(self) -> None:
         _require(_is_int(self.seed) and 0 <= self.seed < WORD, "mask.seed: expected an integer in [0, 2⁶⁴)", self.seed)
+        object.__setattr__(self, "density", _number("mask.density", self.density))
         _require(0 < self.density <= 1, "mask.density: expected a number in (0, 1]", self.density)
-        _require(_is_int(self.parts) and self.parts >= 1, "mask.parts: expected an integer ≥ 1", self.parts)
+        _require(
+            _is_int(self.parts) and 1 <= self.parts <= WORDS,
+            f"mask.parts: expected an integer in [1, {WORDS}]",
+            self.parts,
+        )
         _require(
             _is_int(self.part) and 0 <= self.part < self.parts,
             f"mask.part: expected an integer in [0, {self.parts})",
@@ -68,13 +93,10 @@ class Gene:
 
     def __post_init__(self) -> None:
         _require(_is_int(self.seed) and 0 <= self.seed < WORD, "gene.seed: expected an integer in [0, 2⁶⁴)", self.seed)
-        _require(math.isfinite(self.scale), "gene.scale: expected a finite number", self.scale)
-        _require(self.sign in (1, -1), "gene.sign: expected 1 or -1", self.sign)
-        _require(
-            list(self.extra) == sorted(self.extra) and all(math.isfinite(v) for _, v in self.extra),
-            "gene.extra: expected finite numbers in the order of their names",
-            self.extra,
-        )
+        object.__setattr__(self, "scale", _number("gene.scale", self.scale))
+        _require(_is_int(self.sign) and self.sign in (1, -1), "gene.sign: expected 1 or -1", self.sign)
+        _require(self.mask is None or isinstance(self.mask, Mask), "gene.mask: expected a Mask or None", self.mask)
+        object.__setattr__(self, "extra", _named_numbers(self.extra))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +104,10 @@ class Genome:
     """Genes applied to the parent in order: one a generation, so a child of an elite has one gene more than the elite."""
 
     genes: tuple[Gene, ...] = ()
+
+    def __post_init__(self) -> None:
+        right = isinstance(self.genes, tuple) and all(isinstance(gene, Gene) for gene in self.genes)
+        _require(right, "genome: expected a tuple of genes", self.genes)
 
     def stacked(self, gene: Gene) -> Genome:
         """Return this genome with `gene` applied last."""

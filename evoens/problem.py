@@ -7,7 +7,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from evoens.parent import Parent, Predictor
@@ -55,11 +57,13 @@ class Judgement:
 
 
 class Problem(ABC):
-    """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (what is reported)."""
+    """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (what is reported).
+
+    Scores are in `unit`; higher is better.
+    """
 
     parent: Parent
     unit: str
-    higher_is_better: bool = True
 
     @abstractmethod
     def split(self, name: SplitName) -> Split:
@@ -80,6 +84,15 @@ class Problem(ABC):
     @abstractmethod
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Return recorded inputs and the worth of outputs on them, from evaluations of the select split."""
+
+    def describe(self, name: SplitName) -> dict[str, int]:
+        """Return what the report says of a split."""
+        split = self.split(name)
+        return {"first": split.first, "count": split.count}
+
+    def film(self, predict: Predictor, case: Split) -> tuple[list[NDArray[np.uint8]], float] | None:
+        """Return frames `(h, w, 3)` and the result of one case, or None where there is nothing to see."""
+        return None
 
     def beside(self) -> dict[str, Problem]:
         """Return other measurements to report beside this one's, by name; none unless a problem has them."""

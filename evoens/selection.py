@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -61,11 +61,12 @@ def race(
     split: Split,
     step: int,
     k: int,
-) -> Iterator[list[Tensor]]:
+) -> list[Tensor]:
     """Give the contenders `step` more cases at a time until the best `k` are told apart or the split is spent.
 
     start: every child's results on the first cases, all equally many. more: measures the children at these places on
-    a part of the split. Yields all results after each round (Maron & Moore 1994, Hoeffding races, by paired errors).
+    a part of the split. Returns all results, some longer than others (after Hoeffding races, Maron & Moore 1994, with
+    the errors of paired differences in place of Hoeffding's bound).
     """
     cases, done = list(start), len(start[0])
     while done < split.count and (places := contenders(cases, k)):
@@ -73,4 +74,4 @@ def race(
         for i, result in zip(places, more(places, part), strict=True):
             cases[i] = torch.cat([cases[i], result])
         done += part.count
-        yield list(cases)
+    return cases

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
-GAMES = (
-    "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
-    "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
-)  # fmt: skip
 Game = Literal[
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
 ]  # fmt: skip
+GAMES: tuple[str, ...] = get_args(Game)
+LEVELS = 2**31
+"""Procgen's level seeds are 0 to LEVELS − 1."""
+
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Natural = Annotated[int, Field(ge=1)]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        json_schema_extra={"expected": 'a name of letters, digits, "_", "." and "-"'},
+    ),
+]
+
+
+class Conflict(NamedTuple):
+    """Two values that do not go together: `key` is the one to mend, `other` what it must fit, from the section on."""
+
+    key: str
+    other: str
+    message: str
 
 
 class Section(BaseModel):
-    """A block of the YAML: frozen, and an unknown key is an error."""
+    """A block of the YAML: frozen, an unknown key is an error, and values that do not go together are named."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield the values of this section that are fine alone and wrong together; the base has none."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = list(self.conflicts())
+        if found:
+            text = "; ".join(f"{c.key}: {c.message}" for c in found)
+            raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": found})
+        return self
 
 
 class Levels(Section):
@@ -30,6 +59,9 @@ class Levels(Section):
 
     start: Annotated[int, Field(ge=0)]
     count: Annotated[int, Field(ge=0)]
+
+    def __str__(self) -> str:
+        return f"{self.start} to {self.start + self.count - 1}" if self.count else f"{self.start} and on"
 
     def overlaps(self, other: Levels) -> bool:
         """Whether some level belongs to both ranges."""
@@ -45,14 +77,17 @@ class SplitLevels(Section):
     select: Levels = Levels(start=2_000_000, count=32)
     test: Levels = Levels(start=3_000_000, count=100)
 
-    @model_validator(mode="after")
-    def _disjoint(self) -> Self:
-        ranges = list(self.__dict__.items())
+    def conflicts(self) -> Iterator[Conflict]:
+        """The splits must be disjoint, finite where they are evaluated, and within Procgen's seeds."""
+        ranges: list[tuple[str, Levels]] = list(self.__dict__.items())
         for i, (a, x) in enumerate(ranges):
-            for b, y in ranges[i + 1 :]:
+            if x.count == 0 and a != "train":
+                yield Conflict(f"{a}.count", f"{a}.start", "expected an integer ≥ 1, found 0")
+            if x.start + x.count > LEVELS:
+                yield Conflict(f"{a}.count", f"{a}.start", f"expected levels below {LEVELS}, found {x}")
+            for b, y in ranges[:i]:
                 if x.overlaps(y):
-                    raise ValueError(f"levels of {a} and {b} overlap; the splits must be disjoint")
-        return self
+                    yield Conflict(a, b, f"expected levels apart from those of {b} ({y}), found {x}")
 
 
 class ProblemSettings(Section):
@@ -84,6 +119,15 @@ class PPOSettings(Section):
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
     target_kl: Annotated[float, Field(gt=0)] | None = 0.01
 
+    def conflicts(self) -> Iterator[Conflict]:
+        """A rollout must split into whole minibatches."""
+        if self.envs * self.rollout % self.minibatches:
+            yield Conflict(
+                "minibatches",
+                "rollout",
+                f"expected a divisor of envs × rollout ({self.envs * self.rollout}), found {self.minibatches}",
+            )
+
 
 class ParentSettings(Section):
     """Where the parent's weights are, and how it is trained when they are not there."""
@@ -92,10 +136,10 @@ class ParentSettings(Section):
     train: PPOSettings = PPOSettings()
 
 
-class StrategySettings(BaseModel):
+class StrategySettings(Section):
     """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", strict=True, populate_by_name=True)
+    model_config = ConfigDict(extra="allow")
 
     class_: str = Field(alias="class")
     sigma: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
@@ -106,6 +150,12 @@ class StrategySettings(BaseModel):
     def extra(self) -> dict[str, Any]:
         """The keys that only the named class knows."""
         return dict(self.__pydantic_extra__ or {})
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """More than two parts are equal parts."""
+        if self.parts > 2 and abs(self.density * self.parts - 1) >= 1e-2:
+            share = f"{1 / self.parts:.4g}, as {self.parts} equal parts have"
+            yield Conflict("density", "parts", f"expected {share}, found {self.density}")
 
 
 class TrustRegionSettings(Section):
@@ -157,7 +207,7 @@ class DataSettings(Section):
 class Config(Section):
     """One experiment: a whole YAML file, checked."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Name
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     problem: ProblemSettings
     parent: ParentSettings
@@ -168,16 +218,12 @@ class Config(Section):
     report: ReportSettings = ReportSettings()
     data: DataSettings = DataSettings()
 
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
-        if self.selection.size > self.search.population:
-            raise ValueError(
-                f"selection.size: expected at most search.population ({self.search.population}), "
-                f"found {self.selection.size}"
-            )
-        if self.search.elites >= self.search.population:
-            raise ValueError(
-                f"search.elites: expected fewer than search.population ({self.search.population}), "
-                f"found {self.search.elites}"
-            )
-        return self
+    def conflicts(self) -> Iterator[Conflict]:
+        """The ensemble and the elites come from the population."""
+        population = self.search.population
+        if self.selection.size > population:
+            message = f"expected at most search.population ({population}), found {self.selection.size}"
+            yield Conflict("selection.size", "search.population", message)
+        if self.search.elites >= population:
+            message = f"expected fewer than search.population ({population}), found {self.search.elites}"
+            yield Conflict("search.elites", "search.population", message)

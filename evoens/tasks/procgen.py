@@ -99,15 +99,20 @@ class ProcgenProblem(Problem):
 
         return Judgement(rows["frames"][places], surrogate)
 
-    def film(self, predict: Predictor, level: int) -> tuple[list[NDArray[np.uint8]], float]:
-        """Play one level and return its frames, each `(64, 64, 3)` uint8, and the return."""
+    def describe(self, name: SplitName) -> dict[str, int]:
+        """Return the first level seed of a split and how many there are."""
+        levels = self.levels(self.split(name))
+        return {"start": levels[0], "count": len(levels)}
+
+    def film(self, predict: Predictor, case: Split) -> tuple[list[NDArray[np.uint8]], float]:
+        """Play the first level of `case` and return its frames, each `(64, 64, 3)` uint8, and the return."""
         shown: list[NDArray[np.uint8]] = []
 
         def filmed(inputs: Tensor) -> Tensor:
             shown.append(inputs[0, -3:].permute(1, 2, 0).numpy().copy())
             return predict(inputs)
 
-        tape = self._drive(filmed, self._play([level], record=False))
+        tape = self._drive(filmed, self._play(self.levels(case)[:1], record=False))
         return shown, float(tape.returns[0])
 
     def _drive(self, predict: Predictor, game: Generator[Tensor, Tensor, _Tape]) -> _Tape:

@@ -8,30 +8,27 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from evoens.errors import CheckpointError
 from evoens.settings import Levels
 from evoens.tasks.networks.impala import ACTIONS, SIDE
 
-
-def quiet_procgen() -> ModuleType:
-    """Import procgen without the banner that the old gym prints to stderr."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        import procgen  # noqa: PLC0415
-
-    return procgen  # type: ignore[no-any-return]
+with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by both, prints a banner
+    from procgen import ProcgenGym3Env
+    from stable_baselines3.common.vec_env import VecEnv
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 
-def _make(game: str, difficulty: str, levels: Levels, envs: int, seed: int, threads: int) -> Any:
-    return quiet_procgen().ProcgenGym3Env(
+_THREADS = 2  # the games take little time beside the network
+
+
+def _make(game: str, difficulty: str, levels: Levels, *, envs: int, seed: int, threads: int) -> Any:
+    return ProcgenGym3Env(
         num=envs,
         env_name=game,
         distribution_mode=difficulty,
@@ -69,8 +66,8 @@ class ProcgenVecEnv(VecEnv):
     def __init__(self, game: str, difficulty: str, levels: Levels, envs: int, seed: int) -> None:
         self.render_mode = None
         self.settings = {"game": game, "difficulty": difficulty, "envs": envs, **levels.model_dump()}
-        self._args = (game, difficulty, levels, envs)
-        self._env = _make(*self._args, seed, _THREADS)
+        self._make = functools.partial(_make, game, difficulty, levels, envs=envs, threads=_THREADS)
+        self._env = self._make(seed=seed)
         self._frames = self._observe()[1]
         box = spaces.Box(0, 255, (SIDE, SIDE, 3), np.uint8)
         super().__init__(envs, box, spaces.Discrete(ACTIONS))
@@ -79,7 +76,7 @@ class ProcgenVecEnv(VecEnv):
         """Start every game anew and return the first frames, `(envs, 64, 64, 3)`."""
         if self._seeds[0] is not None:
             self._env.close()
-            self._env = _make(*self._args, self._seeds[0], _THREADS)
+            self._env = self._make(seed=self._seeds[0])
         elif not self._observe()[2].all():
             self._env.act(np.full(self.num_envs, -1, np.int32))  # -1 ends every episode
         self._frames = self._observe()[1]
@@ -152,9 +149,6 @@ class ProcgenVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
         """False for every env: gymnasium's wrappers do not go around a procgen game."""
         return [False] * len(list(self._get_indices(indices)))
-
-
-_THREADS = 2
 
 
 def _digest(states: Sequence[bytes]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ class Residual(nn.Module):
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape."""
         inner = F.relu_(self.conv0(F.relu(x)))
         return self.conv1(inner).add_(x)  # type: ignore[no-any-return]
 
@@ -34,6 +36,7 @@ class Block(nn.Module):
         self.res1 = Residual(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Halve the side, change the width."""
         return self.res1(self.res0(F.max_pool2d(self.conv(x), 3, 2, 1)))  # type: ignore[no-any-return]
 
 
@@ -58,7 +61,7 @@ class Impala(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.constant_(cast(Tensor, module.bias), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, in_channels, 64, 64)` floats in [0, 1] → `(n, features)`, none negative."""
@@ -69,7 +72,7 @@ class Impala(nn.Module):
 class ImpalaPolicy(nn.Module):
     """Frames to action logits: the network a child is made of.
 
-    Fastest in `channels_last`; frames that lie in memory as `(n, 64, 64, c)` and are viewed as `(n, c, 64, 64)` stay so.
+    Fastest in `channels_last`: frames that lie in memory as `(n, 64, 64, c)`, viewed as `(n, c, 64, 64)`, stay so.
 
     Args:
         widths: channels of the blocks.
@@ -84,4 +87,4 @@ class ImpalaPolicy(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """`(n, in_channels, 64, 64)` bytes (0 to 255) → `(n, actions)` logits."""
-        return self.head(self.trunk(frames.to(self.head.weight.dtype).div_(255)))  # type: ignore[no-any-return]
+        return self.head(self.trunk(frames.to(self.head.weight.dtype) / 255))  # type: ignore[no-any-return]

@@ -1,0 +1,88 @@
+"""From a checked Config to an Experiment: the parent loaded, or trained where there is none, and the Strategy made."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from evoens.console import Reporter
+from evoens.errors import SpecError, nearest
+from evoens.parent import Architecture, Parent
+from evoens.run import Experiment
+from evoens.settings import Config, StrategySettings
+from evoens.spec import Located, load_class, locate
+from evoens.strategy import Strategy
+from evoens.tasks.ppo import export_from, load_policy, train_parent
+from evoens.tasks.procgen import ProcgenProblem
+
+
+def open_experiment(
+    config: Config, resolved: str, base: Path, folder: Path, reporter: Reporter, retrain: bool = False
+) -> Experiment:
+    """Load everything a run needs.
+
+    Args:
+        config: the checked YAML.
+        resolved: its text with every default filled in.
+        base: the YAML's folder, from which relative paths start.
+        folder: the run's folder; a parent that must be trained is trained in its `parent/`.
+        reporter: is told of the training.
+        retrain: train even where the parent is there.
+
+    Raises:
+        CheckpointError: the parent's file is damaged. SpecError: the Strategy cannot be used.
+    """
+    source, cls = open_strategy(config.strategy, base)
+    arguments = strategy_arguments(cls, config.strategy)
+    path = find(config.parent.checkpoint, base)
+    if retrain or path is None:
+        path = _train(config, folder / "parent", reporter)
+    module, card = load_policy(path)
+    architecture = Architecture(
+        "evoens.tasks.networks.impala:ImpalaPolicy",
+        {"widths": list(card["network"]), "in_channels": 3 * card["frame_stack"]},
+    )
+    problem = ProcgenProblem(config.problem, Parent(module, architecture), config.seed)
+    strategy = cls(**arguments)
+    return Experiment(config, resolved, problem, strategy, source, arguments, card)
+
+
+def find(path: str, base: Path) -> Path | None:
+    """Return the file that `path` names, from the YAML's folder or the working folder; None where there is none."""
+    tried = [base / path, Path(path)]
+    return next((p for p in tried if p.exists()), None)
+
+
+def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:
+    """Locate and import the Strategy's class.
+
+    Raises:
+        SpecError: it is not there, does not import, or is no Strategy.
+    """
+    source = locate(settings.class_, [base, Path.cwd()])
+    return source, load_class(source, Strategy)
+
+
+def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[str, Any]:
+    """Return what the class is made with; σ is 1 until the trust-region search has found it.
+
+    Raises:
+        SpecError: a key of the YAML that the class does not take, or one it needs that is not there.
+    """
+    sigma = 1.0 if settings.sigma == "auto" else settings.sigma
+    arguments = {"sigma": sigma, "density": settings.density, "parts": settings.parts, **settings.extra}
+    signature = inspect.signature(cls)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        unknown = [k for k in settings.extra if k not in signature.parameters]
+        hint = nearest(unknown[0], signature.parameters) if unknown else ""
+        raise SpecError(f"strategy: {cls.__name__}{signature} does not fit the YAML: {error}{hint}") from error
+    return arguments
+
+
+def _train(config: Config, folder: Path, reporter: Reporter) -> Path:
+    reporter.stage(f"training a parent for {config.parent.train.steps:,} steps")
+    train_parent(config.parent.train, config.problem, config.seed, folder, on_progress=reporter.training)
+    return export_from(folder, folder / "parent.safetensors")

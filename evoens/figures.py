@@ -1,0 +1,268 @@
+"""The figures of a run's report: from plain numbers to one SVG text each, the same bytes for the same numbers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
+from numpy.typing import NDArray
+
+from evoens.metrics import spearman
+
+Row = Mapping[str, Any]
+Floats = NDArray[np.float64]
+
+WIDTH = 9.6  # inches: at 96 pixels an inch just under the page's 960
+INK, QUIET = "#333333", "#8a8a8a"
+BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"  # Okabe & Ito 2008
+ROLES = {
+    "parent": ("Parent", INK, "s"),
+    "best_child": ("Best child", VERMILLION, "D"),
+    "random_children": ("Random children", ORANGE, "^"),
+    "ensemble": ("Ensemble", BLUE, "o"),
+}
+HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
+MEASURES = {
+    "kl": ("KL divergence", "nats"),
+    "disagreement": ("Disagreement", "fraction of frames"),
+    **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
+}
+STYLE: dict[str, Any] = {
+    "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
+    "text.parse_math": False,  # a user's "$" is a dollar
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
+}
+
+
+def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
+    """Draw scores and paired differences to the parent with their 95 % intervals, one line for each competitor.
+
+    report: holds `parent`, `best_child`, … as report.json does. rules: (key such as `test_greedy`, name), the
+    run's own rule first, which is drawn filled.
+    """
+    shown = [role for role in ROLES if role in report]
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 1.5 + 0.42 * len(shown)))
+        scores, differences = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
+        for y, role in enumerate(shown):
+            _, colour, marker = ROLES[role]
+            for i, (key, _) in enumerate(rules):
+                face = colour if i == 0 else "white"
+                _interval(scores, report[role][key], y + 0.28 * i, colour, marker, face)
+                if role != "parent":
+                    _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, colour, marker, face)
+        differences.axvline(0, color=INK, linewidth=1)
+        scores.set_yticks(range(len(shown)), [ROLES[role][0] for role in shown])
+        scores.set_ylim(len(shown) - 0.4, -0.5)
+        scores.tick_params(axis="y", length=0)
+        for axis in (scores, differences):
+            axis.grid(axis="y", visible=False)
+            axis.spines["left"].set_visible(False)
+        differences.tick_params(axis="y", length=0)
+        _titled(scores, "Score on the test split", unit)
+        _titled(differences, "Paired difference to the parent", f"{unit} (0 = as the parent)")
+        for i, (_, name) in enumerate(rules):
+            scores.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=name)
+        figure.legend(loc="outside lower left", ncols=2, fontsize=9)
+        return _svg(figure)
+
+
+def evolution(generations: Sequence[Row], unit: str) -> str:
+    """Draw fitness, the reliability of fitness and, where it is known, the ensemble so far over generations."""
+    x = _column(generations, "generation")
+    ensemble = _column(generations, "ensemble")
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 3.4))
+        axes = figure.subplots(1, 3 if np.isfinite(ensemble).any() else 2, squeeze=False)[0]
+        lines = (("best", VERMILLION, "D", "-"), ("mean", ORANGE, "^", "-"), ("worst", QUIET, "v", "-"))
+        for name, colour, marker, dash in (*lines, ("parent", INK, "s", "--")):
+            y = _column(generations, "fitness", name)
+            axes[0].plot(x, y, dash, color=colour, marker=marker, label=name)
+        figure.legend(loc="outside lower left", ncols=4)
+        _titled(axes[0], "Fitness (search split)", "", unit)
+        axes[1].axhline(0, color=INK, linewidth=1)
+        axes[1].plot(x, _column(generations, "reliability"), "-o", color=GREEN)
+        axes[1].set_ylim(-1.05, 1.05)
+        _titled(axes[1], "Reliability of fitness", "", "rank correlation of two halves")
+        if len(axes) > 2:
+            axes[2].plot(x, ensemble, "-o", color=BLUE)
+            axes[2].margins(y=0.25)
+            _titled(axes[2], "Ensemble so far (search split)", "", "worth on recorded inputs")
+        _generation_axes(axes, x)
+        return _svg(figure)
+
+
+def diversity(generations: Sequence[Row]) -> str:
+    """Draw every diversity measure over generations beside its null floor, one small panel each."""
+    x = _column(generations, "generation")
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 4.8))
+        panels = figure.subplots(2, 4)
+        for axis, (name, (title, unit)) in zip(panels.flat, MEASURES.items(), strict=False):
+            value, floor = (_column(generations, "diversity", name, kind) for kind in ("value", "floor"))
+            axis.fill_between(x, 0, floor, color=QUIET, alpha=0.2, linewidth=0)
+            axis.plot(x, floor, "--s", color=QUIET, markersize=4)
+            axis.plot(x, value, "-o", color=BLUE)
+            _titled(axis, title, "", unit)
+            axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 1e-9])))
+        _generation_axes(panels.flat[:-1], x)
+        legend = panels.flat[-1]
+        legend.axis("off")
+        legend.plot([], [], "-o", color=BLUE, label="between members")
+        legend.plot([], [], "--s", color=QUIET, markersize=4, label="null floor: a member\nagainst itself")
+        legend.legend(loc="center left", fontsize=9.5)
+        return _svg(figure)
+
+
+def trust_region(search: Row) -> str:
+    """Draw KL to the parent and agreement with it over σ, with the target and the σ that was chosen.
+
+    search: `target_kl`, `sigma` and `rows` of `{sigma, kl, kl_range, agreement}`, as history.json holds them.
+    """
+    rows = sorted(search["rows"], key=lambda row: float(row["sigma"]))
+    sigma, kl, agreement = (_column(rows, name) for name in ("sigma", "kl", "agreement"))
+    low, high = np.array([row["kl_range"] for row in rows], float).T
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 3.3))
+        left, right = figure.subplots(1, 2)
+        smallest = min(float(kl[kl > 0].min(initial=search["target_kl"])), search["target_kl"]) / 3
+        left.fill_between(sigma, np.maximum(low, smallest), high, color=BLUE, alpha=0.2, linewidth=0)
+        left.plot(sigma, kl, "-o", color=BLUE)
+        left.axhline(search["target_kl"], color=VERMILLION, linestyle="--", linewidth=1.4)
+        left.annotate(f"target {search['target_kl']:g}", (0.02, search["target_kl"]), (0, 3), color=VERMILLION,
+                      xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
+        left.set_yscale("log")
+        left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        right.plot(sigma, agreement, "-o", color=GREEN)
+        right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        for axis in (left, right):
+            axis.axvline(search["sigma"], color=INK, linestyle=":")
+            axis.set_xscale("log")
+            axis.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
+            axis.minorticks_off()
+        left.annotate(f"σ = {search['sigma']:.3g}", (search["sigma"], 0.03), (5, 0),
+                      xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
+        _titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
+        _titled(right, "Frames on which the likeliest action stays", "σ, scale of the noise (log)")
+        return _svg(figure)
+
+
+def learning(curve: Sequence[Row], unit: str) -> str:
+    """Draw the parent's training return over environment steps: records `{steps, return_mean}`."""
+    known = [row for row in curve if row.get("return_mean") is not None]
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 2.9))
+        axis = figure.subplots()
+        marker = "o" if len(known) < 30 else ""
+        axis.plot(_column(known, "steps") / 1e6, _column(known, "return_mean"), color=INK, marker=marker, linewidth=1.4)
+        _titled(axis, "Training return (mean of the last 100 episodes)", "million environment steps", unit)
+        return _svg(figure)
+
+
+def population(rows: Sequence[Row], members: Sequence[str], parent: float | None, unit: str) -> str:
+    """Draw the fitness of every child by generation, the ensemble's members marked.
+
+    rows: those of population.jsonl. members: keys. Children of a generation lie side by side in the order asked for.
+    """
+    scored = [row for row in rows if row["fitness"] is not None]
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 3.4))
+        axis = figure.subplots()
+        x, y = _side_by_side(scored), _column(scored, "fitness")
+        chosen = np.array([row["key"] in set(members) for row in scored], bool)
+        axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, markersize=4.5, alpha=0.75, label="child")
+        if chosen.any():
+            axis.plot(x[chosen], y[chosen], "D", color=BLUE, markersize=6.5, label="member of the ensemble")
+        if parent is not None:
+            axis.axhline(parent, color=INK, linestyle="--", linewidth=1.4, label="parent")
+        axis.grid(axis="x", visible=False)
+        _titled(axis, "Every child's fitness (search split)", "", unit)
+        _generation_axes([axis], np.unique(_column(scored, "generation")))
+        figure.legend(loc="outside lower center", ncols=3)
+        return _svg(figure)
+
+
+def held_out(search: Sequence[float], select: Sequence[float], chosen: Sequence[bool], unit: str) -> str:
+    """Draw the candidates' score on the search split against the one on the select split, the members marked."""
+    x, y, member = np.array(search, float), np.array(select, float), np.array(chosen, bool)
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH / 2, 4.2))
+        axis = figure.subplots()
+        ends = [float(np.nanmin([x, y])), float(np.nanmax([x, y]))]
+        axis.plot(ends, ends, color=QUIET, linewidth=1, label="equal scores")
+        axis.plot(x[~member], y[~member], "o", color=QUIET, label="candidate")
+        axis.plot(x[member], y[member], "D", color=BLUE, label="member of the ensemble")
+        rank = f"rank correlation {float(spearman(x, y)):+.2f}" if len(x) > 2 else "of the candidates"
+        _titled(axis, f"Search against select score, {rank}", f"search split, {unit}", f"select split, {unit}")
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, columnspacing=1)
+        return _svg(figure)
+
+
+def _column(rows: Sequence[Row], *path: str) -> Floats:
+    """One number of each row, `(n,)`; NaN, which no line is drawn through, where a row has none."""
+
+    def value(row: Any) -> float:
+        for name in path:
+            row = (row or {}).get(name)
+        return float("nan") if row is None else float(row)
+
+    return np.array([value(row) for row in rows], float)
+
+
+def _side_by_side(rows: Sequence[Row]) -> Floats:
+    generation = _column(rows, "generation")
+    x = generation.copy()
+    for g in np.unique(generation):
+        here = np.flatnonzero(generation == g)
+        x[here] += np.linspace(-0.32, 0.32, len(here)) if len(here) > 1 else 0
+    return x
+
+
+def _interval(axis: Axes, stats: Row, y: float, colour: str, marker: str, face: str) -> None:
+    axis.plot(stats["ci95"], [y, y], color=colour, solid_capstyle="butt")
+    axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=face, markersize=7)
+
+
+def _titled(axis: Axes, title: str, x: str, y: str = "") -> None:
+    axis.set_title(title)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+
+
+def _generation_axes(axes: Any, x: Floats) -> None:
+    for axis in axes:
+        axis.set_xlabel("generation")
+        axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
+        axis.xaxis.set_major_locator(FixedLocator(x) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
+
+
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()

@@ -1,0 +1,131 @@
+"""What a finished run leaves behind: the verdict, report.json, the ensemble's folder, films, report.html."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evoens.checkpoint import write_atomic
+from evoens.compare import NAMES, Contest, verdict
+from evoens.ensemble import Ensemble
+from evoens.genome import Genome
+from evoens.play import gif
+from evoens.problem import Problem
+from evoens.report import write_report
+from evoens.state import versions
+
+if TYPE_CHECKING:
+    from evoens.run import Run
+
+
+def write_results(run: Run) -> None:
+    """Measure the contestants on the test split and write everything a run leaves; idempotent."""
+    chosen = run.state.selection
+    assert chosen is not None
+    members = [Genome.from_json(rows) for rows in chosen["members"]]
+    settings = run.config.report
+    contest = Contest(
+        parent=run.problem.parent,
+        strategy=run.strategy,
+        members=members,
+        best=Genome.from_json(chosen["best"]),
+        unselected=_unselected(run),
+        draws=settings.random_draws,
+        seed=run.config.seed,
+    )
+    run.reporter.stage("comparing on cases that neither search nor selection saw")
+    blocks = contest.run(run.problem, run.ledger, settings.bootstrap, lambda name, i, n: _tick(run, name, i, n))
+    ensemble = Ensemble(run.problem.parent, run.strategy, members)
+    size = _save_ensemble(run, ensemble)
+    _film(run.problem, ensemble, run.folder / "pictures")
+    report = _report(run, blocks, members, size)
+    write_atomic(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
+    run.tracker.results(report)
+    page = write_report(run.folder)
+    run.reporter.table(report)
+    run.reporter.next_commands(_next(run.folder, page))
+
+
+def _tick(run: Run, name: str, done: int, total: int) -> None:
+    run.reporter.progress(done, total, name.replace("_", " "))
+    run.save()
+
+
+def _unselected(run: Run) -> list[Genome]:
+    """The children of the first generation: what k draws of the Strategy give without any search."""
+    rows = [row for row in run.state.population if row["generation"] == 0 and row["status"] == "ok"]
+    return [Genome.from_json(row["genome"]) for row in rows]
+
+
+def _save_ensemble(run: Run, ensemble: Ensemble) -> int:
+    experiment, folder = run.experiment, run.folder / "ensemble"
+    about = {"problem": run.config.problem.model_dump(mode="json"), "unit": run.problem.unit, "seed": run.config.seed}
+    ensemble.save(folder, experiment.source, {**experiment.arguments, "sigma": run.strategy.sigma}, about)
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
+    """Film parent and ensemble on the first test case, where the problem can be filmed."""
+    pictures.mkdir(exist_ok=True)
+    parent = Ensemble(problem.parent, ensemble.strategy, [Genome()])
+    for name, player in (("parent", parent), ("ensemble", ensemble)):
+        film = problem.film(player.predict, problem.split("test").part(0, 1))
+        if film is not None:
+            gif(film[0], pictures / f"{name}.gif")
+
+
+def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], size: int) -> dict[str, Any]:
+    state, config, problem = run.state, run.config, run.problem
+    assert state.selection is not None
+    generations = state.generations
+    report: dict[str, Any] = {
+        "name": config.name,
+        "verdict": verdict(blocks, problem.unit),
+        "problem": config.problem.model_dump(mode="json"),
+        "unit": problem.unit,
+        "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
+        **{name: blocks[name] for name in NAMES},
+    }
+    report["ensemble"] |= {"size": len(members), "members": [g.key for g in members], "rule": state.selection["rule"]}
+    report["random_children"] |= {"size": len(members), "draws": config.report.random_draws, "of": "first generation"}
+    report["best_child"] |= {"key": Genome.from_json(state.selection["best"]).key}
+    return report | {
+        "selection_optimism": state.selection["best_select"] - blocks["best_child"]["test"]["score"],
+        "reliability": generations[-1]["reliability"],
+        "sigma": state.sigma,
+        "trust_region": state.trust_region,
+        "generations": len(generations),
+        "candidates": state.selection["candidates"],
+        "cost": _cost(run),
+        "artifact": {"bytes": size, "replayable": len(members), "tuned": 0},
+        "parent_card": run.experiment.parent_card,
+        "seed": config.seed,
+        "warnings": state.warnings,
+        "versions": versions(),
+    }
+
+
+def _cost(run: Run) -> dict[str, float]:
+    run.save()  # brings the seconds up to date
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    seconds = run.state.seconds
+    return {
+        "evaluations": run.ledger.evaluations,
+        "samples": run.ledger.samples,
+        "seconds": round(seconds, 1),
+        "samples_per_second": round(run.ledger.samples / seconds, 1),
+        "peak_rss_mb": round(peak, 1),
+    }
+
+
+def _next(folder: Path, page: Path) -> list[str]:
+    return [
+        f"tensorboard --logdir {folder / 'tb'}",
+        f"python -m evoens play {folder}",
+        f"python -m evoens verify {folder}",
+        f"python -m evoens inspect {folder}",
+        f"open {page} in a browser",
+    ]

@@ -1,0 +1,70 @@
+"""What a run knows between two stages: all of it JSON, all of it in every checkpoint."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from evoens.ledger import Entry
+
+PACKAGES = ("evoens", "torch", "numpy", "procgen-mirror", "procgen", "stable-baselines3", "imagehash", "pydantic")
+
+
+@dataclass
+class RunState:
+    """The progress of a run. Genomes are in their JSON form; `generations` holds one summary each."""
+
+    step: int = 0
+    seconds: float = 0.0
+    plan: dict[str, Any] | None = None
+    trust_region: dict[str, Any] | None = None
+    sigma: float | None = None
+    strategy: dict[str, Any] = field(default_factory=dict)
+    ledger: dict[str, Entry] = field(default_factory=dict)
+    population: list[dict[str, Any]] = field(default_factory=list)
+    elites: list[dict[str, Any]] = field(default_factory=list)
+    generations: list[dict[str, Any]] = field(default_factory=list)
+    selection: dict[str, Any] | None = None
+    warnings: list[str] = field(default_factory=list)
+    finished: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; `RunState(**rows)` is the inverse."""
+        return asdict(self)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a run rests on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def environment() -> dict[str, Any]:
+    """Return what the machine and the libraries are, for environment.json."""
+    return {
+        "versions": versions(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:  # noqa: PTH123 (a kernel file, read line by line)
+            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,219 @@
+"""YAML as people mean it: `5e-4` is a number, `no` is text, nothing is given twice, and every key's place is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from evoens.errors import ConfigError
+
+Keys = tuple[str | int, ...]
+"""The way to a value: keys of mappings and indices of lists, from the top."""
+
+_TAG = "tag:yaml.org,2002:"
+# The scalars of YAML 1.2's core schema (10.3.2); anything else is text.
+_SCALARS = (
+    ("null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
+    ("int", re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"), list("-+0123456789")),
+    (
+        "float",
+        re.compile(
+            r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+        ),
+        list("-+.0123456789"),
+    ),
+)
+
+
+class Mark(NamedTuple):
+    """A place in a file, counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A YAML file's value (lists as tuples) and the place of every key and list item in it."""
+
+    name: str
+    value: Any
+    marks: dict[Keys, Mark] = field(default_factory=dict)
+
+    def place(self, keys: Keys) -> str:
+        """Return `file:line:column` of `keys`, or of the nearest thing around them that is there."""
+        while keys and keys not in self.marks:
+            keys = keys[:-1]
+        return _place(self.name, self.marks.get(keys, Mark(1, 1)))
+
+
+class _Loader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's name and form)
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(
+                problem=f"expected a value, found the alias *{event.anchor}; write the value out",
+                problem_mark=event.start_mark,
+            )
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _name, _pattern, _first in _SCALARS:
+    # PyYAML matches at the start only: the whole scalar must fit.
+    _whole = re.compile(f"(?:{_pattern.pattern})\\Z")
+    _Loader.add_implicit_resolver(_TAG + _name, _whole, _first)
+    _Dumper.add_implicit_resolver(_TAG + _name, _whole, _first)
+
+
+def read_yaml(path: Path, name: str | None = None) -> Document:
+    """Read the YAML file at `path`; `name` is what messages call it.
+
+    Raises:
+        ConfigError: the file cannot be read or is no YAML; every key given twice is named with its place.
+    """
+    name = name or str(path)
+    try:
+        return parse_yaml(path.read_bytes(), name)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name}: expected a YAML file, found none") from error
+    except OSError as error:
+        raise ConfigError(f"{name}: expected a YAML file, found one that cannot be read: {error.strerror}") from error
+
+
+def parse_yaml(text: str | bytes, name: str) -> Document:
+    """Read one YAML document from `text`.
+
+    Raises:
+        ConfigError: as `read_yaml`.
+    """
+    walk = _Walk(name)
+    try:
+        node = _Loader(text if isinstance(text, str) else text.decode("utf-8-sig")).get_single_node()
+        value = None if node is None else walk.value(node, ())
+    except yaml.MarkedYAMLError as error:
+        raise ConfigError(_syntax_fault(error, name)) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{name}:{line}:1: expected UTF-8 text, found byte {error.object[error.start]:#04x}"
+        ) from error
+    except yaml.reader.ReaderError as error:
+        raise ConfigError(f"{name}: expected text, found the character {error.character:#04x}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{name}: expected at most some hundred levels, found deeper nesting") from error
+    if walk.faults:
+        raise ConfigError("\n".join(walk.faults))
+    return Document(name, value, walk.marks)
+
+
+def dump_yaml(value: Any) -> str:
+    """Return `value` (dicts, lists, text, numbers, booleans, None) as YAML that `parse_yaml` reads back to the same."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None)
+
+
+class _Walk:
+    """From nodes to values, keeping places and collecting faults."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.marks: dict[Keys, Mark] = {}
+        self.faults: list[str] = []
+
+    def value(self, node: Node, keys: Keys) -> Any:
+        self.marks.setdefault(keys, _mark(node.start_mark))
+        if node.tag.removeprefix(_TAG) not in (*_CONSTRUCT, "map", "seq"):
+            self._fault(_mark(node.start_mark), keys, f"expected a plain value, found the tag {node.tag}")
+        elif isinstance(node, MappingNode):
+            return self._mapping(node, keys)
+        elif isinstance(node, SequenceNode):
+            return tuple(self.value(item, (*keys, i)) for i, item in enumerate(node.value))
+        elif isinstance(node, ScalarNode):
+            return self._scalar(node, keys)
+        return None
+
+    def _mapping(self, node: MappingNode, keys: Keys) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key, mark = key_node.value, _mark(key_node.start_mark)
+            if not isinstance(key_node, ScalarNode) or key_node.tag != _TAG + "str":
+                self._fault(mark, keys, f"expected text as a key, found {_shown(key_node)}")
+            elif key in found:
+                first = self.marks[(*keys, key)].line
+                self._fault(mark, (*keys, key), f"expected once, found again; first given on line {first}")
+            else:
+                self.marks[(*keys, key)] = mark
+                found[key] = self.value(value_node, (*keys, key))
+        return found
+
+    def _scalar(self, node: ScalarNode, keys: Keys) -> Any:
+        kind = node.tag.removeprefix(_TAG)
+        try:
+            return _CONSTRUCT[kind](node.value)
+        except (KeyError, ValueError):
+            self._fault(_mark(node.start_mark), keys, f'expected a value of type {kind}, found "{node.value[:40]}"')
+        return None
+
+    def _fault(self, mark: Mark, keys: Keys, message: str) -> None:
+        where = f"{dotted(keys)}: " if keys else ""
+        self.faults.append(f"{_place(self.name, mark)}: {where}{message}")
+
+
+def _integer(text: str) -> int:
+    """Decimal whatever it starts with (`012` is 12), octal and hexadecimal only as `0o` and `0x`."""
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _real(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+_CONSTRUCT: dict[str, Callable[[str], Any]] = {
+    "null": lambda _: None,
+    "bool": lambda text: text.lower() == "true",
+    "int": _integer,
+    "float": _real,
+    "str": str,
+}
+
+
+def dotted(keys: Sequence[str | int]) -> str:
+    """Return `a.b[0]` for the keys `a`, `b`, 0."""
+    return "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in keys).removeprefix(".")
+
+
+def _shown(node: Node) -> str:
+    return str(node.value) if isinstance(node, ScalarNode) else f"a {type(node).__name__.removesuffix('Node').lower()}"
+
+
+def _mark(mark: Any) -> Mark:
+    return Mark(mark.line + 1, mark.column + 1)
+
+
+def _place(name: str, mark: Mark) -> str:
+    return f"{name}:{mark.line}:{mark.column}"
+
+
+def _syntax_fault(error: yaml.MarkedYAMLError, name: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    problem = error.problem or "not YAML"
+    if "'\\t'" in problem:
+        problem = "expected spaces, found a tab; YAML is indented with spaces only"
+    elif error.context:
+        problem = f"{error.context}, {problem}"
+    return f"{_place(name, _mark(mark)) if mark else name}: {problem}"
