@@ -142,7 +142,9 @@ def _read(folder: Path) -> Checkpoint:
     except FileNotFoundError as error:
         raise CheckpointError(f"{folder}: skipped, {Path(error.filename).name} is missing") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} cannot be read ({error})") from error
+        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} cannot be read ({error!r})") from error
+    if step != int(folder.name):
+        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} is damaged: it says step {step}")
     for name, content in data.items():
         found = (len(content), hashlib.sha256(content).hexdigest())
         if found != expected[name]:
@@ -151,6 +153,39 @@ def _read(folder: Path) -> Checkpoint:
                 f"sha256 {str(expected[name][1])[:12]}…, found {found[0]} bytes with {found[1][:12]}…"
             )
     return Checkpoint(step, json.loads(data[_STATE]), load(data[_TENSORS]))
+
+
+def require_same(now: dict[str, Any], saved: dict[str, Any], folder: Path, force: bool) -> list[str]:
+    """Compare what decides a run's results with what its checkpoint says of it.
+
+    Args:
+        now: settings, seeds, versions and whatever else must be the same; may be nested.
+        saved: the same, as the checkpoint has it.
+        folder: of the run, for the message.
+        force: whether to go on in spite of differences.
+
+    Returns:
+        One sentence for each difference that was forced; none when all is the same.
+
+    Raises:
+        CheckpointError: something differs and `force` is not set; every difference is named.
+    """
+    differences = _differences(now, saved)
+    if differences and not force:
+        lines = "\n".join(f"  {line}" for line in differences)
+        raise CheckpointError(f"{folder}: the run there cannot go on as it began:\n{lines}")
+    return differences
+
+
+def _differences(now: dict[str, Any], saved: dict[str, Any], prefix: str = "") -> list[str]:
+    lines: list[str] = []
+    for key in sorted(now.keys() | saved.keys()):
+        a, b = now.get(key), saved.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            lines += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: expected {b!r} (in the checkpoint), found {a!r}")
+    return lines
 
 
 class RunLock:

@@ -112,7 +112,9 @@ def load_ensemble(path: str | Path) -> Ensemble:
         genomes = [_checked_genome(folder, row) for row in document["members"]]
         ensemble = Ensemble(parent, strategy, genomes)
         for genome, row in zip(genomes, document["members"], strict=True):
-            _require(folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}")
+            _require(
+                folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}"
+            )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
     return ensemble

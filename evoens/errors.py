@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class EvoensError(Exception):
@@ -32,6 +33,15 @@ class CheckpointError(EvoensError):
 
 class ProblemError(EvoensError):
     """A problem cannot be evaluated: a game, a level range or an observation is not what it must be."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked: whether it holds, and what was found, or why it matters."""
+
+    name: str
+    ok: bool
+    detail: str
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ MEASURES = {
     "disagreement": ("Disagreement", "fraction of frames"),
     **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
 }
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
     "text.parse_math": False,  # a user's "$" is a dollar
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
@@ -66,35 +66,31 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
     report: holds `parent`, `best_child`, … as report.json does. rules: (key such as `test_greedy`, name), the
     run's own rule first, which is drawn filled.
     """
-    shown = [role for role in ROLES if role in report]
     with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH, 1.5 + 0.42 * len(shown)))
+        figure = Figure((WIDTH, 3.2))
         scores, differences = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        for y, role in enumerate(shown):
-            _, colour, marker = ROLES[role]
+        for y, role in enumerate(ROLES):
             for i, (key, _) in enumerate(rules):
-                face = colour if i == 0 else "white"
-                _interval(scores, report[role][key], y + 0.28 * i, colour, marker, face)
+                _interval(scores, report[role][key], y + 0.28 * i, role, filled=i == 0)
                 if role != "parent":
-                    _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, colour, marker, face)
+                    _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, role, filled=i == 0)
         differences.axvline(0, color=INK, linewidth=1)
-        scores.set_yticks(range(len(shown)), [ROLES[role][0] for role in shown])
-        scores.set_ylim(len(shown) - 0.4, -0.5)
-        scores.tick_params(axis="y", length=0)
+        scores.set_yticks(range(len(ROLES)), [label for label, _, _ in ROLES.values()])
+        scores.set_ylim(len(ROLES) - 0.4, -0.5)
         for axis in (scores, differences):
             axis.grid(axis="y", visible=False)
             axis.spines["left"].set_visible(False)
-        differences.tick_params(axis="y", length=0)
+            axis.tick_params(axis="y", length=0)
         _titled(scores, "Score on the test split", unit)
-        _titled(differences, "Paired difference to the parent", f"{unit} (0 = as the parent)")
+        _titled(differences, "Paired difference to the parent", f"{unit} (0: as the parent)")
         for i, (_, name) in enumerate(rules):
             scores.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=name)
-        figure.legend(loc="outside lower left", ncols=2, fontsize=9)
+        figure.legend(loc="outside lower left", ncols=len(rules))
         return _svg(figure)
 
 
 def evolution(generations: Sequence[Row], unit: str) -> str:
-    """Draw fitness, the reliability of fitness and, where it is known, the ensemble so far over generations."""
+    """Draw fitness, the reliability of fitness and, where it is curve, the ensemble so far over generations."""
     x = _column(generations, "generation")
     ensemble = _column(generations, "ensemble")
     with mpl.rc_context(STYLE):
@@ -113,7 +109,7 @@ def evolution(generations: Sequence[Row], unit: str) -> str:
         if len(axes) > 2:
             axes[2].plot(x, ensemble, "-o", color=BLUE)
             axes[2].margins(y=0.25)
-            _titled(axes[2], "Ensemble so far (search split)", "", "worth on recorded inputs")
+            _titled(axes[2], "Ensemble so far (search split)", "", unit)
         _generation_axes(axes, x)
         return _svg(figure)
 
@@ -175,12 +171,11 @@ def trust_region(search: Row) -> str:
 
 def learning(curve: Sequence[Row], unit: str) -> str:
     """Draw the parent's training return over environment steps: records `{steps, return_mean}`."""
-    known = [row for row in curve if row.get("return_mean") is not None]
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 2.9))
         axis = figure.subplots()
-        marker = "o" if len(known) < 30 else ""
-        axis.plot(_column(known, "steps") / 1e6, _column(known, "return_mean"), color=INK, marker=marker, linewidth=1.4)
+        marker = "o" if len(curve) < 30 else ""
+        axis.plot(_column(curve, "steps") / 1e6, _column(curve, "return_mean"), color=INK, marker=marker, linewidth=1.4)
         _titled(axis, "Training return (mean of the last 100 episodes)", "million environment steps", unit)
         return _svg(figure)
 
@@ -188,14 +183,13 @@ def learning(curve: Sequence[Row], unit: str) -> str:
 def population(rows: Sequence[Row], members: Sequence[str], parent: float | None, unit: str) -> str:
     """Draw the fitness of every child by generation, the ensemble's members marked.
 
-    rows: those of population.jsonl. members: keys. Children of a generation lie side by side in the order asked for.
+    rows: those of population.jsonl that have a fitness. members: keys. The children of a generation lie side by side.
     """
-    scored = [row for row in rows if row["fitness"] is not None]
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.4))
         axis = figure.subplots()
-        x, y = _side_by_side(scored), _column(scored, "fitness")
-        chosen = np.array([row["key"] in set(members) for row in scored], bool)
+        x, y = _side_by_side(rows), _column(rows, "fitness")
+        chosen = _among(rows, members)
         axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, markersize=4.5, alpha=0.75, label="child")
         if chosen.any():
             axis.plot(x[chosen], y[chosen], "D", color=BLUE, markersize=6.5, label="member of the ensemble")
@@ -203,25 +197,36 @@ def population(rows: Sequence[Row], members: Sequence[str], parent: float | None
             axis.axhline(parent, color=INK, linestyle="--", linewidth=1.4, label="parent")
         axis.grid(axis="x", visible=False)
         _titled(axis, "Every child's fitness (search split)", "", unit)
-        _generation_axes([axis], np.unique(_column(scored, "generation")))
+        _generation_axes([axis], np.unique(_column(rows, "generation")))
         figure.legend(loc="outside lower center", ncols=3)
         return _svg(figure)
 
 
-def held_out(search: Sequence[float], select: Sequence[float], chosen: Sequence[bool], unit: str) -> str:
-    """Draw the candidates' score on the search split against the one on the select split, the members marked."""
-    x, y, member = np.array(search, float), np.array(select, float), np.array(chosen, bool)
+def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> str:
+    """Draw the candidates' score on the search split against the one on the select split, the members marked.
+
+    candidates: rows of `{key, search, select}`. members: keys.
+    """
+    x, y, chosen = _column(candidates, "search"), _column(candidates, "select"), _among(candidates, members)
     with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH / 2, 4.2))
+        figure = Figure((4.6, 4.0))
         axis = figure.subplots()
-        ends = [float(np.nanmin([x, y])), float(np.nanmax([x, y]))]
+        ends = [float(np.min([x, y])), float(np.max([x, y]))]
         axis.plot(ends, ends, color=QUIET, linewidth=1, label="equal scores")
-        axis.plot(x[~member], y[~member], "o", color=QUIET, label="candidate")
-        axis.plot(x[member], y[member], "D", color=BLUE, label="member of the ensemble")
-        rank = f"rank correlation {float(spearman(x, y)):+.2f}" if len(x) > 2 else "of the candidates"
-        _titled(axis, f"Search against select score, {rank}", f"search split, {unit}", f"select split, {unit}")
-        figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, columnspacing=1)
+        axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, label="candidate")
+        axis.plot(x[chosen], y[chosen], "D", color=BLUE, label="member")
+        _titled(axis, f"Rank correlation of both scores: {_correlation(x, y)}", f"search: {unit}", f"select: {unit}")
+        figure.legend(loc="outside lower center", ncols=3)
         return _svg(figure)
+
+
+def _correlation(x: Floats, y: Floats) -> str:
+    r = float(spearman(x, y))
+    return "none, scores are equal" if np.isnan(r) else f"{r:+.2f}".replace("-", "−")
+
+
+def _among(rows: Sequence[Row], keys: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([row["key"] in keys for row in rows], bool)
 
 
 def _column(rows: Sequence[Row], *path: str) -> Floats:
@@ -244,9 +249,10 @@ def _side_by_side(rows: Sequence[Row]) -> Floats:
     return x
 
 
-def _interval(axis: Axes, stats: Row, y: float, colour: str, marker: str, face: str) -> None:
+def _interval(axis: Axes, stats: Row, y: float, role: str, *, filled: bool) -> None:
+    _, colour, marker = ROLES[role]
     axis.plot(stats["ci95"], [y, y], color=colour, solid_capstyle="butt")
-    axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=face, markersize=7)
+    axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=colour if filled else "white", markersize=7)
 
 
 def _titled(axis: Axes, title: str, x: str, y: str = "") -> None:
@@ -259,7 +265,7 @@ def _generation_axes(axes: Any, x: Floats) -> None:
     for axis in axes:
         axis.set_xlabel("generation")
         axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
-        axis.xaxis.set_major_locator(FixedLocator(x) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
+        axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
 
 
 def _svg(figure: Figure) -> str:

@@ -61,7 +61,9 @@ class Ledger:
     def note(self, split: Split, name: str, evaluation: Evaluation | None, error: str | None) -> None:
         """Write down one measurement."""
         cases = [] if evaluation is None or error else evaluation.cases.tolist()
-        self.entries[_name(split, name)] = Entry(cases=cases, samples=evaluation.samples if evaluation else 0, error=error)
+        self.entries[_name(split, name)] = Entry(
+            cases=cases, samples=evaluation.samples if evaluation else 0, error=error
+        )
 
     def _outcome(self, genome: Genome, entry: Entry) -> Outcome:
         if entry["error"] is not None:

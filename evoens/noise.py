@@ -28,7 +28,7 @@ def quantiles() -> npt.NDArray[np.float32]:
     """Return the 65 536 normal quantiles Φ⁻¹((i + ½)/65536), float32, symmetric about zero."""
     normal = NormalDist()
     upper = np.array([normal.inv_cdf((i + 0.5) / 65536) for i in range(32768, 65536)], dtype=np.float32)
-    table = np.concatenate([-upper[::-1], upper])
+    table: npt.NDArray[np.float32] = np.concatenate([-upper[::-1], upper])
     table.setflags(write=False)  # one table serves every draw of the process
     return table
 

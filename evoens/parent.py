@@ -35,12 +35,14 @@ class Architecture:
         """
         module, _, name = self.target.partition(":")
         try:
-            built = getattr(importlib.import_module(module), name)(**self.arguments)
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            cls = getattr(importlib.import_module(module), name)
+            if not (
+                isinstance(cls, type) and issubclass(cls, nn.Module)
+            ):  # before the call: the name comes from a file
+                raise TypeError("expected a torch.nn.Module class")
+            return cls(**self.arguments)
+        except (ImportError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             raise SpecError(f'"{self.target}" cannot be built: {error}') from error
-        if not isinstance(built, nn.Module):
-            raise SpecError(f'"{self.target}": expected a torch module, found {type(built).__name__}')
-        return built
 
 
 class Parent:

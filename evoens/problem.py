@@ -111,5 +111,5 @@ class Problem(ABC):
 
 
 def finite(evaluation: Evaluation) -> bool:
-    """Whether every case's result is a number."""
-    return bool(torch.isfinite(evaluation.cases).all())
+    """Whether there are cases, and every one's result is a number."""
+    return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())

@@ -190,17 +190,22 @@ class Run:
         outcomes = self.measure(self._ask(number), split, "children")
         alive = [o for o in outcomes if o.evaluation is not None]
         if not alive:
-            raise EvoensError(f"all {len(outcomes)} children of generation {number} failed; the first: {outcomes[0].error}")
+            raise EvoensError(
+                f"all {len(outcomes)} children of generation {number} failed; the first: {outcomes[0].error}"
+            )
         cases = [o.evaluation.cases for o in alive if o.evaluation is not None]
         reliable = reliability(torch.stack(cases), self.config.seed)
-        pool = [(Genome.from_json(e["genome"]), torch.tensor(e["cases"], dtype=torch.float64)) for e in self.state.elites]
+        pool = [
+            (Genome.from_json(e["genome"]), torch.tensor(e["cases"], dtype=torch.float64)) for e in self.state.elites
+        ]
         pool += zip([o.genome for o in alive], cases, strict=True)
         pool = self._race(pool, split)
         scores = {genome.key: float(result.mean()) for genome, result in pool}
         self._tell(number, outcomes, scores)
         ranked = [pool[i] for i in selection.top([scores[g.key] for g, _ in pool], len(pool))]
         self.state.elites = [
-            {"genome": genome.to_json(), "cases": result.tolist()} for genome, result in ranked[: self.config.search.elites]
+            {"genome": genome.to_json(), "cases": result.tolist()}
+            for genome, result in ranked[: self.config.search.elites]
         ]
         fitness = self._fitness([scores[o.genome.key] for o in alive], parent)
         self._watch(number, ranked, fitness, reliable, len(outcomes) - len(alive), (started, spent))
@@ -224,7 +229,9 @@ class Run:
 
         def more(places: Sequence[int], part: Split) -> list[Tensor]:
             outcomes = self.measure([pool[i][0] for i in places], part, f"racing, {part.first + part.count} cases")
-            return [torch.full((part.count,), -torch.inf) if o.evaluation is None else o.evaluation.cases for o in outcomes]
+            return [
+                torch.full((part.count,), -torch.inf) if o.evaluation is None else o.evaluation.cases for o in outcomes
+            ]
 
         whole = Split(split.name, 0, racing.levels)
         start = [cases[: split.count] for _, cases in pool]  # what an elite has beyond is in the ledger
@@ -232,7 +239,9 @@ class Run:
         return [(genome, result) for (genome, _), result in zip(pool, results, strict=True)]
 
     def _tell(self, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:
-        self.strategy.tell([Record(o.genome, scores[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+        self.strategy.tell(
+            [Record(o.genome, scores[o.genome.key], number) for o in outcomes if o.evaluation is not None]
+        )
         for outcome in outcomes:
             failed = outcome.evaluation is None
             row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}
@@ -260,7 +269,9 @@ class Run:
         members = [genome for genome, _ in ranked[: self.config.selection.size]]
         ensemble = Ensemble(self.problem.parent, self.strategy, members)
         some = self.problem.split("search").part(0, SO_FAR)
-        so_far = self.ledger.once(some, f"ensemble so far:{number}", lambda: self.problem.evaluate(ensemble.predict, some))
+        so_far = self.ledger.once(
+            some, f"ensemble so far:{number}", lambda: self.problem.evaluate(ensemble.predict, some)
+        )
         seen = watch(ensemble.modules(), self.problem.probe(), self.config.seed)
         if reliable is not None and reliable < UNRELIABLE:
             self.warn(
@@ -294,7 +305,9 @@ class Run:
         found = sorted(rows.values(), key=lambda row: -row["fitness"])[: self.config.search.population]
         genomes = [Genome.from_json(row["genome"]) for row in found]
         split = self.problem.split("select")
-        outcomes = self.evaluator.evaluate(genomes, split, lambda i, _: self.reporter.progress(i + 1, len(genomes), "candidates"))
+        outcomes = self.evaluator.evaluate(
+            genomes, split, lambda i, _: self.reporter.progress(i + 1, len(genomes), "candidates")
+        )
         for outcome in outcomes:
             self.ledger.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
         alive = [(o.genome, o.evaluation) for o in outcomes if o.evaluation is not None]

@@ -26,6 +26,13 @@ Name = Annotated[
         json_schema_extra={"expected": 'a name of letters, digits, "_", "." and "-"'},
     ),
 ]
+PathText = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "a path"})]
+ClassText = Annotated[
+    str,
+    Field(
+        min_length=1, json_schema_extra={"expected": "a strategy's name, path/to/file.py:Class or package.module:Class"}
+    ),
+]
 
 
 class Conflict(NamedTuple):
@@ -132,7 +139,7 @@ class PPOSettings(Section):
 class ParentSettings(Section):
     """Where the parent's weights are, and how it is trained when they are not there."""
 
-    checkpoint: str
+    checkpoint: PathText
     train: PPOSettings = PPOSettings()
 
 
@@ -141,7 +148,7 @@ class StrategySettings(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    class_: str = Field(alias="class")
+    class_: ClassText = Field(alias="class")
     sigma: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     density: Fraction = 0.5
     parts: Natural = 2
@@ -201,7 +208,7 @@ class ReportSettings(Section):
 class DataSettings(Section):
     """Where data sets lie; the environment variable EVOENS_DATA serves when `root` is not set."""
 
-    root: str | None = None
+    root: PathText | None = None
 
 
 class Config(Section):
@@ -227,3 +234,16 @@ class Config(Section):
         if self.search.elites >= population:
             message = f"expected fewer than search.population ({population}), found {self.search.elites}"
             yield Conflict("search.elites", "search.population", message)
+        yield from self._racing_conflicts()
+
+    def _racing_conflicts(self) -> Iterator[Conflict]:
+        """Racing goes on beyond the search levels, and must not reach those of another split."""
+        levels, racing = self.problem.levels, self.search.racing
+        if racing is None or racing.levels <= levels.search.count:
+            return
+        reached = Levels(start=levels.search.start, count=racing.levels)
+        for name in ("train", "select", "test"):
+            other: Levels = getattr(levels, name)
+            if other.overlaps(reached):
+                message = f"expected levels apart from those of {name} ({other}), found {reached}"
+                yield Conflict("search.racing.levels", f"problem.levels.{name}", message)

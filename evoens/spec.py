@@ -51,9 +51,9 @@ def locate(spec: str, folders: Sequence[Path] = ()) -> Located:
     module = target if name else f"{STRATEGIES}.{target}"
     try:
         found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except Exception:  # finding a module imports its package, which may fail in any way
         found = None
-    if found is None or found.origin is None:
+    if found is None or found.origin is None or not Path(found.origin).is_file():
         known = shipped_strategies()
         raise SpecError(
             f'"{spec}": expected one of {", ".join(known)}, path/to/file.py:Class or package.module:Class'
@@ -70,7 +70,7 @@ def load_class(located: Located, base: type) -> type:
     """
     module = _import(located)
     if located.name is None:
-        own = [c for c in vars(module).values() if _is_own_subclass(c, base, module)]
+        own: list[type] = [c for c in vars(module).values() if _is_own_subclass(c, base, module)]
         if len(own) != 1:
             found = ", ".join(c.__name__ for c in own) or "none"
             raise SpecError(f'"{located.spec}": expected exactly one {base.__name__} in the file, found {found}')
@@ -81,6 +81,9 @@ def load_class(located: Located, base: type) -> type:
         raise SpecError(f'"{located.spec}": no class {located.name} there' + nearest(located.name, classes))
     if not issubclass(cls, base):
         raise SpecError(f'"{located.spec}": expected a subclass of {base.__name__}, found {cls.__mro__[1].__name__}')
+    missing = [name for name, value in inspect.getmembers(cls) if getattr(value, "__isabstractmethod__", False)]
+    if missing:
+        raise SpecError(f'"{located.spec}": {located.name} does not define {", ".join(missing)}')
     return cls
 
 
@@ -94,15 +97,16 @@ def _is_own_subclass(value: object, base: type, module: ModuleType) -> bool:
 
 
 def _import(located: Located) -> ModuleType:
+    name = f"evoens_user_{located.sha256[:16]}"  # by content: two files of one name never mix
     try:
         if isinstance(located.module, str):
             return importlib.import_module(located.module)
-        name = f"evoens_user_{located.sha256[:16]}"  # by content: two files of one name never mix
         spec = importlib.util.spec_from_file_location(name, located.module)
         assert spec is not None and spec.loader is not None
         module = sys.modules[name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except Exception as error:
+        sys.modules.pop(name, None)
         raise SpecError(f'"{located.spec}" does not import: {type(error).__name__}: {error}') from error
     return module
 

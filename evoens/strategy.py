@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from evoens.errors import ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Parent
 
@@ -28,9 +29,13 @@ class Strategy(ABC):
 
     `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). `elites` are the genomes
     that stayed from the generation before: the engine sets them before it asks.
+
+    Raises:
+        GenomeError: no gene can have this scale, or no mask this density and number of parts.
     """
 
     def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
+        Gene(0, sigma, mask=Mask(0, density, parts))  # refuse now what could not be asked for later
         self.sigma, self.density, self.parts = sigma, density, parts
         self.elites: tuple[Genome, ...] = ()
 
@@ -72,11 +77,20 @@ class Strategy(ABC):
 
 
 def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return the child's perturbed tensors, by name: the genes applied to the parent's weights in order."""
+    """Return the child's perturbed tensors, by name: the genes applied to the parent's weights in order.
+
+    Raises:
+        ShapeError: a perturbed tensor has another shape than the parent's.
+    """
     weights = {}
     for name in parent.perturbed:
         weight = parent.weights[name]
+        shape = weight.shape
         for gene in genome.genes:
             weight = strategy.perturb(name, weight, gene)
+        if weight.shape != shape:  # copying into the child would broadcast it, unseen
+            raise ShapeError(
+                f"{type(strategy).__name__}.perturb({name!r}): expected {tuple(shape)}, found {tuple(weight.shape)}"
+            )
         weights[name] = weight
     return weights

@@ -47,11 +47,15 @@ class Document:
     value: Any
     marks: dict[Keys, Mark] = field(default_factory=dict)
 
-    def place(self, keys: Keys) -> str:
-        """Return `file:line:column` of `keys`, or of the nearest thing around them that is there."""
+    def mark(self, keys: Keys) -> Mark:
+        """Return the place of `keys`, or of the nearest thing around them that is there."""
         while keys and keys not in self.marks:
             keys = keys[:-1]
-        return _place(self.name, self.marks.get(keys, Mark(1, 1)))
+        return self.marks.get(keys, Mark(1, 1))
+
+    def place(self, keys: Keys) -> str:
+        """Return `file:line:column` of `keys`, or of the nearest thing around them that is there."""
+        return _place(self.name, self.mark(keys))
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +63,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         if self.check_event(yaml.AliasEvent):
-            event: yaml.AliasEvent = self.peek_event()  # type: ignore[no-untyped-call]
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
                 problem=f"expected a value, found the alias *{event.anchor}; write the value out",
                 problem_mark=event.start_mark,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from evoens import noise
@@ -15,6 +16,6 @@ class Noisy(Strategy):
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
         """Add `sign · scale` times standard normal noise where the gene's mask holds."""
         step = noise.normals(gene.seed, name, weight.shape, weight.device).mul_(gene.sign * gene.scale)
-        if gene.mask is not None:
-            step.mul_(noise.keep(gene.mask, name, weight.shape, weight.device))
-        return weight + step
+        if gene.mask is None:
+            return weight + step
+        return torch.where(noise.keep(gene.mask, name, weight.shape, weight.device), weight + step, weight)

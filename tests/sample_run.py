@@ -36,15 +36,21 @@ def population(generations: int, rng: random.Random, size: int = 16) -> list[dic
             failed = number == 0 and child == 3
             key = f"{number:02x}{child:02x}" + "ab" * 30
             fitness = None if failed else round(rng.gauss(1.1 + 0.06 * number, 0.3), 3)
-            rows.append({"generation": number, "key": key, "genome": [], "status": "failed" if failed else "ok", "fitness": fitness})
+            rows.append(
+                {
+                    "generation": number,
+                    "key": key,
+                    "genome": [],
+                    "status": "failed" if failed else "ok",
+                    "fitness": fitness,
+                }
+            )
     return rows
 
 
 def trust_region() -> dict[str, Any]:
     grid = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
-    rows = [
-        {"sigma": s, "kl": 60 * s**2, "kl_range": [48 * s**2, 75 * s**2], "agreement": 1 - 4 * s} for s in grid
-    ]
+    rows = [{"sigma": s, "kl": 60 * s**2, "kl_range": [48 * s**2, 75 * s**2], "agreement": 1 - 4 * s} for s in grid]
     return {"target_kl": 0.02, "sigma": 0.0183, "rows": rows}
 
 
@@ -61,27 +67,34 @@ def report(generations: list[dict[str, Any]], members: list[str], candidates: li
             "test_greedy_difference": _stats(score - 2.084, 0.23, n),
         }
         for role, score, n in (
-            ("parent", 2.084, 100), ("best_child", 2.139, 100), ("random_children", 1.976, 400), ("ensemble", 2.452, 100),
+            ("parent", 2.084, 100), ("best_child", 2.139, 100), ("random_children", 1.976, 100), ("ensemble", 2.452, 100),
         )
     }  # fmt: skip
     levels = {"search": 1_000_000, "select": 2_000_000, "test": 3_000_000}
     curve = [{"steps": 16384 * i, "return_mean": None if i == 1 else 0.8 + 0.01 * i} for i in range(1, 200)]
     return {
         "name": "bigfish",
-        "problem": "procgen bigfish (easy)",
+        "problem": {
+            "type": "procgen",
+            "game": "bigfish",
+            "difficulty": "easy",
+            "frame_stack": 2,
+            "action": "sampled",
+            "levels": {},
+        },
         "unit": "episode return",
-        "action": "sampled",
         "splits": {name: {"start": start, "count": 100} for name, start in levels.items()},
         **roles,
+        "random_children": {**roles["random_children"], "size": len(members), "draws": 4, "of": "first generation"},
         "ensemble": {**roles["ensemble"], "size": len(members), "members": members, "rule": "greedy"},
-        "selection": {"candidates": candidates},
+        "candidates": candidates,
         "selection_optimism": 0.4321,
         "reliability": 0.2345,
         "cost": {"evaluations": 73, "seconds": 612.4, "samples_per_second": 5321.0, "peak_rss_mb": 901.5},
-        "artifact": {"bytes": 2_511_023, "replayable": True, "tuned": False},
+        "artifact": {"bytes": 2_511_023, "replayable": len(members), "tuned": 0},
         "versions": {"python": "3.11.7", "torch": "2.15.0"},
         "verdict": "The ensemble of 8 scored 2.45 against the parent's 2.08 on 100 unseen levels.",
-        "generations": generations,
+        "generations": len(generations),
         "trust_region": trust_region(),
         "warnings": ["Reliability is near zero in generation 1: selection picks noise."],
         "parent_card": {"command": "evoens train-parent", "steps": 3_260_416, "seconds": 5012.0, "curve": curve},
@@ -100,12 +113,12 @@ def write_run(folder: Path, generations: int = 4, **changes: Any) -> dict[str, A
     rows = [generation(n, rng) for n in range(generations)]
     children = population(generations, rng)
     ranked = sorted((c for c in children if c["fitness"] is not None), key=lambda c: -c["fitness"])
-    candidates = [{"key": c["key"], "search": c["fitness"], "select": round(rng.gauss(1.2, 0.3), 3)} for c in ranked[:16]]
+    candidates = [{"key": c["key"], "select": round(rng.gauss(1.2, 0.3), 3)} for c in ranked[:16]]
     members = [c["key"] for c in candidates[:8]]
     document = report(rows, members, candidates) | changes
     history = {
-        "trust_region": trust_region(), "plan": {"batching": "loop"}, "parent": {"score": 1.08}, "generations": rows,
-        "racing": None, "warnings": document["warnings"],
+        "trust_region": trust_region(), "plan": {"batching": "loop"}, "sigma": 0.0183, "generations": rows,
+        "selection": None, "warnings": document["warnings"],
     }  # fmt: skip
     (folder / "report.json").write_text(json.dumps(document))
     (folder / "history.json").write_text(json.dumps(history))

@@ -69,13 +69,14 @@ def view(module: nn.Module, copies: Tensor, actions: Tensor) -> View:
 def greedy_actions(module: nn.Module, frames: Tensor) -> Tensor:
     """The action of the highest logit for each of the frames `(n, c, h, w)`: `(n,)`."""
     with torch.no_grad():
-        actions: Tensor = module(frames).argmax(-1)
+        actions: Tensor = module(frames.to(torch.float32, copy=True)).argmax(-1)
     return actions
 
 
 @lru_cache(maxsize=1)
 def _palette() -> Pixels:
-    return np.round(colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    colours: Pixels = np.round(colormaps["magma"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+    return colours
 
 
 def unit_maps(maps: Tensor) -> npt.NDArray[np.float32]:
@@ -92,4 +93,5 @@ def unit_maps(maps: Tensor) -> npt.NDArray[np.float32]:
 
 def coloured(maps: Tensor) -> Pixels:
     """Paint maps `(…, h, w)` with magma, which colour-blind readers see too: RGB `(…, h, w, 3)` uint8."""
-    return _palette()[np.round(unit_maps(maps) * 255).astype(np.uint8)]
+    painted: Pixels = _palette()[np.round(unit_maps(maps) * 255).astype(np.uint8)]
+    return painted

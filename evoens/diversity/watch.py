@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
+from evoens.diversity.pictures import saliency_strip
 from evoens.diversity.saliency import View, coloured, greedy_actions, noisy_copies, view
+from evoens.errors import ShapeError
+
+Pixels = npt.NDArray[np.uint8]
 
 SIGMA = 4.0  # grey levels of 255
 COPIES = 4  # noisy copies of each frame in either draw
@@ -26,46 +32,62 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Diversity:
-    """The measures by name (kl in nats, the others as shares, 0 to 1), and each member's saliency maps `(k, n, h, w)`."""
+    """The measures by name (kl in nats, the others as shares, 0 to 1), and a picture of the members' saliency.
+
+    `picture` is RGB `(height, width, 3)` uint8: probe frames, and below them what each member looks at.
+    """
 
     measures: dict[str, Measure]
-    maps: Tensor
+    picture: Pixels
 
     def to_json(self) -> dict[str, dict[str, float]]:
         """Return `{name: {"value", "floor"}}`."""
         return {name: {"value": m.value, "floor": m.floor} for name, m in self.measures.items()}
 
 
-def watch(members: Iterable[nn.Module], probe: Tensor, seed: int) -> Diversity:
+def watch(members: Iterable[nn.Module], probe: Tensor, seed: int, parent: nn.Module | None = None) -> Diversity:
     """Measure how far `members` differ on `probe`: their answers, and the hashes of their saliency maps.
 
     Each member is measured twice, A and B, under two independent draws of a faint noise on the frames (σ = 4/255, the
     same for all members). `value` is the mean of d(i at A, j at B) over i ≠ j, `floor` the mean of d(i at A, i at B):
-    a value at its floor says nothing about the members.
+    a value at its floor says nothing about the members. A lone member differs from nobody: its values are 0.
 
     Args:
-        members: k ≥ 2 modules, frames to logits. Each is done with before the next is asked for, so a generator may
+        members: modules, frames to logits. Each is done with before the next is asked for, so a generator may
             load one child after another into the same module.
         probe: frames `(n, c, h, w)`, 0 to 255.
         seed: of the noise.
+        parent: shown first in the picture; counts in no measure.
 
     Raises:
-        ShapeError: fewer than two members, or a probe of another shape.
+        ShapeError: no member, or a probe of another shape.
     """
     draws = [noisy_copies(probe, COPIES, SIGMA, 2 * seed + draw) for draw in range(2)]
-    views: tuple[list[View], list[View]] = ([], [])
-    for module in members:
-        actions = greedy_actions(module, probe)
-        for seen, copies in zip(views, draws, strict=True):
-            seen.append(view(module, copies, actions))
-    return Diversity(*_compare(*views))
+    pairs = [_seen_twice(module, probe, draws) for module in members]
+    if not pairs:
+        raise ShapeError("diversity: expected at least one member, found none")
+    shown = {f"member {i + 1}": pair for i, pair in enumerate(pairs)}
+    if parent is not None:
+        shown = {"parent": _seen_twice(parent, probe, draws), **shown}
+    maps = torch.stack([(a.maps + b.maps) / 2 for a, b in shown.values()])
+    return Diversity(_measures(pairs), saliency_strip(probe, maps, list(shown)))
 
 
-def _compare(a: list[View], b: list[View]) -> tuple[dict[str, Measure], Tensor]:
-    outputs = [torch.stack([v.outputs for v in side]) for side in (a, b)]
-    maps = [torch.stack([v.maps for v in side]) for side in (a, b)]
-    bits = [hash_bits(coloured(m)) for m in maps]
+def _seen_twice(module: nn.Module, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
+    actions = greedy_actions(module, probe)
+    a, b = (view(module, copies, actions) for copies in draws)
+    return a, b
+
+
+def _measures(pairs: Sequence[tuple[View, View]]) -> dict[str, Measure]:
+    sides = list(zip(*pairs, strict=True))
+    outputs = [torch.stack([seen.outputs for seen in side]) for side in sides]
+    bits = [hash_bits(coloured(torch.stack([seen.maps for seen in side]))) for side in sides]
     distances = {"kl": pairwise_kl(*outputs), "disagreement": pairwise_disagreement(*outputs)}
     distances |= {name: pairwise_bits(bits[0][name], bits[1][name]) for name in bits[0]}
-    measures = {n: Measure(off_diagonal_mean(d), float(d.diagonal().mean())) for n, d in distances.items()}
-    return measures, (maps[0] + maps[1]) / 2
+    return {name: _measure(matrix) for name, matrix in distances.items()}
+
+
+def _measure(distances: Tensor) -> Measure:
+    value = off_diagonal_mean(distances) if len(distances) > 1 else 0.0
+    return Measure(value, float(distances.diagonal().mean()))

@@ -13,8 +13,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.allocator import keep_memory
-from evoens.checkpoint import CheckpointStore, RunLock
-from evoens.errors import CheckpointError, ConfigError
+from evoens.checkpoint import CheckpointStore, RunLock, require_same
+from evoens.errors import ConfigError
 from evoens.settings import PPOSettings, ProblemSettings
 from evoens.tasks.sb3 import Training, measured_precision
 
@@ -56,27 +56,6 @@ def _identity(settings: PPOSettings, problem: ProblemSettings, seed: int) -> dic
     }
 
 
-def _differences(expected: dict[str, Any], found: dict[str, Any], prefix: str = "") -> list[str]:
-    lines = []
-    for key in expected.keys() | found.keys():
-        a, b = expected.get(key), found.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            lines += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: the checkpoint has {b!r}, now it is {a!r}")
-    return sorted(lines)
-
-
-def _check_identity(expected: dict[str, Any], found: dict[str, Any], folder: Path, force: bool) -> None:
-    differences = _differences(expected, found)
-    if not differences:
-        return
-    message = f"{folder}: this training cannot go on to the same bits: " + "; ".join(differences)
-    if not force:
-        raise CheckpointError(message)
-    warnings.warn(message, stacklevel=3)
-
-
 def train_parent(
     settings: PPOSettings,
     problem: ProblemSettings,
@@ -104,19 +83,25 @@ def train_parent(
 
     Raises:
         CheckpointError: another process uses the folder, or its checkpoint does not belong to these settings.
+        ConfigError: the minibatches do not divide a rollout.
     """
+    if settings.envs * settings.rollout % settings.minibatches:
+        raise ConfigError(
+            f"minibatches: expected a divisor of envs × rollout ({settings.envs * settings.rollout}), "
+            f"found {settings.minibatches}"
+        )
     keep_memory()
     identity = _identity(settings, problem, seed)
     store = CheckpointStore(folder / "checkpoints")
     with RunLock(folder):
         saved, skipped = store.latest()
-        for sentence in skipped:
-            warnings.warn(sentence, stacklevel=2)
         if saved is None:
             precision = measured_precision(3 * problem.frame_stack, settings.network)
         else:
-            _check_identity(identity, saved.state["identity"], folder, force)
+            skipped += require_same(identity, saved.state["identity"], folder, force)
             precision = saved.state["precision"]
+        for sentence in skipped:
+            warnings.warn(sentence, stacklevel=2)
         training = Training(settings, problem, seed, precision)
         if saved is not None:
             training.restore(saved)

@@ -1,0 +1,181 @@
+"""Checks of a YAML's value that import nothing heavy: each key alone, keys together, and the files they name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from evoens.card import find_parent, read_parent
+from evoens.errors import CheckpointError, ConfigError, SpecError
+from evoens.faults import Fault, faults_of, shown, unknown_key
+from evoens.settings import Config, Levels, StrategySettings
+from evoens.signature import read_signature
+from evoens.spec import locate
+from evoens.yaml_file import Keys, dotted, parse_yaml
+
+# What stands in for a required key that is wrong or missing, so that the rest can still be checked.
+_SAMPLE: dict[str, Any] = {
+    "name": "sample",
+    "problem": {"game": "bigfish"},
+    "parent": {"checkpoint": "sample"},
+    "strategy": {"class": "noisy"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A value that the command line sets; `label` is how it was written there."""
+
+    keys: Keys
+    value: Any
+    label: str
+
+    @classmethod
+    def parse(cls, text: str) -> Override:
+        """Read `a.b=c`; the value is YAML.
+
+        Raises:
+            ConfigError: there is no `=`, a key is empty, or the value is no YAML.
+        """
+        label = f"--set {text}"
+        path, equals, value = text.partition("=")
+        keys = tuple(path.strip().split("."))
+        if not equals or not all(keys):
+            raise ConfigError(f'{label}: expected key=value, as in search.population=32, found "{text}"')
+        try:
+            return cls(keys, parse_yaml(value, label).value, label)
+        except ConfigError as error:
+            raise ConfigError(f"{label}: expected a YAML value, found {shown(value)}") from error
+
+
+def check(value: Any, overrides: Sequence[Override], base: Path, retrain: bool) -> tuple[Config, list[Fault]]:
+    """Put the overrides over a YAML's value and find everything that is wrong with it.
+
+    Args:
+        value: what the YAML holds.
+        overrides: what the command line sets, later ones last.
+        base: the folder from which relative paths start.
+        retrain: the parent on disk is not to be used.
+
+    Returns:
+        The config, in which defaults stand for what is wrong, and the faults; only without any is the config meant.
+    """
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else shown(value)
+        return Config.model_validate(_SAMPLE), [
+            Fault((), f"expected a mapping with {', '.join(Config.model_fields)}, found {found}")
+        ]
+    value = copy.deepcopy(value)
+    faults = [fault for override in overrides if (fault := _set(value, override))]
+    config, wrong = _settings(value)
+    faults += wrong
+    for fault in (*_strategy_faults(config.strategy, base), *_parent_faults(config, base, retrain)):
+        if not any(fault.touches(other) for other in wrong):
+            faults.append(fault)
+    meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
+    return config, [fault for fault in faults if not (fault.missing and fault.keys in meant)]
+
+
+def _set(value: dict[str, Any], override: Override) -> Fault | None:
+    """Put an override in its place; a section that is not there yet is made."""
+    for depth, key in enumerate(override.keys[:-1], 1):
+        if value.get(str(key)) is None:
+            value[str(key)] = {}
+        value = value[str(key)]
+        if not isinstance(value, dict):
+            return Fault(override.keys, f"expected a section at {dotted(override.keys[:depth])}, found {shown(value)}")
+    value[str(override.keys[-1])] = override.value
+    return None
+
+
+def _settings(value: dict[str, Any]) -> tuple[Config, list[Fault]]:
+    """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too."""
+    faults: list[Fault] = []
+    while True:
+        try:
+            return Config.model_validate(value), faults
+        except ValidationError as error:
+            found = faults_of(error, Config, value)
+            faults += [fault for fault in found if not any(fault.touches(other) for other in faults)]
+            for fault in found:
+                for keys in (fault.keys, *fault.others):
+                    _mend(value, keys)
+
+
+def _mend(value: dict[str, Any], keys: Keys) -> None:
+    """Take away what is at `keys`; where nothing is, the sample's value comes, or the section around goes."""
+    *around, last = (key for key in keys if isinstance(key, str))
+    section: Any = value
+    for key in around:
+        section = section.get(key)
+        if not isinstance(section, dict):  # gone already
+            return
+    if last in section:
+        del section[last]
+        return
+    sample: Any = _SAMPLE
+    for key in (*around, last):
+        sample = sample.get(key) if isinstance(sample, dict) else None
+    if sample is not None:
+        section[last] = copy.deepcopy(sample)
+    elif around:
+        _mend(value, tuple(around))
+
+
+def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
+    """What the Strategy's source says: whether it is there, and which keys it takes."""
+    try:
+        signature = read_signature(locate(settings.class_, [base, Path.cwd()]))
+    except SpecError as error:
+        yield Fault(("strategy", "class"), str(error))
+        return
+    if signature is None:
+        return
+    name: Keys = ("strategy", "class")
+    known, given = signature.arguments, {"sigma", "density", "parts", *settings.extra}
+    for key in sorted(settings.extra.keys() - known.keys()):
+        fault = unknown_key(("strategy", key), [*known, "class"])
+        yield fault if fault.meant == name else replace(fault, others=(name,))
+    for key in sorted(k for k, needed in known.items() if needed and k not in given):
+        yield Fault(("strategy", key), f"missing; {settings.class_} needs it", (name,), missing=True)
+    for key in sorted({"sigma", "density", "parts"} - known.keys()):
+        yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
+
+
+def _parent_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
+    """What the parent's files say, where they are there and are to be used."""
+    path = find_parent(config.parent.checkpoint, base)
+    if retrain or path is None:
+        return
+    keys: Keys = ("parent", "checkpoint")
+    try:
+        card = read_parent(path)[1]
+    except CheckpointError as error:
+        yield Fault(keys, f"{error}; --retrain trains one anew")
+        return
+    problem = config.problem
+    for key in ("game", "frame_stack"):
+        if key in card and card[key] != getattr(problem, key):
+            message = f"expected {card[key]}, as the parent {path} was trained on, found {getattr(problem, key)}"
+            yield Fault(("problem", key), message, (keys,))
+    if "network" in card and card["network"] != list(config.parent.train.network):
+        message = f"expected {card['network']}, as the parent {path} has, found {list(config.parent.train.network)}"
+        yield Fault(("parent", "train", "network"), f"{message}; --retrain trains one anew", (keys,))
+    yield from _seen_levels(config, card, path)
+
+
+def _seen_levels(config: Config, card: dict[str, Any], path: Path) -> Iterator[Fault]:
+    """Splits that overlap what the parent has learnt on, whatever the YAML says of `train`."""
+    if "levels" not in card:
+        return
+    learnt = Levels.model_validate(card["levels"])
+    for name in ("search", "select", "test"):
+        levels = getattr(config.problem.levels, name)
+        if levels.overlaps(learnt):
+            message = f"expected levels that the parent {path} has not learnt on ({learnt}), found {levels}"
+            yield Fault(("problem", "levels", name), message, (("parent", "checkpoint"),))

@@ -1,0 +1,145 @@
+"""From a YAML file and the command line to a checked Config, and on to a Run: every fault at once, with its place."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evoens.checking import Override, check
+from evoens.errors import ConfigError, nearest
+from evoens.faults import Fault, related
+from evoens.settings import Config
+from evoens.yaml_file import Document, dotted, dump_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from evoens.console import Reporter
+    from evoens.run import Run
+
+PROBLEMS = "evoens_problems"
+RESOLVED = "config.resolved.yaml"
+_BASE = "# Relative paths start from "
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checked YAML: `base` is the folder from which its relative paths start."""
+
+    config: Config
+    base: Path
+
+    @property
+    def resolved(self) -> str:
+        """The whole config with its defaults, as YAML that loads back to the same."""
+        return resolved_yaml(self.config, self.base)
+
+
+def load(
+    problem: str | Path, settings: Sequence[str] = (), *, name: str | None = None, retrain: bool = False
+) -> Loaded:
+    """Read and check a problem, importing nothing heavy and writing nothing.
+
+    Args:
+        problem: a YAML file, or the plain name of one that ships or lies in `problems/` of the working folder.
+        settings: `a.b=c` each, over the file.
+        name: over the file's `name`.
+        retrain: the parent is to be trained anew, so the one on disk does not matter.
+
+    Raises:
+        ConfigError: something is wrong; the message has one line for each fault.
+    """
+    path = find_problem(problem)
+    document = read_yaml(path, _short(path))
+    overrides, lines = _parsed(settings)
+    if name is not None:
+        overrides.append(Override(("name",), name, f"--name {name}"))
+    base = _base(path)
+    config, faults = check(document.value, overrides, base, retrain)
+    lines += [_line(fault, document, overrides) for fault in sorted(faults, key=lambda f: document.mark(f.keys))]
+    if lines:
+        raise ConfigError("\n".join(lines))
+    return Loaded(config, base)
+
+
+def resolved_yaml(config: Config, base: Path) -> str:
+    """Return the whole config with its defaults, as YAML that loads back to the same, from any folder."""
+    return f"{_BASE}{base.resolve()}\n" + dump_yaml(config.model_dump(mode="json", by_alias=True))
+
+
+def _base(path: Path) -> Path:
+    """The folder of the YAML; of a resolved one, the folder of the YAML it came from."""
+    first = path.read_text("utf-8").partition("\n")[0]
+    return Path(first.removeprefix(_BASE)) if first.startswith(_BASE) else path.parent
+
+
+def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = False, force: bool = False) -> Run:
+    """Load everything the run needs, training its parent first where there is none.
+
+    Raises:
+        EvoensError: the Strategy or the parent cannot be used; no folder is made then.
+    """
+    from evoens.experiment import find, open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
+    from evoens.run import Run  # noqa: PLC0415
+
+    config, base = loaded.config, loaded.base
+    _, strategy = open_strategy(config.strategy, base)
+    strategy_arguments(strategy, config.strategy)
+    if (
+        retrain or find(config.parent.checkpoint, base) is None
+    ):  # training can be interrupted, and must find its way back
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RESOLVED).write_text(loaded.resolved, "utf-8")
+    return Run(open_experiment(config, loaded.resolved, base, folder, reporter, retrain), folder, reporter, force)
+
+
+def shipped_problems() -> dict[str, Path]:
+    """Return the problems of the package and of the working folder's `problems/`, by plain name."""
+    package = importlib.util.find_spec(PROBLEMS)
+    folders = [Path(p) for p in (package.submodule_search_locations or [])] if package else []
+    return {path.stem: path for folder in (*folders, Path("problems")) for path in sorted(folder.glob("*.yaml"))}
+
+
+def find_problem(problem: str | Path) -> Path:
+    """Return the YAML file that a path or a plain name means.
+
+    Raises:
+        ConfigError: there is none; the message names the nearest.
+    """
+    path, shipped = Path(problem), shipped_problems()
+    if path.is_file():
+        return path
+    if str(problem) in shipped:
+        return shipped[str(problem)]
+    if path.is_dir():
+        raise ConfigError(f"{problem}: expected a YAML file, found a folder")
+    raise ConfigError(
+        f"{problem}: expected a YAML file or one of {', '.join(shipped)}, found neither{nearest(path.stem, shipped)}"
+    )
+
+
+def _short(path: Path) -> str:
+    path = path.absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _parsed(settings: Sequence[str]) -> tuple[list[Override], list[str]]:
+    overrides, lines = [], []
+    for text in settings:
+        try:
+            overrides.append(Override.parse(text))
+        except ConfigError as error:
+            lines.append(str(error))
+    return overrides, lines
+
+
+def _line(fault: Fault, document: Document, overrides: Sequence[Override]) -> str:
+    """Return the fault with its place: the override that made it, or the line and column of the YAML."""
+    for keys in (fault.keys, *fault.others):
+        for override in reversed(overrides):
+            if related(override.keys, keys):
+                subject = "" if fault.keys == override.keys else f"{dotted(fault.keys)}: "
+                return f"{override.label}: {subject}{fault.message}"
+    written = next((keys for keys in (fault.keys, *fault.others) if keys in document.marks), fault.keys)
+    return f"{document.place(written)}: {dotted(fault.keys) + ': ' if fault.keys else ''}{fault.message}"

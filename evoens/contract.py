@@ -1,0 +1,82 @@
+"""Run a Strategy's contract over anyone's class, on a small network, and say what is broken and why."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from evoens.clauses import CLAUSES, BrokenError
+from evoens.errors import Check, EvoensError
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy
+from evoens.subject import Subject, global_seed, small_parent
+
+_FRESH = "import sys; from evoens.contract import print_bits; print_bits(sys.argv[1], sys.argv[2:])"
+
+
+def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
+    """Run the contract over the class that `spec` names; a relative path is tried from each of `folders`.
+
+    Returns:
+        One check a clause, in order. After a clause that the rest depends on has failed, the rest is left out; a fresh
+        process is only tried where all else holds.
+    """
+    with global_seed(0):
+        try:
+            subject = _subject(spec, folders)
+        except EvoensError as error:
+            return [Check("imports", False, str(error))]
+        checks = [Check("imports", True, f"{subject.cls.__name__}, a Strategy")]
+        for name, clause, gate in CLAUSES:
+            checks.append(_run(name, partial(clause, subject)))
+            if gate and not checks[-1].ok:
+                return checks
+        if all(check.ok for check in checks):
+            checks.append(_run("fresh process", partial(_fresh_process, subject, spec, folders)))
+        return checks
+
+
+def _subject(spec: str, folders: Sequence[Path]) -> Subject:
+    return Subject(load_class(locate(spec, folders), Strategy), small_parent())
+
+
+def _run(name: str, clause: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, clause())
+    except BrokenError as broken:
+        return Check(name, False, str(broken))
+    except Exception as error:  # the user's code may raise anything
+        return Check(name, False, f"{type(error).__name__}: {error} ({_place(error)})")
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line that raised."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "place unknown"
+
+
+def print_bits(spec: str, folders: Sequence[str]) -> None:
+    """Print each child's key and the hash of its weights, a line each: what a fresh process is asked for."""
+    print("\n".join(_subject(spec, [Path(folder) for folder in folders]).bits()))
+
+
+def _fresh_process(subject: Subject, spec: str, folders: Sequence[Path]) -> str:
+    hash_seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONHASHSEED": hash_seed}
+    command = [sys.executable, "-c", _FRESH, spec, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise BrokenError(f"it does not run in a fresh process: {done.stderr.strip().rpartition(chr(10))[2]}")
+    here = subject.bits()
+    there = done.stdout.splitlines()[-len(here) :]  # the user's file may print, too
+    for mine, other in zip(here, there, strict=True):
+        if mine != other:
+            what = "ask returns other genomes" if mine.split()[0] != other.split()[0] else "perturb gives other bits"
+            raise BrokenError(f"{what} in a fresh process: hash(), id(), the time or the environment must play no part")
+    return "the same genomes and bits in a fresh process"

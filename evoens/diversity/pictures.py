@@ -1,0 +1,91 @@
+"""Pictures of diversity: what each member looks at, and the curve of divergence over σ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, StrMethodFormatter
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from evoens.diversity.saliency import coloured, unit_maps
+from evoens.errors import ShapeError
+
+Pixels = npt.NDArray[np.uint8]
+
+CELL, GAP, LABELS, FONT = 112, 4, 96, 15  # pixels: side of a cell, space between two, width of the labels, letters
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+CAPTION = "newest frame of the probe; below, what each member's greedy action hangs on (dark: not at all, bright: most)"
+
+
+def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixels:
+    """Put members under one another: a row of probe frames, then a row of saliency over them for each member.
+
+    Args:
+        frames: `(n, c, h, w)`, 0 to 255; of stacked frames the last, newest three channels are shown.
+        maps: saliency `(k, n, h, w)`, none negative.
+        labels: a short name for each of the k members.
+
+    Returns:
+        RGB `(height, width, 3)` uint8.
+    """
+    if maps.dim() != 4 or maps.shape[1] != len(frames) or len(labels) != len(maps):
+        raise ShapeError(
+            f"saliency strip: expected maps ({len(labels)}, {len(frames)}, h, w), found {tuple(maps.shape)}"
+        )
+    shown = _newest(frames)
+    rows = [("frame", shown), *zip(labels, _over(shown, maps), strict=True)]
+    step, top = CELL + GAP, FONT + 3 * GAP
+    sheet = Image.new("RGB", (LABELS + step * len(shown), top + step * len(rows)), PAPER)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
+    draw.text((GAP, GAP), CAPTION, INK, font)
+    for i, (label, cells) in enumerate(rows):
+        y = top + i * step
+        draw.text((GAP, y + CELL // 2), label, INK, font, anchor="lm")
+        for j, cell in enumerate(cells):
+            sheet.paste(Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.BICUBIC), (LABELS + j * step, y))
+    return np.asarray(sheet)
+
+
+def _newest(frames: Tensor) -> Pixels:
+    """The last three channels as RGB, or the last one as grey: `(n, h, w, 3)` uint8."""
+    rgb = frames[:, -3:] if frames.shape[1] % 3 == 0 else frames[:, -1:].expand(-1, 3, -1, -1)
+    return rgb.permute(0, 2, 3, 1).clamp(0, 255).byte().cpu().numpy()
+
+
+def _over(frames: Pixels, maps: Tensor) -> Pixels:
+    """Lay maps `(k, n, h, w)` over the frames turned grey and dim, opaque where the map is bright."""
+    opacity = np.sqrt(unit_maps(maps))[..., None]
+    grey = frames.mean(-1, keepdims=True) * 0.5
+    blended: Pixels = np.round(opacity * coloured(maps) + (1 - opacity) * grey).astype(np.uint8)
+    return blended
+
+
+def kl_figure(found: Mapping[str, Any]) -> Figure:
+    """Draw the trust-region search: the children's KL to the parent over σ, both axes logarithmic.
+
+    Args:
+        found: `target_kl`, the `sigma` that was chosen, and `rows` of `{sigma, kl, kl_range: [low, high]}`.
+    """
+    rows = [row for row in found["rows"] if row["kl"] > 0]  # a logarithm has no zero
+    sigma, kl = ([row[name] for row in rows] for name in ("sigma", "kl"))
+    low, high = ([row["kl_range"][end] for row in rows] for end in (0, 1))
+    figure = Figure((6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.plot(sigma, kl, "-o", color="#0072b2", label="children: mean and range")
+    axes.fill_between(sigma, low, high, color="#0072b2", alpha=0.2)
+    axes.axhline(found["target_kl"], color="#d55e00", linestyle="--", label=f"target {found['target_kl']:g} nats")
+    axes.axvline(found["sigma"], color="#333333", linestyle=":", label=f"chosen σ = {found['sigma']:.3g}")
+    axes.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set(xlabel="σ, scale of the noise", ylabel="KL(parent ‖ child), nats")
+    axes.grid(color="#e6e6e6")
+    axes.legend(frameon=False)
+    return figure

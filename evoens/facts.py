@@ -1,0 +1,117 @@
+"""What a run folder holds, read for its report: of a run finished or still going."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evoens.errors import CheckpointError
+
+Json = Mapping[str, Any]
+IMAGES = (".png", ".gif")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes."""
+
+    folder: Path
+    config: str
+    report: Json
+    history: Json
+    population: Sequence[Json]
+    pictures: Mapping[str, bytes]
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return str(self.report.get("name") or self.folder.resolve().name)
+
+    @property
+    def place(self) -> str:
+        """The folder as commands name it: from the working folder where it lies in there."""
+        folder, here = self.folder.resolve(), Path.cwd()
+        return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
+
+    @property
+    def unit(self) -> str:
+        """The unit of every score."""
+        return str(self.report.get("unit") or self.history.get("unit") or "score")
+
+    @property
+    def generations(self) -> Sequence[Json]:
+        """One summary for each generation that is done."""
+        return list(self.history.get("generations") or [])
+
+    @property
+    def scored(self) -> Sequence[Json]:
+        """The population's children that did not fail."""
+        return [row for row in self.population if row["fitness"] is not None]
+
+    @property
+    def members(self) -> Sequence[str]:
+        """The keys of the ensemble's members, in the order in which they were chosen."""
+        return list(self.report.get("ensemble", {}).get("members", []))
+
+    @property
+    def candidates(self) -> Sequence[Json]:
+        """The children that selection looked at: `{key, search, select}`, a score on either split."""
+        search = {row["key"]: row["fitness"] for row in self.scored}
+        found = self.report.get("candidates", [])
+        return [{**row, "search": search[row["key"]]} for row in found if row["key"] in search]
+
+    @property
+    def rules(self) -> list[tuple[str, str]]:
+        """The measurements of each competitor, (key in the report, words), the run's own first."""
+        own = self.report["problem"].get("action")
+        keys = [key for key in self.report["parent"] if key.startswith("test") and not key.endswith("_difference")]
+        names = [own or "test" if key == "test" else key.removeprefix("test_") for key in keys]
+        return [(key, f"{name} actions" if own else name) for key, name in zip(keys, names, strict=True)]
+
+    def number(self, value: float | None, sign: str = "") -> str:
+        """Return a score as text, with two decimals, an accuracy with four."""
+        return "–" if value is None else f"{value:{sign}.{4 if self.unit == 'accuracy' else 2}f}".replace("-", "−")
+
+    def interval(self, stats: Json, sign: str = "") -> str:
+        """Return a score with its 95 % interval as text."""
+        low, high = (self.number(end, sign) for end in stats["ci95"])
+        return f"{self.number(stats['score'], sign)} [{low}, {high}]"
+
+
+def read_facts(folder: Path) -> Facts:
+    """Read a run folder; a file that is not there yet counts as empty.
+
+    Raises:
+        CheckpointError: the folder has no config.resolved.yaml, or one of its files is damaged.
+    """
+    config = folder / "config.resolved.yaml"
+    if not config.is_file():
+        raise CheckpointError(f"{folder}: expected a run's folder with a config.resolved.yaml in it, found none")
+    pictures = sorted((folder / "pictures").glob("*"))
+    return Facts(
+        folder=folder,
+        config=config.read_text(encoding="utf-8"),
+        report=_json(folder / "report.json"),
+        history=_json(folder / "history.json"),
+        population=_rows(folder / "population.jsonl"),
+        pictures={path.name: path.read_bytes() for path in pictures if path.suffix in IMAGES},
+    )
+
+
+def _json(path: Path) -> Json:
+    rows = _parsed(path, [path.read_text(encoding="utf-8")] if path.is_file() else [])
+    return rows[0] if rows else {}
+
+
+def _rows(path: Path) -> list[Json]:
+    return _parsed(path, path.read_text(encoding="utf-8").splitlines() if path.is_file() else [])
+
+
+def _parsed(path: Path, texts: Sequence[str]) -> list[Json]:
+    try:
+        return [json.loads(text) for text in texts]
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON, found damage: {error}") from error

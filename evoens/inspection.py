@@ -1,0 +1,161 @@
+"""What is there: the problems and strategies that ship, the runs, and the inside of any file or folder of evoens."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evoens.card import parent_files, read_card
+from evoens.config import RESOLVED, shipped_problems
+from evoens.errors import CheckpointError, ConfigError
+from evoens.facts import Facts, read_facts
+from evoens.spec import STRATEGIES, shipped_strategies
+from evoens.yaml_file import read_yaml
+
+# ---- list
+
+
+def problems() -> list[dict[str, str]]:
+    """Return name, path and first comment of each problem that can be run by its plain name."""
+    return [
+        {"name": name, "path": str(path), "about": _first_comment(path)} for name, path in shipped_problems().items()
+    ]
+
+
+def strategies() -> list[dict[str, str]]:
+    """Return name and first sentence of each strategy that ships, without importing it."""
+    found = []
+    for name in shipped_strategies():
+        spec = importlib.util.find_spec(f"{STRATEGIES}.{name}")
+        source = Path(spec.origin).read_text("utf-8") if spec and spec.origin else ""
+        about = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        found.append({"name": name, "about": about})
+    return found
+
+
+def runs(folder: Path) -> list[dict[str, Any]]:
+    """Return a summary of each run in `folder`; one that cannot be read says why."""
+    return [_run_or_fault(path.parent) for path in sorted(folder.glob(f"*/{RESOLVED}"))]
+
+
+def _run_or_fault(folder: Path) -> dict[str, Any]:
+    try:
+        return summary(folder)
+    except (CheckpointError, ConfigError) as error:
+        return {"name": folder.name, "path": str(folder), "state": f"damaged: {error}"}
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text("utf-8").partition("\n")[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """Return a run's name, state and main figures.
+
+    Raises:
+        CheckpointError: a file of the run is damaged.
+    """
+    facts = read_facts(folder)
+    planned = read_yaml(folder / RESOLVED).value["search"]["generations"]
+    found: dict[str, Any] = {"name": folder.name, "path": str(folder), "state": _state(facts, planned)}
+    if facts.generations:
+        found |= {"generations": f"{len(facts.generations)} of {planned}", "fitness": facts.generations[-1]["fitness"]}
+    if facts.report:
+        scores = {who: facts.report[who]["test"]["score"] for who in ("parent", "ensemble")}
+        found |= {"unit": facts.unit, **scores, "verdict": facts.report["verdict"]}
+    return found
+
+
+def _state(facts: Facts, planned: int) -> str:
+    if facts.report:
+        return "finished"
+    if in_use(facts.folder) or in_use(facts.folder / "parent"):
+        return "running"
+    done = len(facts.generations)
+    return f"stopped after {done} of {planned} generations" if done else "stopped before its first generation ended"
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process holds the folder's lock."""
+    try:
+        with (folder / ".lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+# ---- inspect
+
+
+def inspect(path: Path, prefix: str | None = None) -> dict[str, Any]:
+    """Return what is at `path`: a run, an ensemble, a parent, or the child whose key begins with `prefix`.
+
+    Raises:
+        CheckpointError: it is none of these, or damaged; or no child or several have such a key.
+    """
+    if prefix is not None:
+        return _child(path, prefix)
+    if (path / RESOLVED).is_file():
+        return _run(path)
+    ensemble = path if path.name == "genomes.json" else path / "genomes.json"
+    if ensemble.is_file():
+        return _ensemble(ensemble)
+    if path.is_file() and path.suffix in (".json", ".safetensors") and parent_files(path)[1].is_file():
+        card = read_card(path)
+        return {"kind": "parent", **{key: value for key, value in card.items() if key != "curve"}}
+    raise CheckpointError(f"{path}: expected a run's folder, an ensemble's folder or a parent, found none of these")
+
+
+def _run(folder: Path) -> dict[str, Any]:
+    facts = read_facts(folder)
+    ranked = sorted(facts.scored, key=lambda row: -row["fitness"])
+    found = {"kind": "run", **summary(folder), "sigma": facts.history.get("sigma"), "children": len(facts.population)}
+    found["failed"] = len(facts.population) - len(ranked)
+    if ranked:
+        found["best"] = {name: ranked[0][name] for name in ("key", "generation", "fitness")}
+    if facts.report:
+        report = facts.report
+        found |= {"members": report["ensemble"]["members"], "cost": report["cost"], "artifact": report["artifact"]}
+    return found | {"warnings": list(facts.history.get("warnings", []))}
+
+
+def _ensemble(file: Path) -> dict[str, Any]:
+    document = _json(file)
+    members = [{"key": member["key"], "genes": len(member["genome"])} for member in document["members"]]
+    size = sum(path.stat().st_size for path in file.parent.iterdir())
+    return {"kind": "ensemble", **document, "members": members, "bytes": size}
+
+
+def _child(path: Path, prefix: str) -> dict[str, Any]:
+    file = path / "population.jsonl" if path.is_dir() else path
+    rows = {row["key"]: row for row in _rows(file) if row["key"].startswith(prefix)}
+    if len(rows) != 1:
+        found = f"{len(rows)} of them" if rows else "none"
+        raise CheckpointError(f"{file}: expected one child whose key begins with {prefix}, found {found}")
+    return {"kind": "child", **next(iter(rows.values()))}
+
+
+def _rows(file: Path) -> Iterator[dict[str, Any]]:
+    try:
+        for line in file.read_text("utf-8").splitlines():
+            yield json.loads(line)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file}: expected a run's population.jsonl, found none") from error
+    except ValueError as error:
+        raise CheckpointError(f"{file}: expected JSON lines, found damage: {error}") from error
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_bytes()))
+    except ValueError as error:
+        raise CheckpointError(f"{file}: expected JSON, found damage: {error}") from error

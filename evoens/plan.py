@@ -1,0 +1,201 @@
+"""How children are sent through the network: the plans, what each needs in memory, and which is quickest here."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Protocol, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from evoens.errors import CheckpointError
+from evoens.parent import Child, Parent
+
+Batching = Literal["loop", "vmap"]
+Layout = Literal["contiguous", "channels_last"]
+Precision = Literal["float32", "bfloat16"]
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+GROUP = 8  # children a vmap pass
+GLANCE = 8  # inputs of the first, short look, after which hopeless plans are left out
+HOPELESS = 3.0  # times slower than the quickest at a glance
+SECONDS = 0.3  # spent on each plan that is left
+GAIN = 1.1  # what a later plan must be quicker by than an earlier, plainer one
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way to evaluate children: one after another or `children` at once, in which memory layout and precision."""
+
+    batching: Batching = "loop"
+    layout: Layout = "contiguous"
+    precision: Precision = "float32"
+    children: int = 1
+
+    def __post_init__(self) -> None:
+        known = {"batching": get_args(Batching), "layout": get_args(Layout), "precision": get_args(Precision)}
+        for name, values in known.items():
+            if getattr(self, name) not in values:
+                raise CheckpointError(f"plan.{name}: expected one of {values}, found {getattr(self, name)!r}")
+        if self.children < 1 or (self.batching == "loop" and self.children != 1):
+            raise CheckpointError(f"plan.children: expected 1 for a loop, 1 or more for vmap, found {self.children}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as strings and numbers; `Plan.from_json` is the exact inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Plan:
+        """Rebuild a plan from `to_json`'s row.
+
+        Raises:
+            CheckpointError: a key is unknown, or a value none that a plan has.
+        """
+        try:
+            return cls(**row)
+        except TypeError as error:
+            raise CheckpointError(f"plan: expected {', '.join(cls.__slots__)}, found {dict(row)}") from error
+
+    def fit(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """Return a copy of `module` on `device`, in this layout and precision."""
+        fitted = copy.deepcopy(module).to(device=device, dtype=DTYPES[self.precision])
+        return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
+
+    def fit_inputs(self, inputs: Tensor, device: torch.device) -> Tensor:
+        """Return `inputs` on `device`: images in this layout, floats in this precision; bytes stay bytes."""
+        dtype = DTYPES[self.precision] if inputs.is_floating_point() else inputs.dtype
+        layout = FORMATS[self.layout] if inputs.dim() == 4 else torch.contiguous_format
+        return inputs.to(device=device, dtype=dtype, memory_format=layout)
+
+
+class Scratch(Protocol):
+    """Room for `plan.children` children at a time."""
+
+    plan: Plan
+
+    def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
+        """Put the perturbed tensors of a child, by name, in the place of the one before."""
+
+    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Return float32 probabilities `(n, c)` for the inputs `(n, *input)` of each place, on the inputs' device."""
+
+
+class Loop:
+    """One child, run by itself: a single module whose weights are replaced."""
+
+    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self._child = Child(plan.fit(parent.module, device))
+
+    def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
+        """See `Scratch.load`; there is place 0 only."""
+        self._child.load(weights)
+
+    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """See `Scratch.predict`."""
+        return {k: self._child.predict(self.plan.fit_inputs(x, self.device)).to(x.device) for k, x in inputs.items()}
+
+
+class Stack:
+    """Several children at once: their weights stacked, the network mapped over them by `torch.vmap`.
+
+    The shapes of a pass depend on one child's inputs alone, so its bits do not depend on who shares the pass: the
+    stack is always whole, and inputs are filled up with zeros to a power of two.
+    """
+
+    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        module = plan.fit(parent.module, device)
+        tensors = module.state_dict()
+        self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in parent.perturbed}
+        self._pass = torch.vmap(lambda weights, x: functional_call(module, weights, (x,)))
+
+    def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
+        """See `Scratch.load`."""
+        for name, value in weights.items():
+            self._weights[name][place].copy_(value)
+
+    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """See `Scratch.predict`; places of one padded size share a pass."""
+        by_size: dict[int, list[int]] = {}
+        for place, x in inputs.items():
+            by_size.setdefault(1 << (len(x) - 1).bit_length(), []).append(place)
+        answers: dict[int, Tensor] = {}
+        for size, places in by_size.items():
+            answers |= self._predict(size, {place: inputs[place] for place in places})
+        return answers
+
+    def _predict(self, size: int, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        some = next(iter(inputs.values()))
+        batch = some.new_zeros(self.plan.children, size, *some.shape[1:])
+        for place, x in inputs.items():
+            batch[place, : len(x)] = x
+        with torch.no_grad():
+            fitted = self.plan.fit_inputs(batch, self.device)
+            outputs = torch.softmax(self._pass(self._weights, fitted).float(), dim=-1).to(some.device)
+        return {place: outputs[place, : len(x)] for place, x in inputs.items()}
+
+
+def scratch(parent: Parent, plan: Plan, device: torch.device) -> Scratch:
+    """Return room for the children that `plan` runs at a time."""
+    return Loop(parent, plan, device) if plan.batching == "loop" else Stack(parent, plan, device)
+
+
+def candidates(image: bool) -> list[Plan]:
+    """Return the plans worth a try, the plainest first; `image`: the inputs are `(n, c, h, w)`."""
+    layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if image else ("contiguous",)
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    loops = [Plan("loop", layout, precision) for precision in precisions for layout in layouts]
+    return loops + [Plan("vmap", "contiguous", precision, GROUP) for precision in precisions]
+
+
+def quickest(parent: Parent, inputs: Tensor, device: torch.device) -> Plan:
+    """Return the plan that sends most children through `inputs` `(n, *input)` in a second, measured here and now.
+
+    A plan that raises is left out, and so is one that falls far behind at a first glance. The others take turns, so
+    that a busy moment of the machine strikes all alike. A plainer plan stays unless another is a tenth quicker.
+    """
+    glance = inputs[:GLANCE]
+    rooms = [room for plan in candidates(inputs.dim() == 4) if (room := _try(parent, plan, glance, device))]
+    if not rooms:
+        return Plan()
+    times = _alternate(rooms, glance, seconds=0.0)
+    rooms = [room for room, spent in zip(rooms, times, strict=True) if spent <= HOPELESS * min(times)]
+    if len(rooms) > 1:
+        times = _alternate(rooms, inputs, SECONDS)
+        rooms = [room for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times)]
+    return rooms[0].plan
+
+
+def _try(parent: Parent, plan: Plan, inputs: Tensor, device: torch.device) -> Scratch | None:
+    """Return the plan's room after a first pass, which also compiles kernels; None when it cannot be run."""
+    try:
+        room = scratch(parent, plan, device)
+        _seconds(room, inputs)
+    except Exception:  # whatever a module or a backend does not support
+        return None
+    return room
+
+
+def _seconds(room: Scratch, inputs: Tensor) -> float:
+    """Return the seconds a child that one pass takes."""
+    start = time.perf_counter()
+    room.predict(dict.fromkeys(range(room.plan.children), inputs))  # probabilities arrive here: the device is done
+    return (time.perf_counter() - start) / room.plan.children
+
+
+def _alternate(rooms: Sequence[Scratch], inputs: Tensor, seconds: float) -> list[float]:
+    """Return each room's median seconds a child, the rooms taking turns for `seconds` each, once at least."""
+    times: list[list[float]] = [[] for _ in rooms]
+    deadline = time.perf_counter() + seconds * len(rooms)
+    while not times[0] or time.perf_counter() < deadline:
+        for spent, room in zip(times, rooms, strict=True):
+            spent.append(_seconds(room, inputs))
+    return [statistics.median(spent) for spent in times]

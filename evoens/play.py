@@ -1,0 +1,141 @@
+"""Watch a policy play: one case of a run's problem as a GIF."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from evoens.ensemble import Ensemble, load_ensemble
+from evoens.errors import CheckpointError, ProblemError
+from evoens.genome import Genome
+from evoens.problem import Split
+from evoens.settings import ProblemSettings
+from evoens.tasks.procgen import ProcgenProblem
+
+Frames = Sequence[NDArray[np.uint8]]
+
+LONGEST = 240  # frames of a GIF; a longer game is shown faster
+LARGEST = 1_500_000  # bytes of a GIF
+COLOURS = 128
+LAST_SHOWN = 1500  # milliseconds that the last frame stays
+LINE = 18  # pixels a line of the caption takes
+
+
+def play(folder: Path, *, level: int | None = None, member: str | None = None, out: Path | None = None) -> Path:
+    """Let an ensemble play one level, and write it as a GIF with the return below the picture.
+
+    Args:
+        folder: a run's folder, or an ensemble's.
+        level: the level's seed; without it, the first of the test split.
+        member: who plays in the ensemble's stead: `parent`, or the first characters of a member's key.
+        out: the GIF's path; without it, one named after player and level, in `pictures` of the folder.
+
+    Returns:
+        The path of the GIF.
+
+    Raises:
+        CheckpointError: the folder holds no intact ensemble, or no such member.
+        ProblemError: `level` is negative.
+    """
+    ensemble = load_ensemble(folder)
+    problem = _problem(folder, ensemble)
+    name, player = _player(ensemble, member)
+    first = problem.settings.levels.test.start
+    level = first if level is None else level
+    if level < 0:
+        raise ProblemError(f"level: expected a level seed ≥ 0, found {level}")
+    frames, result = problem.film(player.predict, Split("test", level - first, 1))
+    path = out or folder / "pictures" / f"{name.split()[0]}-{level}.gif"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return gif(frames, path, caption=f"{name}: return {result:g}\nlevel {level}")
+
+
+def _problem(folder: Path, ensemble: Ensemble) -> ProcgenProblem:
+    path = folder / "genomes.json"
+    path = path if path.is_file() else folder / "ensemble" / "genomes.json"
+    about = json.loads(path.read_text())["about"]
+    try:
+        return ProcgenProblem(ProblemSettings.model_validate(about["problem"]), ensemble.parent, about["seed"])
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected the settings of a problem under about.problem: {error}") from error
+
+
+def _player(ensemble: Ensemble, member: str | None) -> tuple[str, Ensemble]:
+    if member is None:
+        return f"ensemble of {len(ensemble.genomes)}", ensemble
+    if member == "parent":
+        return member, Ensemble(ensemble.parent, ensemble.strategy, [Genome()])
+    found = [genome for genome in ensemble.genomes if genome.key.startswith(member)]
+    if len(found) != 1:
+        keys = ", ".join(genome.key[:12] for genome in ensemble.genomes)
+        raise CheckpointError(f'member: expected "parent" or the start of one of {keys}, found "{member}"')
+    return found[0].key[:12], Ensemble(ensemble.parent, ensemble.strategy, found)
+
+
+def gif(frames: Frames, path: Path, *, fps: float = 15, scale: int = 4, caption: str = "") -> Path:
+    """Write `frames`, `(h, w, 3)` each, as a GIF that repeats for ever, and return its path.
+
+    At most 240 frames are kept, and at most 1.5 MB: a longer game is shown faster, by a whole factor that the caption
+    names. The last frame always is the game's last.
+
+    Args:
+        frames: at least one, all of one shape.
+        path: where to write; its folder is there.
+        fps: frames per second.
+        scale: pixels on the screen for one of the frame's, each way.
+        caption: lines below the picture.
+
+    Raises:
+        ProblemError: there is no frame.
+    """
+    if not frames:
+        raise ProblemError("a GIF: expected at least one frame, found none")
+    speed = math.ceil(len(frames) / LONGEST)
+    _write(_every(frames, speed, scale, caption), path, fps)
+    while (size := path.stat().st_size) > LARGEST and speed < len(frames):
+        speed = max(speed + 1, math.ceil(speed * size / LARGEST))
+        _write(_every(frames, speed, scale, caption), path, fps)
+    return path
+
+
+def _every(frames: Frames, speed: int, scale: int, caption: str) -> list[Image.Image]:
+    """Return every `speed`-th frame, and the last, as a picture."""
+    if caption and speed > 1:
+        caption += f", {speed} times as fast"
+    return [_picture(frame, scale, caption) for frame in (*frames[: len(frames) - 1 : speed], frames[-1])]
+
+
+def _write(pictures: Sequence[Image.Image], path: Path, fps: float) -> None:
+    pictures = _one_palette(pictures)
+    durations = [round(1000 / fps)] * (len(pictures) - 1) + [LAST_SHOWN]
+    pictures[0].save(
+        path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True, disposal=1
+    )
+
+
+def _picture(frame: NDArray[np.uint8], scale: int, caption: str) -> Image.Image:
+    lines = caption.splitlines()
+    height, width = frame.shape[0] * scale, frame.shape[1] * scale
+    picture = Image.new("RGB", (width, height + LINE * len(lines)))
+    picture.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST))
+    draw = ImageDraw.Draw(picture)
+    for i, line in enumerate(lines):
+        draw.text((4, height + LINE * i + 2), line, fill="white", font=ImageFont.load_default(13))
+    return picture
+
+
+def _one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """Reduce all to the same colours, without dithering, so that what does not move costs nothing."""
+    sample = pictures[:: math.ceil(len(pictures) / 12)]
+    width, height = sample[0].size
+    montage = Image.new("RGB", (width, height * len(sample)))
+    for i, picture in enumerate(sample):
+        montage.paste(picture, (0, height * i))
+    palette = montage.quantize(COLOURS, dither=Image.Dither.NONE)
+    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]

@@ -1,0 +1,289 @@
+"""What stands in a run's report, section by section: sentences, tables and pictures made from the run's facts."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from evoens import figures
+from evoens.facts import Facts, Json
+
+PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
+RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
+NOT_YET = "Not measured yet: the run has not come this far."
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells, the first the row's name; without a head it is a list of facts. `strong` names a row to stress."""
+
+    rows: Sequence[Sequence[str]]
+    head: Sequence[str] = ()
+    caption: str = ""
+    strong: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image inside the page: `source` is a data URI, `description` its words for who cannot see it."""
+
+    source: str
+    description: str
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: sentences, then tables, pictures and blocks of code."""
+
+    name: str
+    title: str
+    text: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    code: Sequence[str] = ()
+
+
+def sections(facts: Facts) -> list[Section]:
+    """Return all sections of the page, in order; one whose data are not there says so."""
+    front = [_result, _play, _generations, _diversity, _saliency, _population]
+    return [make(facts) for make in (*front, _sigma, _parent, _cost, _next, _settings)]
+
+
+def _drawn(svg: str, description: str, caption: str = "") -> Picture:
+    return Picture(_uri("svg+xml", svg.encode()), description, caption)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _result(facts: Facts) -> Section:
+    name, title = "result", "Result"
+    if not facts.report:
+        return Section(name, title, ["The comparison on the test split comes last; it has not been made yet."])
+    rules = facts.rules
+    rows = [_competitor(facts, role) for role in figures.ROLES]
+    head = ["", "Cases"] + [cell for _, rule in rules for cell in (rule.capitalize(), "less the parent’s")]
+    caption = f"Mean {facts.unit} with its 95 % bootstrap interval. {rules[0][1].capitalize()}: this run’s own rule."
+    text = (
+        "Measured on the test split, which neither the search nor the selection of members has seen. Differences are "
+        "paired case by case, so the luck that both share cancels; an interval without zero is a difference."
+    )
+    plot = _drawn(
+        figures.forest(facts.report, rules, facts.unit),
+        "Interval plot of the table: scores on the left, paired differences to the parent on the right.",
+    )
+    return Section(name, title, [text, _drawn_at_random(facts)], [Table(rows, head, caption, rows[-1][0])], [plot])
+
+
+def _competitor(facts: Facts, role: str) -> list[str]:
+    block, size = facts.report[role], facts.report["ensemble"]["size"]
+    labels = {"random_children": f"{size} random children", "ensemble": f"Ensemble of {size}"}
+    row = [labels.get(role, figures.ROLES[role][0]), str(block["test"]["n"])]
+    for key, _ in facts.rules:
+        difference = "" if role == "parent" else facts.interval(block[f"{key}_difference"], "+")
+        row += [facts.interval(block[key]), difference]
+    return row
+
+
+def _drawn_at_random(facts: Facts) -> str:
+    drawn = facts.report["random_children"]
+    size, draws, source = drawn["size"], drawn["draws"], drawn["of"]
+    return (
+        f"The random children are {draws} draws of {size} from the {source}, which share the test cases between them."
+    )
+
+
+def _play(facts: Facts) -> Section:
+    shown = [
+        Picture(_uri("gif", facts.pictures[file]), f"{who} plays one case of the test split.", who)
+        for file, who in PLAYERS.items()
+        if file in facts.pictures
+    ]
+    same = "The same case of the test split, with the same chance for both. One case shows a style, not a score."
+    return Section("play", "On the screen", [same if shown else "Nothing has been filmed."], pictures=shown)
+
+
+def _generations(facts: Facts) -> Section:
+    name, title, rows = "generations", "Generations", facts.generations
+    if not rows:
+        return Section(name, title, [NOT_YET])
+    text = [
+        "Fitness is measured on the search split, the same cases for all children. Reliability is the rank correlation "
+        "of the children’s scores between two halves of those cases (Spearman–Brown corrected): near 1 the ranking "
+        "would come out again, near 0 selection picks noise."
+    ]
+    head = [
+        "Generation",
+        "σ",
+        "Best",
+        "Mean",
+        "Worst",
+        "Parent",
+        "Ensemble so far",
+        "Reliability",
+        "Failed",
+        "Inputs/s",
+    ]
+    table = Table([_generation(facts, row) for row in rows], head, f"Scores: {facts.unit}.")
+    if len(rows) == 1:
+        return Section(name, title, [*text, "With one generation done there is no curve to draw."], [table])
+    plot = figures.evolution(rows, facts.unit)
+    words = "Curves over generations: fitness, its reliability, and the ensemble so far."
+    return Section(name, title, text, [table], [_drawn(plot, words)])
+
+
+def _generation(facts: Facts, row: Json) -> list[str]:
+    scores = [row["fitness"][key] for key in ("best", "mean", "worst", "parent")] + [row["ensemble"]]
+    reliability = row["reliability"]
+    return [
+        str(row["generation"]),
+        f"{row['sigma']:.3g}",
+        *map(facts.number, scores),
+        "–" if reliability is None else f"{reliability:+.2f}".replace("-", "−"),
+        str(row["failed"]),
+        f"{row['samples_per_second']:,.0f}",
+    ]
+
+
+def _diversity(facts: Facts) -> Section:
+    name, title = "diversity", "Diversity of the members"
+    rows = [row for row in facts.generations if row["diversity"]]
+    if not rows:
+        return Section(name, title, [NOT_YET])
+    text = (
+        "How much the members differ on the same probe inputs: in their outputs, and in the hashes of their saliency "
+        "maps (share of bits that differ). The null floor is what the same measure says of one member against itself "
+        "under the noise of the measuring: only what stands above it is diversity."
+    )
+    if len(rows) > 1:
+        plot = _drawn(figures.diversity(rows), "Curves over generations: each diversity measure beside its null floor.")
+        return Section(name, title, [text], pictures=[plot])
+    lines = [
+        [label, f"{last['value']:.4f}", f"{last['floor']:.4f}", unit]
+        for key, (label, unit) in figures.MEASURES.items()
+        if (last := rows[0]["diversity"].get(key))
+    ]
+    return Section(name, title, [text], [Table(lines, ["Measure", "Between members", "Null floor", "Unit"])])
+
+
+def _saliency(facts: Facts) -> Section:
+    caption = "Probe inputs, and for each member which pixels move the probability of its likeliest action."
+    shown = [
+        Picture(_uri("png", data), "Probe inputs with the saliency maps of the members.", caption)
+        for file, data in facts.pictures.items()
+        if file.startswith("saliency") and file.endswith(".png")
+    ]
+    return Section("saliency", "What the members look at", [] if shown else [NOT_YET], pictures=shown)
+
+
+def _population(facts: Facts) -> Section:
+    name, title = "population", "Population and selection"
+    if not facts.scored:
+        return Section(name, title, [NOT_YET])
+    failed = len(facts.population) - len(facts.scored)
+    text = [f"{len(facts.population)} children were measured; {failed or 'none'} failed.", *_selection(facts)]
+    parent = facts.generations[-1]["fitness"]["parent"] if facts.generations else None
+    pictures = []
+    if len(facts.candidates) > 1:
+        plot = figures.held_out(facts.candidates, facts.members, facts.unit)
+        pictures.append(_drawn(plot, "Scatter plot of the candidates’ scores on the search and the select split."))
+    plot = figures.population(facts.scored, facts.members, parent, facts.unit)
+    pictures.append(_drawn(plot, "Scatter plot of every child’s fitness by generation."))
+    return Section(name, title, text, [_members(facts)] if facts.members else [], pictures)
+
+
+def _members(facts: Facts) -> Table:
+    born = {row["key"]: row["generation"] for row in reversed(facts.population)}
+    scores = {row["key"]: (row["search"], row["select"]) for row in facts.candidates}
+    rows = [
+        [key[:12], str(born.get(key, "–")), *map(facts.number, scores.get(key, (None, None)))] for key in facts.members
+    ]
+    return Table(rows, ["Member’s key", "Generation", "Search", "Select"], f"Scores on the two splits: {facts.unit}.")
+
+
+def _selection(facts: Facts) -> list[str]:
+    if not facts.members:
+        return ["Members have not been chosen yet."]
+    text = [f"The members were chosen on the select split, {RULES[facts.report['ensemble']['rule']]}."]
+    optimism = facts.report.get("selection_optimism")
+    if optimism is not None:
+        text.append(
+            f"Selection optimism {facts.number(optimism, '+')}: the best child’s score on the select split, where it "
+            f"was chosen, less its score on the test split ({facts.unit})."
+        )
+    return text
+
+
+def _sigma(facts: Facts) -> Section:
+    name, title, search = "sigma", "How σ was found", facts.history.get("trust_region")
+    if not search:
+        fixed = "The configuration fixes σ, so there was no search for it."
+        return Section(name, title, [fixed if facts.generations else NOT_YET])
+    text = (
+        f"Trust-region search: the noise may move the outputs by {search['target_kl']:g} nats on average, measured on "
+        f"recorded inputs. The σ of the curve nearest to that is {search['sigma']:.3g}."
+    )
+    plot = _drawn(figures.trust_region(search), "KL divergence from the parent, and agreement with it, over σ.")
+    return Section(name, title, [text], pictures=[plot])
+
+
+def _parent(facts: Facts) -> Section:
+    name, title, card = "parent", "The parent", facts.report.get("parent_card")
+    if not card:
+        return Section(name, title, [NOT_YET if not facts.report else "The parent came without a card."])
+    known = {"steps": "{:,} environment steps", "seconds": "{:,.0f} seconds of training", "seed": "seed {}"}
+    words = [form.format(card[key]) for key, form in known.items() if card.get(key) is not None]
+    code = [card["command"]] if card.get("command") else []
+    curve = [row for row in card.get("curve") or [] if row.get("return_mean") is not None]
+    if len(curve) < 2:
+        return Section(name, title, [", ".join(words).capitalize(), "Its card holds no learning curve."], code=code)
+    plot = _drawn(figures.learning(curve, facts.unit), "The parent’s training return over environment steps.")
+    return Section(name, title, [", ".join(words).capitalize() + "."], pictures=[plot], code=code)
+
+
+def _cost(facts: Facts) -> Section:
+    name, title, report = "cost", "Cost and artifact", facts.report
+    if not report:
+        return Section(name, title, [NOT_YET])
+    cost, artifact = report["cost"], report["artifact"]
+    rows = [
+        ["Evaluations", f"{cost['evaluations']:,}"],
+        ["Time", f"{cost['seconds'] / 60:.1f} minutes"],
+        ["Speed", f"{cost['samples_per_second']:,.0f} inputs per second"],
+        ["Peak memory", f"{cost['peak_rss_mb']:,.0f} MB"],
+        ["Artifact", f"{artifact['bytes'] / 1e6:.2f} MB"],
+        ["Members", f"{artifact['replayable']} replayable (parent and genome), {artifact['tuned']} with weights kept"],
+    ]
+    splits = [[split, _levels(levels)] for split, levels in report["splits"].items()]
+    return Section(name, title, [], [Table(rows), Table(splits, caption="The splits are disjoint by construction.")])
+
+
+def _levels(levels: Json) -> str:
+    return f"{levels['count']} cases, from {levels.get('start', levels.get('first'))} on"
+
+
+def _next(facts: Facts) -> Section:
+    name, title, run = "next", "How to go on", shlex.quote(facts.place)
+    board = f"tensorboard --logdir {run}/tb"
+    if not facts.report:
+        shell = f"python -m evoens resume {run}\n{board}"
+        return Section(
+            name, title, ["If the run has been interrupted, it goes on from its last checkpoint:"], code=[shell]
+        )
+    shell = "\n".join([f"python -m evoens {command} {run}" for command in ("play", "inspect", "verify")] + [board])
+    python = (
+        "from evoens import load_ensemble\n\n"
+        f"ensemble = load_ensemble({facts.place!r})\n"
+        "probabilities = ensemble.predict(inputs)  # (n, *input) -> (n, c)"
+    )
+    return Section(name, title, code=[shell, python])
+
+
+def _settings(facts: Facts) -> Section:
+    versions = [[package, str(version)] for package, version in facts.report.get("versions", {}).items()]
+    tables = [Table(versions)] if versions else []
+    return Section("settings", "Settings and versions", tables=tables, code=[facts.config])

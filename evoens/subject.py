@@ -1,0 +1,86 @@
+"""What a Strategy's contract is checked on: the class, a small parent, and a watch on the global random state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evoens import noise
+from evoens.genome import Genome
+from evoens.parent import Architecture, Parent, fingerprint
+from evoens.strategy import Strategy, grow
+
+SIGMA, CHILDREN = 0.02, 8
+TWINS = ("1.weight", "2.weight")  # two tensors of one shape in the small network
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The class under test and a small parent."""
+
+    cls: type[Strategy]
+    parent: Parent
+
+    def new(self) -> Strategy:
+        """Make the Strategy as a run does."""
+        return self.cls(sigma=SIGMA, density=0.5, parts=2)
+
+    def genomes(self) -> list[Genome]:
+        """Return the genomes that a new object asks for first."""
+        return self.new().ask(CHILDREN, Random(0))
+
+    def child(self, strategy: Strategy, genome: Genome, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Rebuild a child on copies of the weights, the global random state the same before every call."""
+        weights = {}
+        for name in names or self.parent.perturbed:
+            weights[name] = self.parent.weights[name].clone()
+            for gene in genome.genes:
+                with global_seed(0):
+                    weights[name] = strategy.perturb(name, weights[name].clone(), gene)
+        return weights
+
+    def bits(self) -> list[str]:
+        """Return each first child's key and the hash of its weights, as the engine grows them."""
+        genomes = self.genomes()
+        return [f"{g.key} {fingerprint(grow(self.parent, self.new(), g))}" for g in genomes]
+
+
+def small_parent() -> Parent:
+    """Return a network with two tensors of one shape, its weights from the portable streams."""
+    layers = (nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Flatten())
+    module = nn.Sequential(*layers, nn.Linear(8 * 6 * 6, 5))
+    for name, weight in module.state_dict().items():
+        weight.copy_(noise.normals(1, name, weight.shape) * 0.1)
+    return Parent(module, Architecture("torch.nn:Sequential"))
+
+
+@contextmanager
+def global_seed(seed: int) -> Iterator[None]:
+    """Seed every global generator, and put them back as they were."""
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (the global state is what is looked at)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        torch.set_rng_state(states[2])
+
+
+def global_state() -> dict[str, bytes]:
+    """Return the state of every global generator, by its module's name."""
+    _, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "random": repr(random.getstate()).encode(),
+        "numpy.random": np.asarray(key).tobytes() + repr(rest).encode(),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }

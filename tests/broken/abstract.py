@@ -1,0 +1,7 @@
+"""Leaves the one method out."""
+
+from evoens.strategy import Strategy
+
+
+class Broken(Strategy):
+    pass

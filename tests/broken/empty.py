@@ -1,0 +1,1 @@
+"""Holds no class at all."""

@@ -1,0 +1,9 @@
+"""Asks for genomes without a gene."""
+
+from evoens.genome import Genome
+from evoens_strategies.noisy import Noisy
+
+
+class Broken(Noisy):
+    def ask(self, n, rng):
+        return [Genome(), *super().ask(n - 1, rng)]
