@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from typing_extensions import Self
 
-from evoens.errors import CheckpointError
+from evoens.errors import Check, CheckpointError
 
 _STATE, _TENSORS, _MANIFEST = "state.json", "tensors.safetensors", "manifest.json"
 _UNFINISHED = ".unfinished-"
@@ -116,6 +116,10 @@ class CheckpointStore:
                 skipped.append(str(error))
         return None, skipped
 
+    def verify(self) -> list[Check]:
+        """Look at every checkpoint, the newest first: one check each."""
+        return [_check(folder) for folder in self._folders()]
+
     def _folders(self) -> list[Path]:
         found = self.folder.iterdir() if self.folder.is_dir() else iter(())
         return sorted((p for p in found if p.name.isdecimal()), key=lambda p: int(p.name), reverse=True)
@@ -153,6 +157,14 @@ def _read(folder: Path) -> Checkpoint:
                 f"sha256 {str(expected[name][1])[:12]}…, found {found[0]} bytes with {found[1][:12]}…"
             )
     return Checkpoint(step, json.loads(data[_STATE]), load(data[_TENSORS]))
+
+
+def _check(folder: Path) -> Check:
+    try:
+        step = _read(folder).step
+    except CheckpointError as error:
+        return Check(f"checkpoint {folder.name}", False, str(error))
+    return Check(f"checkpoint {folder.name}", True, f"step {step}, every file as its manifest says")
 
 
 def require_same(now: dict[str, Any], saved: dict[str, Any], folder: Path, force: bool) -> list[str]:

@@ -35,6 +35,7 @@ class Contest:
     unselected: Sequence[Genome]
     draws: int
     seed: int
+    device: torch.device | str = "cpu"
 
     def run(
         self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
@@ -77,7 +78,7 @@ class Contest:
         return Random(f"{self.seed}:random-children:{draw}").sample(pool, min(len(self.members), len(pool)))
 
     def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
-        return Ensemble(self.parent, self.strategy, genomes)
+        return Ensemble(self.parent, self.strategy, genomes, self.device)
 
     def _summary(self, cases: Tensor, resamples: int) -> dict[str, Any]:
         return mean_interval(cases, resamples, self.seed).to_json()

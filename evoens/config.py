@@ -6,13 +6,14 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from evoens.card import find_parent
 from evoens.checking import Override, check
 from evoens.errors import ConfigError, nearest
-from evoens.faults import Fault, related
+from evoens.faults import Fault, related, shown
 from evoens.settings import Config
-from evoens.yaml_file import Document, dotted, dump_yaml, read_yaml
+from evoens.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from evoens.console import Reporter
@@ -25,10 +26,11 @@ _BASE = "# Relative paths start from "
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked YAML: `base` is the folder from which its relative paths start."""
+    """A checked YAML: its relative paths start from `base`, and it names its Strategy at `strategy_at`."""
 
     config: Config
     base: Path
+    strategy_at: str
 
     @property
     def resolved(self) -> str:
@@ -60,12 +62,12 @@ def load(
     lines += [_line(fault, document, overrides) for fault in sorted(faults, key=lambda f: document.mark(f.keys))]
     if lines:
         raise ConfigError("\n".join(lines))
-    return Loaded(config, base)
+    return Loaded(config, base, _line(Fault(("strategy", "class"), ""), document, overrides).removesuffix(": "))
 
 
 def resolved_yaml(config: Config, base: Path) -> str:
     """Return the whole config with its defaults, as YAML that loads back to the same, from any folder."""
-    return f"{_BASE}{base.resolve()}\n" + dump_yaml(config.model_dump(mode="json", by_alias=True))
+    return f"{_BASE}{base.resolve()}\n" + dump_yaml(_plain(config))
 
 
 def _base(path: Path) -> Path:
@@ -74,21 +76,42 @@ def _base(path: Path) -> Path:
     return Path(first.removeprefix(_BASE)) if first.startswith(_BASE) else path.parent
 
 
+def differences(config: Config, saved: Path) -> list[str]:
+    """Return one line for each key in which the resolved YAML `saved` differs from `config`."""
+    there = _flat(read_yaml(saved).value)
+    here = _flat(parse_yaml(dump_yaml(_plain(config)), "").value)
+    keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
+    return [f"{dotted(key)}: {shown(there.get(key))} there, {shown(here.get(key))} here" for key in keys]
+
+
+def _flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:
+    if not isinstance(value, dict):
+        return {keys: value}
+    return {path: leaf for key, inner in value.items() for path, leaf in _flat(inner, (*keys, key)).items()}
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json", by_alias=True)
+
+
 def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = False, force: bool = False) -> Run:
     """Load everything the run needs, training its parent first where there is none.
 
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
-    from evoens.experiment import find, open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment import open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
-    _, strategy = open_strategy(config.strategy, base)
-    strategy_arguments(strategy, config.strategy)
+    try:
+        strategy = open_strategy(config.strategy, base)[1]
+        strategy(**strategy_arguments(strategy, config.strategy))
+    except Exception as error:  # a user's constructor may raise anything
+        raise ConfigError(f"{loaded.strategy_at}: {error}") from error
     if (
-        retrain or find(config.parent.checkpoint, base) is None
-    ):  # training can be interrupted, and must find its way back
+        retrain or find_parent(config.parent.checkpoint, base) is None
+    ):  # training can be interrupted: `resume` needs this
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESOLVED).write_text(loaded.resolved, "utf-8")
     return Run(open_experiment(config, loaded.resolved, base, folder, reporter, retrain), folder, reporter, force)

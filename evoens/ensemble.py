@@ -31,6 +31,7 @@ class Ensemble:
         parent: the network the members are rebuilt from.
         strategy: the Strategy that rebuilds them.
         genomes: one a member, in the order in which they were chosen.
+        device: where the members are; inputs and outputs stay where the caller has them.
     """
 
     def __init__(
@@ -38,15 +39,15 @@ class Ensemble:
         parent: Parent,
         strategy: Strategy,
         genomes: Iterable[Genome],
-        layout: torch.memory_format = torch.channels_last,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.parent, self.strategy, self.genomes = parent, strategy, tuple(genomes)
+        self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         self._members: list[Child] = []
         for genome in self.genomes:
             child = parent.child(grow(parent, strategy, genome))
-            child.module.to(memory_format=layout)
+            child.module.to(self.device).to(memory_format=torch.channels_last)
             self._members.append(child)
 
     def modules(self) -> list[nn.Module]:
@@ -55,7 +56,8 @@ class Ensemble:
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""
-        return torch.stack([member.predict(inputs) for member in self._members])
+        here = inputs.to(self.device)
+        return torch.stack([member.predict(here) for member in self._members]).to(inputs.device)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return the mean of the members' probabilities, `(n, c)`, for inputs `(n, *input)`."""
@@ -92,6 +94,7 @@ class Ensemble:
                 for genome in self.genomes
             ],
         }
+        document["sha256"] = description_sha256(document)
         (folder / "genomes.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
@@ -105,22 +108,20 @@ def load_ensemble(path: str | Path) -> Ensemble:
     folder = Path(path)
     if not (folder / "genomes.json").is_file() and (folder / "ensemble" / "genomes.json").is_file():
         folder = folder / "ensemble"
-    document = _read(folder / "genomes.json")
+    document = read_description(folder)
     try:
-        parent = _load_parent(folder / "parent.safetensors", document)
-        strategy = _load_strategy(folder, document["strategy"])
-        genomes = [_checked_genome(folder, row) for row in document["members"]]
-        ensemble = Ensemble(parent, strategy, genomes)
-        for genome, row in zip(genomes, document["members"], strict=True):
-            _require(
-                folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}"
-            )
+        parent = load_parent(folder, document)
+        strategy = load_strategy(folder, document)
+        genomes = [load_member(folder, row, parent, strategy) for row in document["members"]]
+        check_description(folder, document)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
-    return ensemble
+    return Ensemble(parent, strategy, genomes)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what genomes.json holds; its hashes are not checked yet."""
+    path = folder / "genomes.json"
     try:
         document = json.loads(path.read_text())
     except OSError as error:
@@ -132,7 +133,9 @@ def _read(path: Path) -> dict[str, Any]:
     return document
 
 
-def _load_parent(path: Path, document: dict[str, Any]) -> Parent:
+def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
+    """Load the parent, its file's hash checked before it is parsed, its fingerprint after."""
+    path = folder / "parent.safetensors"
     try:
         data = path.read_bytes()
         _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
@@ -143,17 +146,33 @@ def _load_parent(path: Path, document: dict[str, Any]) -> Parent:
     return parent
 
 
-def _load_strategy(folder: Path, row: dict[str, Any]) -> Strategy:
+def load_strategy(folder: Path, document: dict[str, Any]) -> Strategy:
+    """Make the Strategy, its file's hash checked before it is imported."""
+    row = document["strategy"]
     source = locate(row["spec"], [folder])
     _require(folder, row["sha256"], source.sha256, f"the Strategy {row['spec']}")
     strategy: Strategy = load_class(source, Strategy)(**row["arguments"])
     return strategy
 
 
-def _checked_genome(folder: Path, row: dict[str, Any]) -> Genome:
+def load_member(folder: Path, row: dict[str, Any], parent: Parent, strategy: Strategy) -> Genome:
+    """Return a member's genome, its key checked, and that it gives the weights it was saved with."""
     genome = Genome.from_json(row["genome"])
     _require(folder, row["key"], genome.key, "a genome's key")
+    _require(folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}")
     return genome
+
+
+def check_description(folder: Path, document: dict[str, Any]) -> None:
+    """Check genomes.json as a whole, for what no other hash covers."""
+    _require(folder / "genomes.json", str(document.get("sha256")), description_sha256(document), "the description")
+
+
+def description_sha256(document: dict[str, Any]) -> str:
+    """Return the sha256 of a description as canonical JSON, its own `sha256` left out."""
+    plain = json.loads(json.dumps(document))
+    plain.pop("sha256", None)
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _require(place: Path, expected: str, found: str, what: str) -> None:

@@ -6,6 +6,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from evoens.card import find_parent
 from evoens.console import Reporter
 from evoens.errors import SpecError, nearest
 from evoens.parent import Architecture, Parent
@@ -35,23 +36,14 @@ def open_experiment(
     """
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
-    path = find(config.parent.checkpoint, base)
+    path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
         path = _train(config, folder / "parent", reporter)
     module, card = load_policy(path)
-    architecture = Architecture(
-        "evoens.tasks.networks.impala:ImpalaPolicy",
-        {"widths": list(card["network"]), "in_channels": 3 * card["frame_stack"]},
-    )
-    problem = ProcgenProblem(config.problem, Parent(module, architecture), config.seed)
+    parent = Parent(module, Architecture(**card["architecture"]))
+    problem = ProcgenProblem(config.problem, parent, config.seed)
     strategy = cls(**arguments)
     return Experiment(config, resolved, problem, strategy, source, arguments, card)
-
-
-def find(path: str, base: Path) -> Path | None:
-    """Return the file that `path` names, from the YAML's folder or the working folder; None where there is none."""
-    tried = [base / path, Path(path)]
-    return next((p for p in tried if p.exists()), None)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:

@@ -36,6 +36,7 @@ MEASURES = {
 STYLE: Any = {
     "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
     "text.parse_math": False,  # a user's "$" is a dollar
+    "figure.dpi": 72,  # an SVG's, so that it is laid out once and for all
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
     "font.size": 9.5,
     "axes.titlesize": 10,

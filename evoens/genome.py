@@ -45,7 +45,7 @@ def _named_numbers(pairs: Any) -> tuple[tuple[str, float], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """Which weights a gene touches: a Bernoulli draw, one side of a mask and anti-mask, or one part of a k-way partition.
+    """Which weights a gene touches: a Bernoulli draw, a mask or its anti-mask, or one part of a k-way partition.
 
     `parts` 1 keeps each weight with probability `density`. `parts` 2 splits the weights into a mask of that density
     (`part` 0) and its anti-mask (`part` 1). `parts` k > 2 splits them into k equal shares, so `density` is 1/k
@@ -101,7 +101,7 @@ class Gene:
 
 @dataclass(frozen=True, slots=True)
 class Genome:
-    """Genes applied to the parent in order: one a generation, so a child of an elite has one gene more than the elite."""
+    """Genes applied to the parent in order: one a generation, so an elite's child has one gene more than the elite."""
 
     genes: tuple[Gene, ...] = ()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from evoens.ensemble import Ensemble, load_ensemble
+from evoens.ensemble import Ensemble, load_ensemble, read_description
 from evoens.errors import CheckpointError, ProblemError
 from evoens.genome import Genome
 from evoens.problem import Split
@@ -57,13 +56,12 @@ def play(folder: Path, *, level: int | None = None, member: str | None = None, o
 
 
 def _problem(folder: Path, ensemble: Ensemble) -> ProcgenProblem:
-    path = folder / "genomes.json"
-    path = path if path.is_file() else folder / "ensemble" / "genomes.json"
-    about = json.loads(path.read_text())["about"]
+    place = folder if (folder / "genomes.json").is_file() else folder / "ensemble"
+    about = read_description(place)["about"]
     try:
         return ProcgenProblem(ProblemSettings.model_validate(about["problem"]), ensemble.parent, about["seed"])
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the settings of a problem under about.problem: {error}") from error
+        raise CheckpointError(f"{place}: expected the settings of a problem under about.problem: {error}") from error
 
 
 def _player(ensemble: Ensemble, member: str | None) -> tuple[str, Ensemble]:
@@ -105,10 +103,27 @@ def gif(frames: Frames, path: Path, *, fps: float = 15, scale: int = 4, caption:
 
 
 def _every(frames: Frames, speed: int, scale: int, caption: str) -> list[Image.Image]:
-    """Return every `speed`-th frame, and the last, as a picture."""
+    """Return every `speed`-th frame, and the last, as a picture above the caption."""
     if caption and speed > 1:
         caption += f", {speed} times as fast"
-    return [_picture(frame, scale, caption) for frame in (*frames[: len(frames) - 1 : speed], frames[-1])]
+    height, width = frames[0].shape[0] * scale, frames[0].shape[1] * scale
+    empty = _below(height, width, caption)
+    pictures = []
+    for frame in (*frames[: len(frames) - 1 : speed], frames[-1]):
+        picture = empty.copy()
+        picture.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST))
+        pictures.append(picture)
+    return pictures
+
+
+def _below(height: int, width: int, caption: str) -> Image.Image:
+    """Return a black picture with the caption's lines below the given height."""
+    lines = caption.splitlines()
+    picture = Image.new("RGB", (width, height + LINE * len(lines)))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
+    for i, line in enumerate(lines):
+        draw.text((4, height + LINE * i + 2), line, fill="white", font=font)
+    return picture
 
 
 def _write(pictures: Sequence[Image.Image], path: Path, fps: float) -> None:
@@ -117,17 +132,6 @@ def _write(pictures: Sequence[Image.Image], path: Path, fps: float) -> None:
     pictures[0].save(
         path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True, disposal=1
     )
-
-
-def _picture(frame: NDArray[np.uint8], scale: int, caption: str) -> Image.Image:
-    lines = caption.splitlines()
-    height, width = frame.shape[0] * scale, frame.shape[1] * scale
-    picture = Image.new("RGB", (width, height + LINE * len(lines)))
-    picture.paste(Image.fromarray(frame).resize((width, height), Image.Resampling.NEAREST))
-    draw = ImageDraw.Draw(picture)
-    for i, line in enumerate(lines):
-        draw.text((4, height + LINE * i + 2), line, fill="white", font=ImageFont.load_default(13))
-    return picture
 
 
 def _one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from evoens import selection, trust_region
@@ -267,12 +268,12 @@ class Run:
     ) -> None:
         """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
         members = [genome for genome, _ in ranked[: self.config.selection.size]]
-        ensemble = Ensemble(self.problem.parent, self.strategy, members)
+        ensemble = Ensemble(self.problem.parent, self.strategy, members, self.evaluator.device)
         some = self.problem.split("search").part(0, SO_FAR)
         so_far = self.ledger.once(
             some, f"ensemble so far:{number}", lambda: self.problem.evaluate(ensemble.predict, some)
         )
-        seen = watch(ensemble.modules(), self.problem.probe(), self.config.seed)
+        seen = watch(ensemble.modules(), self.problem.probe(), self.config.seed, self.problem.parent.module)
         if reliable is not None and reliable < UNRELIABLE:
             self.warn(
                 f"generation {number}: the reliability of fitness is {reliable:.2f}: its ranking is mostly chance; "
@@ -293,6 +294,8 @@ class Run:
         )
         self.state.generations.append(asdict(summary))
         self.tracker.generation(summary, seen.picture)
+        (self.folder / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(seen.picture).save(self.folder / "pictures" / "saliency.png")
         self.reporter.generation(summary)
         self.save()
 

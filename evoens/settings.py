@@ -84,6 +84,19 @@ class SplitLevels(Section):
     select: Levels = Levels(start=2_000_000, count=32)
     test: Levels = Levels(start=3_000_000, count=100)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _half_given(cls, value: Any) -> Any:
+        """Let a split that names only its start, or only its count, have the other by default."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {**cls.model_fields[name].default.model_dump(), **given}
+            if isinstance(given, dict) and name in cls.model_fields
+            else given
+            for name, given in value.items()
+        }
+
     def conflicts(self) -> Iterator[Conflict]:
         """The splits must be disjoint, finite where they are evaluated, and within Procgen's seeds."""
         ranges: list[tuple[str, Levels]] = list(self.__dict__.items())

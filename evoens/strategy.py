@@ -48,7 +48,7 @@ class Strategy(ABC):
         """
 
     def ask(self, n: int, rng: Random) -> list[Genome]:
-        """Return `n` new genomes: mirrored × partitioned draws (dissertation eq. 4.8–4.11), stacked on the elites in turn.
+        """Return `n` new genomes: mirrored × partitioned draws (dissertation eq. 4.8–4.11), on the elites in turn.
 
         One draw of noise and mask gives 2 · `parts` children. All randomness comes from `rng`.
         """

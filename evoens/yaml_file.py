@@ -16,6 +16,9 @@ from evoens.errors import ConfigError
 Keys = tuple[str | int, ...]
 """The way to a value: keys of mappings and indices of lists, from the top."""
 
+DEEPEST = 32
+"""Levels of nesting; no file for people has more."""
+
 _TAG = "tag:yaml.org,2002:"
 # The scalars of YAML 1.2's core schema (10.3.2); anything else is text.
 _SCALARS = (
@@ -120,7 +123,7 @@ def parse_yaml(text: str | bytes, name: str) -> Document:
     except yaml.reader.ReaderError as error:
         raise ConfigError(f"{name}: expected text, found the character {error.character:#04x}") from error
     except RecursionError as error:
-        raise ConfigError(f"{name}: expected at most some hundred levels, found deeper nesting") from error
+        raise ConfigError(f"{name}: expected at most {DEEPEST} levels, found deeper nesting") from error
     if walk.faults:
         raise ConfigError("\n".join(walk.faults))
     return Document(name, value, walk.marks)
@@ -141,6 +144,9 @@ class _Walk:
 
     def value(self, node: Node, keys: Keys) -> Any:
         self.marks.setdefault(keys, _mark(node.start_mark))
+        if len(keys) > DEEPEST:
+            self._fault(_mark(node.start_mark), keys[:1], f"expected at most {DEEPEST} levels, found deeper nesting")
+            return None
         if node.tag.removeprefix(_TAG) not in (*_CONSTRUCT, "map", "seq"):
             self._fault(_mark(node.start_mark), keys, f"expected a plain value, found the tag {node.tag}")
         elif isinstance(node, MappingNode):

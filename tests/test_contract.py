@@ -93,5 +93,7 @@ def test_the_check_leaves_the_global_random_states_alone() -> None:
 
 
 def test_a_file_that_prints_is_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "chatty.py").write_text("from evoens_strategies.noisy import Noisy\nprint('hello')\n\nclass Mine(Noisy): pass\n")
+    (tmp_path / "chatty.py").write_text(
+        "from evoens_strategies.noisy import Noisy\nprint('hello')\n\nclass Mine(Noisy): pass\n"
+    )
     assert failed(check_strategy("chatty.py", [tmp_path])) == []

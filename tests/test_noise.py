@@ -140,7 +140,9 @@ def test_shape_and_dtype(shape: tuple[int, ...]) -> None:
     assert (kept.shape, kept.dtype) == (shape, torch.bool)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 15, 16, 17, *(k * noise.CHUNK + d for k in (1, 2) for d in (-3, -1, 0, 1, 2))])
+@pytest.mark.parametrize(
+    "n", [1, 2, 3, 4, 5, 15, 16, 17, *(k * noise.CHUNK + d for k in (1, 2) for d in (-3, -1, 0, 1, 2))]
+)
 def test_first_values_do_not_depend_on_the_length(n: int) -> None:
     whole = noise.normals(11, "w", (3 * noise.CHUNK,))
     assert torch.equal(noise.normals(11, "w", (n,)), whole[:n])

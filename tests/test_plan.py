@@ -40,7 +40,7 @@ def test_every_plan_computes_the_child(plan: Plan) -> None:
         outputs = room.predict({plan.children - 1: FRAMES})[plan.children - 1]
         expected = parent.child(weights).predict(FRAMES)
         assert outputs.dtype == torch.float32
-        tolerance = 1e-5 if plan.precision == "float32" else 2e-2
+        tolerance = 1e-5 if plan.precision == "float32" else 4e-2
         torch.testing.assert_close(outputs, expected, rtol=0, atol=tolerance)
 
 

@@ -17,9 +17,9 @@ from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]
 
-CELL, GAP, LABELS, FONT = 112, 4, 96, 15  # pixels: side of a cell, space between two, width of the labels, letters
+CELL, GAP, LABELS, FONT = 128, 4, 112, 18  # pixels: side of a cell, space between two, width of the labels, letters
 INK, PAPER = (40, 40, 40), (255, 255, 255)
-CAPTION = "newest frame of the probe; below, what each member's greedy action hangs on (dark: not at all, bright: most)"
+CAPTION = "bright: the pixels that a member's greedy action hangs on"
 
 
 def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixels:
@@ -47,7 +47,7 @@ def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixel
         y = top + i * step
         draw.text((GAP, y + CELL // 2), label, INK, font, anchor="lm")
         for j, cell in enumerate(cells):
-            sheet.paste(Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.BICUBIC), (LABELS + j * step, y))
+            sheet.paste(Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.NEAREST), (LABELS + j * step, y))
     return np.asarray(sheet)
 
 

@@ -1,22 +1,36 @@
-"""Train a parent with Stable-Baselines3's PPO, so that it can stop at any moment and go on to the same bits."""
+"""Train a parent with Stable-Baselines3's PPO, stop at any moment, go on to the same bits; export and load it.
+
+A parent to share is two files: `<path>.safetensors`, the policy's weights, and `<path>.json`, its card.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load, save
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.allocator import keep_memory
-from evoens.checkpoint import CheckpointStore, RunLock, require_same
-from evoens.errors import ConfigError
+from evoens.card import parent_files, read_parent
+from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same, write_atomic
+from evoens.errors import CheckpointError, ConfigError
 from evoens.settings import PPOSettings, ProblemSettings
+from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.sb3 import Training, measured_precision
+
+_POINTS = 200  # of the learning curve, at most, on a card
+_CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")
+_RENAMED = {"policy/features_extractor.impala.": "trunk.", "policy/action_net.": "head."}
 
 
 @dataclass(frozen=True)
@@ -133,3 +147,92 @@ def _progress(training: Training, total: int, session_start: tuple[int, float]) 
     left = max(0, total - training.steps) / speed
     record = training.curve[-1]
     return Progress(training.steps, total, record["steps_per_second"], left, record["return_mean"])
+
+
+def export_from(folder: Path, path: Path, command: str | None = None) -> Path:
+    """Export the newest intact checkpoint of a training, finished or not, running or not.
+
+    Args:
+        folder: where it trains.
+        path: as for `export_parent`.
+        command: how to make this parent again, for the card.
+
+    Returns:
+        The file of the weights.
+
+    Raises:
+        CheckpointError: `folder` has no intact checkpoint.
+    """
+    saved, skipped = CheckpointStore(folder / "checkpoints").latest()
+    if saved is None:
+        raise CheckpointError("\n".join([f"{folder}: expected a training with a checkpoint, found none", *skipped]))
+    for sentence in skipped:
+        warnings.warn(sentence, stacklevel=2)
+    weights = {
+        new + name.removeprefix(old): tensor
+        for old, new in _RENAMED.items()
+        for name, tensor in saved.tensors.items()
+        if name.startswith(old)
+    }
+    return export_parent(path, weights, _card(saved, command))
+
+
+def export_parent(path: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """Write a parent's two files.
+
+    Args:
+        path: with or without one of the two endings; its folder is made when missing.
+        weights: the state dict of an ImpalaPolicy.
+        card: what to say of it, JSON; the number of weights, bytes and sha256 of their file are added.
+
+    Returns:
+        The file of the weights.
+    """
+    weights_file, card_file = parent_files(path)
+    data = save({name: weight.detach().contiguous() for name, weight in weights.items()})
+    count = sum(weight.numel() for weight in weights.values())
+    card = {**card, "weights": count, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    weights_file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(weights_file, data)
+    write_atomic(card_file, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    return weights_file
+
+
+def _card(saved: Checkpoint, command: str | None) -> dict[str, Any]:
+    state, identity = saved.state, saved.state["identity"]
+    problem, settings, curve = identity["problem"], identity["settings"], state["curve"]
+    places = np.linspace(0, len(curve) - 1, min(_POINTS, len(curve))).round().astype(int)
+    return {
+        "architecture": {
+            "target": "evoens.tasks.networks.impala:ImpalaPolicy",
+            "arguments": {"widths": settings["network"], "in_channels": 3 * problem["frame_stack"]},
+        },
+        **problem,
+        "levels": identity["levels"],
+        "network": settings["network"],
+        "actions": ACTIONS,
+        "seed": identity["seed"],
+        "steps": state["steps"],
+        "seconds": state["seconds"],
+        "command": command,
+        "ppo": settings,
+        "precision": state["precision"],
+        "versions": {**identity["machine"], "stable-baselines3": version("stable-baselines3")},
+        "returns": {"train": curve[-1]["return_mean"]},
+        "curve": [{key: curve[i][key] for key in _CURVE} for i in places],
+    }
+
+
+def load_policy(path: Path) -> tuple[ImpalaPolicy, dict[str, Any]]:
+    """Load a parent: the policy (in `eval`, channels_last) and its card.
+
+    Args:
+        path: with or without one of the two endings.
+
+    Raises:
+        CheckpointError: a file is missing, or the weights are not those of the card.
+    """
+    data, card = read_parent(path)
+    policy = ImpalaPolicy(**card["architecture"]["arguments"])
+    policy.load_state_dict(load(data))
+    return policy.to(memory_format=torch.channels_last).eval(), card

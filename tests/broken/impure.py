@@ -9,4 +9,6 @@ class Broken(Strategy):
 
     def perturb(self, name, weight, gene):
         self.calls += 1
-        return weight + noise.normals(gene.seed + self.calls, name, weight.shape) * gene.sign * gene.scale * (1 + gene.mask.part)
+        return weight + noise.normals(gene.seed + self.calls, name, weight.shape) * gene.sign * gene.scale * (
+            1 + gene.mask.part
+        )

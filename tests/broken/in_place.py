@@ -6,4 +6,6 @@ from evoens.strategy import Strategy
 
 class Broken(Strategy):
     def perturb(self, name, weight, gene):
-        return weight.add_(noise.normals(gene.seed, name, weight.shape), alpha=gene.sign * gene.scale * (1 + gene.mask.part))
+        return weight.add_(
+            noise.normals(gene.seed, name, weight.shape), alpha=gene.sign * gene.scale * (1 + gene.mask.part)
+        )

@@ -8,6 +8,6 @@ from evoens.strategy import Strategy
 
 class Broken(Strategy):
     def perturb(self, name, weight, gene):
-        np.random.seed((gene.seed + sum(name.encode())) % 2**32)
-        drawn = torch.from_numpy(np.random.standard_normal(tuple(weight.shape)).astype("float32"))
+        np.random.seed((gene.seed + sum(name.encode())) % 2**32)  # noqa: NPY002
+        drawn = torch.from_numpy(np.random.standard_normal(tuple(weight.shape)).astype("float32"))  # noqa: NPY002
         return weight + drawn * gene.sign * gene.scale * (1 + gene.mask.part)

@@ -11,4 +11,6 @@ class Broken(Strategy):
 
     def perturb(self, name, weight, gene):
         place = self.places.setdefault(name, len(self.places))
-        return weight + noise.normals(gene.seed, str(place), weight.shape) * gene.sign * gene.scale * (1 + gene.mask.part)
+        return weight + noise.normals(gene.seed, str(place), weight.shape) * gene.sign * gene.scale * (
+            1 + gene.mask.part
+        )

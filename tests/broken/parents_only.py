@@ -1,7 +1,8 @@
 """Asks for genomes without a gene."""
 
-from evoens.genome import Genome
 from evoens_strategies.noisy import Noisy
+
+from evoens.genome import Genome
 
 
 class Broken(Noisy):

@@ -8,7 +8,10 @@ class Broken(Strategy):
     best = 1.0
 
     def perturb(self, name, weight, gene):
-        return weight + noise.normals(gene.seed, name, weight.shape) * gene.sign * gene.scale * (1 + gene.mask.part) * self.best
+        return (
+            weight
+            + noise.normals(gene.seed, name, weight.shape) * gene.sign * gene.scale * (1 + gene.mask.part) * self.best
+        )
 
     def tell(self, records):
         self.best = 0.5

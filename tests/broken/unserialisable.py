@@ -1,7 +1,6 @@
 """Keeps its state in a tensor."""
 
 import torch
-
 from evoens_strategies.noisy import Noisy
 
 

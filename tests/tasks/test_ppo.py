@@ -16,8 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from evoens.checkpoint import CheckpointStore, RunLock
 from evoens.errors import CheckpointError, ConfigError
 from evoens.settings import Levels, PPOSettings, ProblemSettings, SplitLevels
-from evoens.tasks.parent_file import export_from, load_policy
-from evoens.tasks.ppo import train_parent
+from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.sb3 import Training, measured_precision
 
 ROLLOUT = 4 * 16
@@ -208,9 +207,9 @@ def test_tensorboard_has_every_rollout_once(tmp_path):
 
 
 def test_exported_policy_acts_as_sb3s(unbroken, tmp_path):
-    card = export_from(unbroken, tmp_path / "parents" / "fish", command="evoens train fish.yaml")
-    policy, loaded = load_policy(tmp_path / "parents" / "fish")
-    assert loaded == card
+    path = export_from(unbroken, tmp_path / "parents" / "fish")
+    policy, _ = load_policy(path)
+    assert not policy.training
     training = Training(SETTINGS, PROBLEM, SEED, "float32")
     training.restore(newest(unbroken))
     frames = newest(unbroken).tensors["frames"]
@@ -219,9 +218,10 @@ def test_exported_policy_acts_as_sb3s(unbroken, tmp_path):
 
 
 def test_card_says_where_the_parent_is_from(unbroken, tmp_path):
-    card = export_from(unbroken, tmp_path / "fish.safetensors", command="how")
+    assert export_from(unbroken, tmp_path / "fish", command="how") == tmp_path / "fish.safetensors"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fish.json", "fish.safetensors"]
-    assert json.loads((tmp_path / "fish.json").read_text()) == card
+    card = json.loads((tmp_path / "fish.json").read_text())
+    assert card == load_policy(tmp_path / "fish")[1]
     weights = load_file(tmp_path / "fish.safetensors")
     assert card["weights"] == sum(w.numel() for w in weights.values())
     expected = {
@@ -243,30 +243,28 @@ def test_long_curves_are_thinned(unbroken, tmp_path):
     saved = newest(unbroken)
     curve = [{**saved.state["curve"][-1], "steps": i} for i in range(1000)]
     CheckpointStore(tmp_path / "checkpoints").save(9, {**saved.state, "curve": curve}, saved.tensors)
-    steps = [r["steps"] for r in export_from(tmp_path, tmp_path / "fish")["curve"]]
+    steps = [r["steps"] for r in load_policy(export_from(tmp_path, tmp_path / "fish"))[1]["curve"]]
     assert (len(steps), steps[0], steps[-1]) == (200, 0, 999)
     assert steps == sorted(set(steps))
 
 
 def test_damaged_parents_are_refused(unbroken, tmp_path):
-    path = tmp_path / "fish"
-    card = export_from(unbroken, path)
-    weights = tmp_path / "fish.safetensors"
+    weights = export_from(unbroken, tmp_path / "fish")
     good = weights.read_bytes()
     for bad in (good[:-1], good[:500] + bytes([good[500] ^ 1]) + good[501:]):
         weights.write_bytes(bad)
-        with pytest.raises(CheckpointError, match=f"{card['sha256']}.*found {len(bad)} bytes"):
-            load_policy(path)
+        with pytest.raises(
+            CheckpointError, match=rf"fish\.safetensors: expected {len(good)} bytes.*found {len(bad)} bytes"
+        ):
+            load_policy(weights)
     weights.unlink()
     with pytest.raises(CheckpointError, match=r"fish\.safetensors: expected a parent's weights"):
-        load_policy(path)
+        load_policy(weights)
     (tmp_path / "fish.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"fish\.json: .*unreadable"):
-        load_policy(path)
-    (tmp_path / "fish.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="without architecture, bytes, sha256"):
-        load_policy(path)
-    with pytest.raises(CheckpointError, match="no such file"):
-        load_policy(tmp_path / "cat")
+    with pytest.raises(CheckpointError, match=r"fish\.json: expected a parent's card"):
+        load_policy(weights)
+
+
+def test_nothing_to_export(tmp_path):
     with pytest.raises(CheckpointError, match="expected a training with a checkpoint"):
-        export_from(tmp_path, path)
+        export_from(tmp_path, tmp_path / "fish")

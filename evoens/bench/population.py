@@ -1,0 +1,223 @@
+"""How fast a population is evaluated: against `torch.vmap`, a plain loop, the matrix product, and the parent alone."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from evoens.allocator import keep_memory
+from evoens.evaluate import Evaluator
+from evoens.parent import Architecture, Parent
+from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
+from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy, grow
+
+NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
+SQUARES = (512, 1024, 2048)
+PRODUCT_GFLOP = 20  # of matrix products of each size in a round
+TARGETS = {
+    "speedup_vs_vmap": (8.0, "torch.vmap, float32"),
+    "speedup_vs_loop": (1.0, "a module for each child, float32"),
+    "fraction_of_matmul_peak": (0.75, "matrix product in the plan's precision"),
+    "fraction_of_parent_inference": (0.9, "the parent alone, noise and building counted in"),
+}
+
+
+class Frames(Problem):
+    """Random frames in batches, nothing else: what is left is the network, the noise and the evaluator."""
+
+    unit = "probability"
+
+    def __init__(self, parent: Parent, channels: int, batch: int, count: int) -> None:
+        self.parent, self.batch, self.count = parent, batch, count
+        generator = torch.Generator().manual_seed(0)
+        frames = torch.randint(0, 256, (count, 64, 64, channels), dtype=torch.uint8, generator=generator)
+        self.frames = frames.permute(0, 3, 1, 2)  # as games deliver them
+
+    def split(self, name: SplitName) -> Split:
+        """Return all frames, whatever the name."""
+        return Split(name, 0, self.count)
+
+    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Yield the frames in batches; a case's result is its first probability."""
+        results = []
+        for frames in torch.split(self.frames[split.first : split.first + split.count], self.batch):
+            results.append((yield frames)[:, 0].double())
+        return Evaluation(torch.cat(results), split.count)
+
+    def probe(self, n: int = 8) -> Tensor:
+        """Return the first `n` frames."""
+        return self.frames[:n]
+
+    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+        """Judge nothing."""
+        return Judgement(self.frames, lambda outputs: 0.0)
+
+
+def measure(
+    widths: Sequence[int] = (32, 64, 128),
+    *,
+    batch: int = 64,
+    children: int = 8,
+    frames: int = 1024,
+    rounds: int = 5,
+    squares: Sequence[int] = SQUARES,
+) -> dict[str, Any]:
+    """Time one population of IMPALA policies every way, the ways taking turns in each round.
+
+    Args:
+        widths: channels of the network's blocks; it takes 6 × 64 × 64 frames and has 15 actions.
+        batch: frames a pass.
+        children: how many, in the comparison with vmap and the loop.
+        frames: how many a child predicts where building it is counted in.
+        rounds: of all measurements; every ratio is the median of the rounds' ratios.
+        squares: sides of the matrices; the quickest size counts.
+
+    Returns:
+        The four ratios of `TARGETS`, and what they rest on: children × frames and GFLOP a second, the plan, the machine.
+    """
+    keep_memory()
+    architecture = Architecture(NETWORK, {"widths": list(widths), "in_channels": 6})
+    torch.manual_seed(0)
+    parent = Parent(architecture.build(), architecture)
+    problem = Frames(parent, 6, batch, frames)
+    evaluator = Evaluator(parent, _noisy(), problem)
+    work = _work(evaluator, problem, children, squares)
+    measured = [{name: amount / _seconds(run) for name, (run, amount) in work.items()} for _ in range(rounds + 1)]
+    settings = {"widths": list(widths), "batch": batch, "children": children, "frames": frames, "rounds": rounds}
+    counted = measured[1:]  # the first round compiles kernels and takes memory
+    return _result(counted, _gflop(parent, problem.frames)) | _machine(evaluator) | settings
+
+
+def describe(result: dict[str, Any]) -> Table:
+    """Return the result as a table for the terminal."""
+    rates, flops = result["frames_per_second"], result["gflops"]
+    plan = " ".join(result["plan"][key] for key in ("batching", "layout", "precision"))
+    table = Table(title=f"{result['cpu']}, {result['threads']} threads, {result['device']}: {plan}")
+    for heading in ("measured", "against", "target"):
+        table.add_column(heading)
+    for name, (target, against) in TARGETS.items():
+        share = name.startswith("fraction")
+        shown = f"{result[name]:.0%}" if share else f"{result[name]:.1f} ×"
+        table.add_row(shown, against, f"≥ {target:.0%}" if share else f"≥ {target:g} ×")
+    table.caption = (
+        f"children × frames per second: plan {rates['plan']:.0f}, vmap {rates['vmap']:.0f}, loop {rates['loop']:.0f}; "
+        f"GFLOP/s: plan {flops['plan']:.0f}, matrix product {flops['matmul']:.0f}"
+    )
+    return table
+
+
+def _noisy() -> Strategy:
+    strategy: Strategy = load_class(locate("noisy"), Strategy)(sigma=0.02)
+    return strategy
+
+
+Work = dict[str, tuple[Callable[[], object], float]]
+
+
+def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequence[int]) -> Work:
+    """Return what a round runs, by name, each with the number of frames (matrix products: of GFLOP) it gets through."""
+    parent, plan, device = evaluator.parent, evaluator.plan, evaluator.device
+    genomes = evaluator.strategy.ask(max(children, plan.children), Random(0))
+    weights = [grow(parent, evaluator.strategy, genome) for genome in genomes]
+    frames, whole, group = problem.probe(problem.batch), problem.split("search"), genomes[: plan.children]
+    room = _loaded(scratch(parent, plan, device), weights)
+    stack = _loaded(Stack(parent, Plan("vmap", children=children), device), weights)
+    loops = [_loaded(Loop(parent, Plan(), device), [own]) for own in weights[:children]]
+    passes = -(-children // plan.children)
+    work: Work = {
+        "plan": (lambda: [_pass(room, frames) for _ in range(passes)], passes * plan.children * len(frames)),
+        "vmap": (lambda: _pass(stack, frames), children * len(frames)),
+        "loop": (lambda: [_pass(loop, frames) for loop in loops], children * len(frames)),
+        "parent": (lambda: problem.evaluate(lambda x: _pass(room, x), whole), len(group) * whole.count),
+        "child": (lambda: evaluator.evaluate(group, whole), len(group) * whole.count),
+    }
+    for side in squares:
+        times = max(1, round(PRODUCT_GFLOP * 1e9 / (2 * side**3)))
+        work[f"matmul {side}"] = (_product(side, times, plan, device), times * 2 * side**3 / 1e9)
+    return work
+
+
+def _loaded(room: Scratch, weights: Sequence[dict[str, Tensor]]) -> Scratch:
+    for place, own in enumerate(weights[: room.plan.children]):
+        room.load(place, own)
+    return room
+
+
+def _pass(room: Scratch, frames: Tensor) -> Tensor:
+    return room.predict(dict.fromkeys(range(room.plan.children), frames))[0]
+
+
+def _product(side: int, times: int, plan: Plan, device: torch.device) -> Callable[[], float]:
+    a, b = (torch.ones(side, side, dtype=DTYPES[plan.precision], device=device) for _ in range(2))
+    out = torch.empty_like(a)
+
+    def run() -> float:
+        for _ in range(times):
+            torch.mm(a, b, out=out)
+        return float(out[0, 0])  # waits for the device
+
+    return run
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _gflop(parent: Parent, frames: Tensor) -> float:
+    """Return the multiplications and additions of one frame's pass, in 10⁹."""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        parent.module(frames[:1])
+    return float(counter.get_total_flops()) / 1e9
+
+
+def _result(rounds: Sequence[dict[str, float]], gflop: float) -> dict[str, Any]:
+    """Return medians over the rounds of each rate and of each ratio."""
+    best = max((name for name in rounds[0] if name.startswith("matmul")), key=lambda name: _median(rounds, name))
+    rates = {name: _median(rounds, name) for name in ("plan", "vmap", "loop", "parent", "child")}
+    return {
+        "speedup_vs_vmap": statistics.median(r["plan"] / r["vmap"] for r in rounds),
+        "speedup_vs_loop": statistics.median(r["plan"] / r["loop"] for r in rounds),
+        "fraction_of_matmul_peak": statistics.median(r["plan"] * gflop / r[best] for r in rounds),
+        "fraction_of_parent_inference": statistics.median(r["child"] / r["parent"] for r in rounds),
+        "frames_per_second": rates,
+        "gflops": {**{name: rate * gflop for name, rate in rates.items()}, "matmul": _median(rounds, best)},
+        "gflop_per_frame": gflop,
+        "matmul_side": int(best.split()[1]),
+    }
+
+
+def _median(rounds: Sequence[dict[str, float]], name: str) -> float:
+    return statistics.median(row[name] for row in rounds)
+
+
+def _machine(evaluator: Evaluator) -> dict[str, Any]:
+    device, plan = evaluator.device, evaluator.plan
+    return {
+        "plan": plan.to_json(),
+        "dtype": plan.precision,
+        "threads": torch.get_num_threads(),
+        "cpu": _cpu(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "torch": torch.__version__,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,272 @@
+"""The command line: every command in a few lines, nothing heavy imported before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from evoens import config as configs
+from evoens import inspection, printing, session
+from evoens.allocator import keep_memory
+from evoens.card import find_parent, read_card
+from evoens.errors import Check, CheckpointError, ConfigError, EvoensError
+from evoens.estimate import estimate
+
+
+class Group(TyperGroup):
+    """All commands; what a user can mend becomes one message on stderr and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:  # one line for each fault, each with its own place
+            session.end(str(error), session.WRONG)
+        except EvoensError as error:
+            session.end(f"error: {error}", session.WRONG)
+        except BrokenPipeError:
+            raise  # a reader that has gone: typer ends without a word
+        except OSError as error:
+            session.end(f"error: {error.filename or 'the system'}: {error.strerror}", session.WRONG)
+        except KeyboardInterrupt:
+            session.end("interrupted", session.INTERRUPTED)
+
+
+app = typer.Typer(
+    name="evoens",
+    cls=Group,
+    help="Evolve one trained network into an ensemble.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts in half the time, and an error stays one line
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Problem = Annotated[str, typer.Argument(help="A YAML file, or the name of a problem that ships.")]
+Folder = Annotated[Path, typer.Argument(help="The run's folder, or its name in --runs.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the YAML; repeatable.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where the folders of runs are.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Retrain = Annotated[bool, typer.Option("--retrain", help="Train a new parent, even if there is one.")]
+Force = Annotated[bool, typer.Option("--force", help="Go on in spite of the differences that are named.")]
+RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    problem: Problem,
+    *,
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the run and its folder, over the YAML's.")] = None,
+    runs: Runs = RUNS,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    retrain: Retrain = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Evolve an ensemble, from the YAML to the report."""
+    loaded = configs.load(problem, settings or (), name=name, retrain=retrain)
+    folder = runs / loaded.config.name
+    session.refuse_existing(loaded, folder)
+    if dry_run:
+        _plan(loaded, folder, retrain, json)
+    else:
+        session.execute(loaded, folder, silent=quiet or json, retrain=retrain)
+        _print_report(folder, json)
+
+
+@app.command()
+def resume(folder: Folder, runs: Runs = RUNS, force: Force = False, quiet: Quiet = False, json: Json = False) -> None:
+    """Go on with an interrupted run, to the same bits."""
+    folder = session.run_folder(folder, runs)
+    trained_here = (folder / "parent").is_dir()
+    loaded = configs.load(folder / configs.RESOLVED, retrain=trained_here)
+    session.execute(loaded, folder, silent=quiet or json, retrain=trained_here, force=force)
+    _print_report(folder, json)
+
+
+@app.command()
+def train_parent(
+    problem: Problem,
+    *,
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the run it is trained for, over the YAML's.")] = None,
+    runs: Runs = RUNS,
+    retrain: Retrain = False,
+    force: Force = False,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Train a problem's parent, or go on training it."""
+    loaded = configs.load(problem, settings or (), name=name, retrain=True)
+    checkpoint = loaded.config.parent.checkpoint
+    there = find_parent(checkpoint, loaded.base)
+    if there and not retrain:
+        raise CheckpointError(f"{there}: expected no parent yet, found one; --retrain replaces it")
+    path = session.train(loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force)
+    card = read_card(path)
+    if json:
+        printing.print_json({"path": str(path), **card})
+    elif not quiet:
+        typer.echo(f"{path}: a parent of {card['steps']:,} steps, return {card['returns']['train']} on its own levels")
+
+
+@app.command()
+def validate(
+    problems: Annotated[list[str], typer.Argument(help="YAML files, or names of problems that ship.")],
+    settings: Settings = None,
+    json: Json = False,
+) -> None:
+    """Check YAML files: every fault at once, with its place."""
+    faults: list[str] = []
+    for problem in problems:
+        try:
+            configs.load(problem, settings or ())
+        except ConfigError as error:
+            faults += str(error).split("\n")
+        else:
+            if not json:
+                typer.echo(f"{problem}: ok")
+    if json:
+        printing.print_json({"ok": not faults, "faults": faults})
+        raise typer.Exit(session.WRONG if faults else 0)
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+@app.command("list")
+def list_(runs: Runs = RUNS, json: Json = False) -> None:
+    """List problems, strategies and runs."""
+    found = {
+        "problems": inspection.problems(),
+        "strategies": inspection.strategies(),
+        "runs": inspection.runs(runs),
+    }
+    if json:
+        printing.print_json(found)
+        return
+    about = {"name": "name", "about": "what it is"}
+    printing.print_rows("problems", found["problems"], about)
+    printing.print_rows("strategies", found["strategies"], about)
+    columns = {"name": "name", "state": "state", "parent": "parent", "ensemble": "ensemble", "unit": "unit"}
+    printing.print_rows(f"runs in {runs}", found["runs"], columns)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A run, an ensemble, a parent or a problem.")],
+    key: Annotated[str | None, typer.Argument(help="The first characters of a child's key: show that child.")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Show a run, ensemble, parent, child or problem."""
+    if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in configs.shipped_problems()):
+        _print_config(configs.load(path), json)
+        return
+    found = inspection.inspect(path if path.exists() else runs / path, key)
+    (printing.print_json if json else printing.print_facts)(found)
+
+
+@app.command()
+def report(folder: Folder, runs: Runs = RUNS) -> None:
+    """Write a run's report.html anew, finished or not."""
+    folder = session.run_folder(folder, runs)
+    from evoens.report import write_report  # noqa: PLC0415
+
+    typer.echo(write_report(folder))
+
+
+@app.command()
+def verify(
+    path: Annotated[Path | None, typer.Argument(help="A run or an ensemble; without one, the streams only.")] = None,
+    json: Json = False,
+) -> None:
+    """Check published vectors, fingerprints and hashes."""
+    from evoens.verify import verify  # noqa: PLC0415
+
+    _print_checks(verify(path), json)
+
+
+@app.command()
+def check(
+    spec: Annotated[str, typer.Argument(help="path/to/file.py:Class, package.module:Class, or a name that ships.")],
+    json: Json = False,
+) -> None:
+    """Run the contract over a Strategy of your own."""
+    from evoens.contract import check_strategy  # noqa: PLC0415
+
+    _print_checks(check_strategy(spec, [Path.cwd()]), json)
+
+
+class Benchmark(str, Enum):
+    """What can be measured."""
+
+    population = "population"
+    ppo = "ppo"
+    noise = "noise"
+
+
+@app.command()
+def bench(what: Annotated[Benchmark, typer.Argument(help="What to measure.")], json: Json = False) -> None:
+    """Measure speed against the plain way of doing the same."""
+    keep_memory()
+    module = importlib.import_module(f"evoens.bench.{what.value}")
+    found = module.measure()
+    (printing.print_json(found) if json else printing.show(module.describe(found)))
+
+
+@app.command()
+def play(
+    folder: Folder,
+    level: Annotated[int | None, typer.Option(help="The level's seed; else the first of the test split.")] = None,
+    member: Annotated[str | None, typer.Option(help="parent, or the first characters of a member's key.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The GIF's path.")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Let an ensemble play a level, and write it as a GIF."""
+    from evoens.play import play  # noqa: PLC0415
+
+    typer.echo(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
+
+
+def _print_config(loaded: configs.Loaded, json: bool) -> None:
+    if json:
+        printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))
+    else:
+        typer.echo(loaded.resolved, nl=False)
+
+
+def _print_report(folder: Path, json: bool) -> None:
+    if json:
+        typer.echo((folder / "report.json").read_text("utf-8"), nl=False)
+
+
+def _plan(loaded: configs.Loaded, folder: Path, retrain: bool, json: bool) -> None:
+    path = None if retrain else find_parent(loaded.config.parent.checkpoint, loaded.base)
+    found = {
+        "folder": str(folder),
+        "parent": str(path) if path else "is trained first",
+        **estimate(loaded.config, read_card(path) if path else None),
+    }
+    (printing.print_json if json else printing.print_facts)(found)
+
+
+def _print_checks(checks: Sequence[Check], json: bool) -> None:
+    if json:
+        printing.print_json([{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks])
+    else:
+        for c in checks:
+            typer.echo(f"{'ok    ' if c.ok else 'BROKEN'}  {c.name}: {c.detail}")
+    if not all(c.ok for c in checks):
+        raise typer.Exit(session.FAILED)
+
+
+main = app

@@ -1,0 +1,227 @@
+"""What a run says while it runs: a live panel in a terminal, plain lines elsewhere, and the table at its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+from rich.text import Text
+from typing_extensions import Self
+
+if TYPE_CHECKING:
+    from evoens.tasks import ppo
+    from evoens.tracker import Generation
+
+COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
+WIDE = 100  # columns from which a score and its interval share a line
+PAUSE = 10.0  # seconds between two plain lines of progress
+
+
+class Reporter:
+    """Tells the user what a run does: `with Reporter() as reporter: ...` shows a live panel where there is a terminal.
+
+    Outside of a `with`, or where the output is no terminal, each event is one plain line.
+
+    Args:
+        quiet: say nothing but warnings.
+        console: where to; standard output when not given.
+    """
+
+    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+        self.quiet = quiet
+        self.console = console or Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, WIDE)
+        self._live: Live | None = None
+        self._bar = Progress(
+            SpinnerColumn(),
+            BarColumn(None),
+            TextColumn("{task.fields[state]}"),
+            console=self.console,
+            expand=True,
+            speed_estimate_period=600,  # an evaluation can take a minute
+        )
+        self._task = self._bar.add_task("", total=None, state="")
+        self._stage = ""
+        self._generations: list[Generation] = []
+        self._said = 0.0
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.quiet:
+            self._live = Live(console=self.console, get_renderable=self._panel, refresh_per_second=4)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def stage(self, text: str) -> None:
+        """A new stage of the run begins."""
+        self._stage = text
+        self._bar.reset(self._task, total=None, description=text, state="")
+        self._line(text)
+
+    def progress(self, done: int, total: int, text: str) -> None:
+        """`done` of `total` steps called `text` are done, within the stage."""
+        self._advance(done, total, f"{self._stage}: {text}" if self._stage else text)
+        left = self._bar.tasks[0].time_remaining
+        state = f"{done}/{total}" + (f", {duration(left)} left" if left else "")
+        self._state(state, done < total)
+
+    def training(self, progress: ppo.Progress) -> None:
+        """The parent's training has come this far."""
+        self._advance(progress.steps, progress.total, "training the parent")
+        reached = "" if progress.return_mean is None else f"return {progress.return_mean:.2f}, "
+        self._state(
+            f"{progress.steps:,} of {progress.total:,} steps, {progress.steps_per_second:.0f} steps/s, {reached}"
+            f"{duration(progress.seconds_left)} left",
+            progress.steps < progress.total,
+        )
+
+    def generation(self, summary: Generation) -> None:
+        """A generation is complete."""
+        self._generations.append(summary)
+        cells = (f"{head} {text}" for head, text, _ in _cells(summary))
+        self._line(f"generation {summary.generation + 1}: " + ", ".join(cells))
+
+    def warn(self, text: str) -> None:
+        """Say what the user should know; on standard error where there is no live panel."""
+        where = self.console if self._live else Console(stderr=True, highlight=False)
+        where.print(Text("warning: ", "yellow").append(text, "default"), soft_wrap=self._live is None)
+
+    def table(self, report: Mapping[str, Any]) -> None:
+        """Show the comparison and the verdict of a finished run, from its report.json."""
+        self._leave()
+        if not self.quiet:
+            self.console.print(_results(report, self.console.width >= WIDE))
+            self.console.print(Text(report["verdict"], "bold"), soft_wrap=not self.console.is_terminal)
+            self.console.print()
+
+    def next_commands(self, commands: Sequence[str]) -> None:
+        """Say what can be tried next."""
+        if not self.quiet:
+            self.console.print(Text("Next:"))
+            for command in commands:
+                self.console.print(Text(f"  {command}", "cyan"), soft_wrap=True)
+
+    def _advance(self, done: int, total: int, text: str) -> None:
+        task = self._bar.tasks[0]
+        if (task.description, task.total) != (text, total) or done < task.completed:
+            self._bar.reset(self._task, total=total, completed=done, description=text)
+        else:
+            self._bar.update(self._task, completed=done)
+
+    def _state(self, state: str, unfinished: bool) -> None:
+        self._bar.update(self._task, state=state)
+        if unfinished and time.monotonic() - self._said >= PAUSE:
+            self._line(f"{self._bar.tasks[0].description}: {state}")
+
+    def _line(self, text: str) -> None:
+        self._said = time.monotonic()
+        if self._live is None and not self.quiet:
+            self.console.print(Text(text), soft_wrap=True)
+
+    def _leave(self) -> None:
+        if self._live is not None:
+            self._stage = ""
+            self._bar.update(self._task, visible=False)
+            live, self._live = self._live, None
+            live.stop()
+
+    def _panel(self) -> RenderableType:
+        rows = self._generations[-max(3, self.console.height - 8) :]
+        parts: list[RenderableType] = [_evolution(rows, self.console.width >= WIDE), ""] if rows else []
+        if self._bar.tasks[0].visible:
+            parts += [Text(self._bar.tasks[0].description), self._bar.get_renderable()]
+        return Group(*parts)
+
+
+def _cells(g: Generation) -> list[tuple[str, str, bool]]:
+    """Head, text, and whether a narrow table leaves it out, for each number of a generation."""
+    kl = g.diversity["kl"]
+    return [
+        *((name, number(g.fitness[name]), False) for name in ("best", "mean", "worst", "parent")),
+        ("ensemble", number(g.ensemble), True),
+        ("σ", f"{g.sigma:.3g}", False),
+        ("reliab.", number(g.reliability), False),
+        ("KL", f"{kl['value']:.2g}", False),
+        ("floor", f"{kl['floor']:.1g}", False),
+        ("samples/s", f"{g.samples_per_second:.0f}", False),
+        ("time", duration(g.seconds), True),
+    ]
+
+
+def _evolution(generations: Sequence[Generation], wide: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("gen", justify="right", no_wrap=True)
+    for head, _, optional in _cells(generations[0]):
+        if wide or not optional:
+            table.add_column(head, justify="right", no_wrap=True)
+    for g in generations:
+        table.add_row(str(g.generation + 1), *(text for _, text, optional in _cells(g) if wide or not optional))
+    return table
+
+
+def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of a report's comparison, as text: the run's own rule first, with the difference.
+
+    Args:
+        report: as report.json holds it.
+        between: what stands between a score and its interval.
+    """
+    own = report["problem"].get("action", "score")
+    beside = [k for k in report["parent"] if k.startswith("test_") and not k.endswith("_difference")]
+    head = ["", own, "less the parent's", *(key.removeprefix("test_") for key in beside), "cases"]
+    rows = []
+    for name in COMPETITORS:
+        block = report[name]
+        difference = "" if name == "parent" else _interval(block["test_difference"], between, "+")
+        scores = [_interval(block[key], between) for key in beside]
+        rows.append(
+            [_named(name, block), _interval(block["test"], between), difference, *scores, str(block["test"]["n"])]
+        )
+    return head, rows
+
+
+def _named(name: str, block: Mapping[str, Any]) -> str:
+    if name == "random_children":
+        return f"{block['size']} random children"
+    return f"ensemble of {block['size']}" if name == "ensemble" else name.replace("_", " ")
+
+
+def _results(report: Mapping[str, Any], wide: bool) -> Table:
+    head, rows = comparison(report, " " if wide else "\n")
+    title = f"{report['unit']} on cases that neither search nor selection saw [95 % interval]"
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", title_justify="left")
+    for place, text in enumerate(head):
+        table.add_column(text, justify="right" if place else "left")
+    for name, row in zip(COMPETITORS, rows, strict=True):
+        table.add_row(*row, style="bold" if name == "ensemble" else "")
+    return table
+
+
+def number(value: float | None, sign: str = "") -> str:
+    """Return a score with two decimals and a true minus, or a dash where there is none."""
+    return "–" if value is None else f"{value:{sign}.2f}".replace("-", "−")
+
+
+def _interval(stats: Mapping[str, Any], between: str, sign: str = "") -> str:
+    low, high = (number(end, sign) for end in stats["ci95"])
+    return f"{number(stats['score'], sign)}{between}[{low}, {high}]"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit one would say it in: `42 s`, `12 min`, `3 h 05 min`."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,104 @@
+"""A command at work in a run's folder: started only where it may be, stopped so that it can go on."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+
+from evoens.allocator import keep_memory
+from evoens.config import RESOLVED, Loaded, build, differences
+from evoens.errors import CheckpointError, nearest
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+"""Exit codes: something was checked and is broken; the user's mistake; Ctrl-C."""
+
+
+def end(message: str, code: int) -> NoReturn:
+    """Print `message` on standard error and leave with `code`."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force: bool = False) -> None:
+    """Run, or go on with, the experiment in `folder`."""
+    keep_memory()
+    from evoens.console import Reporter  # noqa: PLC0415
+
+    with (
+        interruptible(f"python -m evoens resume {shlex.quote(str(folder))}", folder / RESOLVED),
+        Reporter(quiet=silent) as reporter,
+    ):
+        build(loaded, folder, reporter, retrain=retrain, force=force).execute()
+
+
+def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> Path:
+    """Train the parent, or go on training it, and write it to `path`; return the file of its weights."""
+    keep_memory()
+    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.tasks.ppo import export_from, train_parent  # noqa: PLC0415
+
+    config = loaded.config
+    folder, command = runs / f"{config.name}-parent", this_command()
+    with interruptible(command, folder), Reporter(quiet=silent) as reporter:
+        reporter.stage(f"training a parent for {config.parent.train.steps:,} steps in {folder}")
+        train_parent(
+            config.parent.train, config.problem, config.seed, folder, on_progress=reporter.training, force=force
+        )
+    return export_from(folder, path, command)
+
+
+@contextmanager
+def interruptible(command: str, needs: Path) -> Iterator[None]:
+    """Turn Ctrl-C into the command that goes on, once there is something to go on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        end(f"interrupted; go on with:\n  {command}" if needs.exists() else "interrupted", INTERRUPTED)
+
+
+def this_command() -> str:
+    """Return the command line of this process, as it can be typed again."""
+    return shlex.join(["python", "-m", "evoens", *sys.argv[1:]])
+
+
+def run_folder(folder: Path, runs: Path) -> Path:
+    """Return the run's folder that a path or a plain name means.
+
+    Raises:
+        CheckpointError: there is none; the message names the nearest.
+    """
+    for path in (folder, runs / folder):
+        if (path / RESOLVED).is_file():
+            return path
+    known = [path.parent.name for path in runs.glob(f"*/{RESOLVED}")]
+    hint = nearest(folder.name, known)
+    raise CheckpointError(f"{folder}: expected a run's folder with a {RESOLVED} in it, found none{hint}")
+
+
+def refuse_existing(loaded: Loaded, folder: Path) -> None:
+    """Let no run go into another's folder, nor silently on with its own.
+
+    Raises:
+        CheckpointError: the folder is taken; the message says by what, and how to go on.
+    """
+    saved = folder / RESOLVED
+    if saved.is_file():
+        raise CheckpointError(f"{folder}: expected no run there yet, found {_occupant(loaded, saved)}")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise CheckpointError(f"{folder}: expected no such folder yet, found one that is not a run's; choose --name")
+
+
+def _occupant(loaded: Loaded, saved: Path) -> str:
+    folder = saved.parent
+    lines = differences(loaded.config, saved)
+    if lines:
+        return "\n  ".join(["another, which differs; choose --name for this one, or resume the other:", *lines])
+    if (folder / "report.json").is_file():
+        return f"this one, finished: see {folder / 'report.html'}, or choose --name to run it again"
+    return f"this one, not finished; go on with:\n  python -m evoens resume {shlex.quote(str(folder))}"

@@ -1,0 +1,134 @@
+"""TensorBoard: the curves, pictures and results of a run, on a page that reads well when it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.tensorboard import SummaryWriter
+
+from evoens.console import COMPETITORS, comparison
+from evoens.diversity.pictures import kl_figure
+
+MEASURES = {
+    "kl": "KL divergence, nats",
+    "disagreement": "disagreement, share of frames",
+    **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
+}
+FITNESS = ("best", "mean", "worst", "parent")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation in numbers, all of them JSON.
+
+    Attributes:
+        generation: its number, from 0.
+        sigma: scale of the noise of its new genes.
+        fitness: `best`, `mean`, `worst` of the children, and the `parent`, on the search split, in the problem's unit.
+        ensemble: what the ensemble of the best so far scores, in the same unit.
+        reliability: of the children's ranking, −1 to 1 (`metrics.reliability`).
+        diversity: for each measure its `value` and its `floor` (`diversity.watch`).
+        failed: children without a result.
+        evaluations: measurements paid for since the run began.
+        samples_per_second: inputs predicted per second of this generation.
+        seconds: how long it took.
+    """
+
+    generation: int
+    sigma: float
+    fitness: dict[str, float]
+    ensemble: float | None
+    reliability: float | None
+    diversity: dict[str, dict[str, float]]
+    failed: int
+    evaluations: int
+    samples_per_second: float
+    seconds: float
+
+
+class Tracker:
+    """Writes a run's TensorBoard log to `folder/tb`.
+
+    Args:
+        folder: the run's folder.
+        first: the generation that comes next; what an interrupted run wrote from there on is hidden.
+    """
+
+    def __init__(self, folder: Path, first: int = 0) -> None:
+        self._writer = SummaryWriter(folder / "tb", purge_step=first)
+        self._writer.add_custom_scalars(_layout())
+
+    def trust_region(self, found: Mapping[str, Any]) -> None:
+        """Show the search for σ: `{target_kl, sigma, rows: [{sigma, kl, kl_range, agreement}]}`, as in history.json."""
+        self._writer.add_figure("trust region/KL over σ", kl_figure(found), 0)
+        head = ["σ", "KL, nats", "smallest", "largest", "same action"]
+        rows = [
+            [f"{r['sigma']:g}", *(f"{kl:.4f}" for kl in (r["kl"], *r["kl_range"])), f"{r['agreement']:.1%}"]
+            for r in found["rows"]
+        ]
+        self._writer.add_text("trust region", _markdown(head, rows), 0)
+        self._writer.flush()
+
+    def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8]) -> None:
+        """Write every number of a generation, and the picture `(height, width, 3)` of what its members look at."""
+        for tag, value in _scalars(summary):
+            self._writer.add_scalar(tag, value, summary.generation)
+        self._writer.add_image("saliency", saliency, summary.generation, dataformats="HWC")
+        self._writer.flush()
+
+    def results(self, report: Mapping[str, Any]) -> None:
+        """Write the final comparison of report.json: a table, and one number for each competitor."""
+        step = report["generations"]
+        for name in COMPETITORS:
+            self._writer.add_scalar(f"results/{name}", report[name]["test"]["score"], step)
+        table = _markdown(*comparison(report))
+        self._writer.add_text("results", f"{table}\n\n**{report['verdict']}**", step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Finish the log."""
+        self._writer.close()
+
+
+def _scalars(g: Generation) -> Iterator[tuple[str, float]]:
+    yield from ((f"fitness/{name}", g.fitness[name]) for name in FITNESS)
+    if g.ensemble is not None:
+        yield "fitness/ensemble", g.ensemble
+    if g.reliability is not None:
+        yield "search/reliability", g.reliability
+    yield "search/sigma", g.sigma
+    yield "search/failed", g.failed
+    yield "search/evaluations", g.evaluations
+    for name, measure in g.diversity.items():
+        yield f"diversity/{name}", measure["value"]
+        yield f"diversity/{name}_floor", measure["floor"]
+    yield "speed/samples_per_second", g.samples_per_second
+    yield "speed/seconds", g.seconds
+
+
+def _layout() -> dict[str, dict[str, list[Any]]]:
+    """The custom-scalars page: fitness in one chart, each diversity measure beside its floor."""
+    return {
+        "fitness": {
+            "children and parent": ["Multiline", [f"fitness/{name}$" for name in FITNESS]],
+            "ensemble and parent": ["Multiline", ["fitness/ensemble$", "fitness/parent$"]],
+            "reliability of the ranking": ["Multiline", ["search/reliability$"]],
+        },
+        "diversity and its floor": {
+            title: ["Multiline", [f"diversity/{name}$", f"diversity/{name}_floor$"]] for name, title in MEASURES.items()
+        },
+        "search and speed": {
+            "σ": ["Multiline", ["search/sigma$"]],
+            "samples per second": ["Multiline", ["speed/samples_per_second$"]],
+        },
+    }
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,163 @@
+"""Does this machine draw the published noise, and is a run's or an ensemble's folder as it was written?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from evoens import ensemble, noise
+from evoens.checkpoint import CheckpointStore
+from evoens.errors import Check, CheckpointError, EvoensError
+from evoens.genome import Genome, Mask
+
+T = TypeVar("T")
+
+# The published vectors, worked out without this package: Philox4x64-10 in integers, Φ⁻¹ in float64, rounded once.
+TABLE_SHA256 = "1cfbba1e07e34386a57626f82aeb43e6ed54ba70a3ea6b7d964dc66a841074a8"
+STREAM_SHA256 = "57197e88a703d92cfa6c632223667e65702cbf4481c78217d77ac828cfcccb80"  # 100 003 of (3, "long.weight")
+NORMALS = {  # (seed, name): the first values, as the bits of float32
+    (0, "conv.weight"): (0xBF3AE5E1, 0x3F08AEC7, 0x3FB47283, 0xBE8978C6, 0x3D1F21F1),
+    (2**64 - 1, "body.0.conv1.weight"): (0xBE57013E, 0xBE439F94, 0x3F1C1D92, 0xBF80551A, 0x3E93EA76),
+    (20231123, "fc/ε.weight"): (0xBF71157E, 0x3F12321C, 0xBFB475E6, 0x3F99E632, 0xC03587BF),
+}
+KEPT = {  # mask: where it holds among the first 16 weights of "conv.weight"
+    Mask(5, 0.2): (14,),
+    Mask(5, 0.2, 2, 1): (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15),
+    Mask(5, 1 / 3, 3, 1): (5, 6, 7, 8, 9, 11, 12, 13, 15),
+}
+SUMS = (  # 0.015 − 0.02 · z, z of (0, "conv.weight"): rounded once instead of twice, four of them differ
+    *(0x3CF27EA4, 0x3B8D9CBA, 0xBC582F63, 0x3CA6DEF8),
+    *(0x3C690786, 0xBCA933B6, 0x3D094618, 0x3C9D4E70),
+)
+
+
+def verify(path: Path | None = None) -> list[Check]:
+    """Check the published vectors on this machine and, with a `path`, the folder of a run or of an ensemble.
+
+    Returns:
+        One check a thing, in order; what cannot be looked at because something before it is broken is left out.
+
+    Raises:
+        CheckpointError: there is no such folder, or it is neither a run's nor an ensemble's.
+    """
+    return [*vectors(), *(folder_checks(path) if path is not None else ())]
+
+
+# ---- the standard
+
+
+def vectors() -> list[Check]:
+    """Check that this machine draws the published bits, on every device it has."""
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    table = _sha256(noise.quantiles())
+    checks = [
+        Check("table of quantiles", table == TABLE_SHA256, f"sha256 {table[:16]}…, expected {TABLE_SHA256[:16]}…")
+    ]
+    for device in devices:
+        where = "" if device == "cpu" else f" on {device}"
+        checks += [_normals(device, where), _stream(device, where), _masks(device, where), _sums(device, where)]
+    return checks
+
+
+def _sha256(values: npt.NDArray[np.float32]) -> str:
+    return hashlib.sha256(values.astype("<f4").tobytes()).hexdigest()
+
+
+def _bits(values: torch.Tensor) -> tuple[int, ...]:
+    return tuple(values.cpu().numpy().view(np.uint32).tolist())
+
+
+def _normals(device: str, where: str) -> Check:
+    wrong = [k for k, bits in NORMALS.items() if _bits(noise.normals(*k, (len(bits),), device)) != bits]
+    return Check(
+        f"normals{where}", not wrong, f"other bits for {wrong}" if wrong else f"{len(NORMALS)} published streams"
+    )
+
+
+def _stream(device: str, where: str) -> Check:
+    found = _sha256(noise.normals(3, "long.weight", (100_003,), device).cpu().numpy())
+    return Check(f"long stream{where}", found == STREAM_SHA256, f"sha256 {found[:16]}…, expected {STREAM_SHA256[:16]}…")
+
+
+def _masks(device: str, where: str) -> Check:
+    def kept(mask: Mask) -> tuple[int, ...]:
+        return tuple(noise.keep(mask, "conv.weight", (16,), device).nonzero().flatten().tolist())
+
+    wrong = [mask for mask, places in KEPT.items() if kept(mask) != places]
+    return Check(f"masks{where}", not wrong, f"other weights for {wrong}" if wrong else f"{len(KEPT)} published masks")
+
+
+def _sums(device: str, where: str) -> Check:
+    """`w + (σ·s)·z` must be rounded twice: a fused multiply-add rounds once."""
+    step = noise.normals(0, "conv.weight", (len(SUMS),), device).mul_(-0.02)
+    right = _bits(torch.full_like(step, 0.015) + step) == SUMS
+    return Check(f"rounding{where}", right, "w + (σ·s)·z is rounded twice" if right else "w + (σ·s)·z has other bits")
+
+
+# ---- folders
+
+
+def folder_checks(path: Path) -> list[Check]:
+    """Check every file of a run's or an ensemble's folder that carries a hash."""
+    folder = path if (path / "genomes.json").is_file() else path / "ensemble"
+    checkpoints = path / "checkpoints"
+    if not folder.is_dir() and not checkpoints.is_dir():
+        raise CheckpointError(f"{path}: expected the folder of a run or of an ensemble, found neither in it")
+    checks = list(_ensemble(folder)) if folder.is_dir() else []
+    checks += CheckpointStore(checkpoints).verify()
+    if (path / "population.jsonl").is_file():
+        checks.append(_population(path / "population.jsonl"))
+    return checks
+
+
+def _try(load: Callable[[], T]) -> tuple[T | None, str]:
+    """Return what `load` gives, or None and the reason."""
+    try:
+        return load(), ""
+    except EvoensError as error:
+        return None, str(error)
+    except (KeyError, TypeError, AttributeError) as error:
+        return None, f"genomes.json is no ensemble's description ({error!r})"
+
+
+def _ensemble(folder: Path) -> Iterator[Check]:
+    document, why = _try(partial(ensemble.read_description, folder))
+    if document is None:
+        yield Check("genomes.json", False, why)
+        return
+    _, why = _try(partial(ensemble.check_description, folder, document))
+    yield Check("genomes.json", not why, why or "as it was written")
+    parent, why = _try(partial(ensemble.load_parent, folder, document))
+    yield Check("parent", parent is not None, why or f"file and fingerprint {document['parent']['fingerprint'][:16]}…")
+    strategy, why = _try(partial(ensemble.load_strategy, folder, document))
+    yield Check("strategy", strategy is not None, why or f"{document['strategy']['spec']}, its file as it was")
+    if parent is None or strategy is None:
+        return
+    if not document.get("members"):
+        yield Check("members", False, "genomes.json lists none")
+        return
+    for place, row in enumerate(document["members"]):
+        _, why = _try(partial(ensemble.load_member, folder, row, parent, strategy))
+        yield Check(f"member {place}", not why, why or f"{row['key'][:12]}… rebuilt to the same bits")
+
+
+def _population(path: Path) -> Check:
+    """Each row's key must be its genome's."""
+    wrong, number = [], 0
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            right = Genome.from_json(row["genome"]).key == row["key"]
+        except (ValueError, KeyError, TypeError, EvoensError):
+            right = False
+        wrong += [] if right else [number]
+    detail = f"damaged lines: {', '.join(map(str, wrong))}" if wrong else f"{number} genomes, each with its key"
+    return Check("population.jsonl", not wrong, detail)

@@ -1,0 +1,33 @@
+"""Parents on disk for tests that never load them: invented weights and a card that fits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def write_parent(path: Path, **card: Any) -> Path:
+    """Write `path` and its card; `card` replaces entries of it, an entry that is None goes."""
+    data = b"weights " * 100
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    entries = {
+        "architecture": {"target": "evoens.tasks.networks.impala:ImpalaPolicy", "arguments": {}},
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "game": "bigfish",
+        "difficulty": "easy",
+        "frame_stack": 2,
+        "network": [16, 32, 32],
+        "levels": {"start": 0, "count": 100_000},
+        "steps": 1_000_000,
+        "seconds": 1000.0,
+        "ppo": {"epochs": 1},
+        "curve": [{"length_mean": None}, {"length_mean": 250.0}],
+        **card,
+    }
+    kept = {key: value for key, value in entries.items() if value is not None}
+    path.with_suffix(".json").write_text(json.dumps(kept))
+    return path

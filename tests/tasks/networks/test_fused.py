@@ -1,0 +1,53 @@
+"""Fused passes against the plain ones: every bit the same."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from evoens.tasks.networks import fused
+from evoens.tasks.networks.impala import ImpalaPolicy, Residual
+
+needs_onednn = pytest.mark.skipif(not fused.available(torch.float32), reason="this torch has no fused convolutions")
+
+
+@needs_onednn
+@torch.inference_mode()
+def test_fused_convolutions_are_their_parts() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(8, 16, 3, padding=1).to(memory_format=torch.channels_last)
+    x, total = (torch.randn(5, c, 9, 9).contiguous(memory_format=torch.channels_last) for c in (8, 16))
+    assert torch.equal(fused.conv_relu(conv, x), F.relu(conv(x)))
+    expected = conv(x) + total
+    assert fused.add_conv_(total, conv, x) is total
+    assert torch.equal(total, expected)
+
+
+@needs_onednn
+@pytest.mark.parametrize("n", [1, 3, 16])
+@pytest.mark.parametrize("widths", [(16, 32, 32), (32, 64, 128), (5, 6, 7)])
+def test_a_fused_policy_answers_with_the_same_bits(widths: tuple[int, ...], n: int) -> None:
+    torch.manual_seed(0)
+    plain = ImpalaPolicy(widths, 6).to(memory_format=torch.channels_last)
+    quick = copy.deepcopy(plain)
+    quick.fuse()
+    assert all(m.fused for m in quick.modules() if isinstance(m, Residual))
+    frames = torch.randint(0, 256, (n, 64, 64, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        assert torch.equal(quick(frames), plain(frames))
+
+
+def test_where_there_is_no_such_pass_the_policy_stays_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+        raise AttributeError("no such operator")
+
+    monkeypatch.setattr(fused, "conv_relu", missing)
+    fused.available.cache_clear()
+    policy = ImpalaPolicy((4, 4, 4), 6)
+    policy.fuse()
+    fused.available.cache_clear()
+    assert not any(m.fused for m in policy.modules() if isinstance(m, Residual))

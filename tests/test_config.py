@@ -1,0 +1,360 @@
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from parents import write_parent
+
+from evoens.config import differences, find_problem, load, resolved_yaml, shipped_problems
+from evoens.errors import ConfigError
+from evoens.yaml_file import dump_yaml, read_yaml
+
+GOOD = """\
+name: x
+problem:
+  game: bigfish
+parent:
+  checkpoint: parent.safetensors
+strategy:
+  class: noisy
+search:
+  population: 16
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(text: str, path: str = "problems/x.yaml") -> str:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+    return path
+
+
+def faults(text: str, *sets: str, **more: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(write(text), sets, **more)
+    return str(caught.value).splitlines()
+
+
+def test_every_fault_at_once_each_with_its_place() -> None:
+    text = """\
+name: a/b
+seed: -1
+problem:
+  game: bigfsh
+  levels:
+    search: {start: 50, count: 10}
+strategy:
+  clas: noisy
+  sigma: -1
+  density: 1.5
+search:
+  population: many
+  populatoin: 3
+generations: 2
+"""
+    assert faults(text) == [
+        'problems/x.yaml:1:1: name: expected a name of letters, digits, "_", "." and "-", found "a/b"',
+        "problems/x.yaml:1:1: parent: missing; expected a section with checkpoint, train",
+        "problems/x.yaml:2:1: seed: expected an integer ≥ 0 and < 9223372036854775808, found -1",
+        "problems/x.yaml:4:3: problem.game: expected one of bigfish, bossfight, caveflyer, chaser, climber, coinrun, "
+        "dodgeball, fruitbot, heist, jumper, leaper, maze, miner, ninja, plunder, starpilot, "
+        'found "bigfsh"; did you mean "bigfish"?',
+        "problems/x.yaml:6:5: problem.levels.search: expected levels apart from those of train (0 to 99999), "
+        "found 50 to 59",
+        'problems/x.yaml:8:3: strategy.clas: unknown key; did you mean "class"?',
+        "problems/x.yaml:9:3: strategy.sigma: expected a number > 0 or auto, found -1",
+        "problems/x.yaml:10:3: strategy.density: expected a number > 0 and ≤ 1, found 1.5",
+        'problems/x.yaml:12:3: search.population: expected an integer ≥ 4, found "many"',
+        'problems/x.yaml:13:3: search.populatoin: unknown key; did you mean "population"?',
+        'problems/x.yaml:14:1: generations: unknown key; did you mean "search.generations"?',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "fault"),
+    [
+        ("search.population=many", 'expected an integer ≥ 4, found "many"'),
+        ("search.population=3", "expected an integer ≥ 4, found 3"),
+        ("search.population=16.5", "expected an integer ≥ 4, found 16.5"),
+        ("search.population=true", "expected an integer ≥ 4, found true"),
+        ('search.population="16"', 'expected an integer ≥ 4, found "16"'),
+        ("search.population=", "expected an integer ≥ 4, found null"),
+        ("search.populaton=16", 'unknown key; did you mean "population"?'),
+        ("population=16", 'unknown key; did you mean "search.population"?'),
+        ("search.racing.stepp=1", 'unknown key; did you mean "step"?'),
+        ("strategy.sigma=.nan", "expected a number > 0 or auto, found .nan"),
+        ("strategy.sigma=.inf", "expected a number > 0 or auto, found .inf"),
+        ("strategy.sigma=1e999", "expected a number > 0 or auto, found .inf"),
+        ("strategy.sigma=0", "expected a number > 0 or auto, found 0"),
+        ("strategy.sigma=atuo", 'expected a number > 0 or auto, found "atuo"; did you mean "auto"?'),
+        ("strategy.sgima=1", 'unknown key; did you mean "sigma"?'),
+        ("strategy.wings=1", "unknown key; expected one of sigma, density, parts, class"),
+        ("strategy.class=noise", '"noise": expected one of noisy, path/to/file.py:Class or package.module:Class; '
+         'did you mean "noisy"?'),
+        ("strategy.class=none.py:A", '"none.py:A": expected a Python file, found none at '
+         "problems/none.py, {here}/none.py"),
+        ("strategy.parts=3", "strategy.density: expected 0.3333, as 3 equal parts have, found 0.5"),
+        ("parent.train.network=[16, 32]", "expected a list of 3, each an integer ≥ 1, found [16, 32]"),
+        ("parent.train.network=[1, 2, 3, 4]", "expected a list of 3, each an integer ≥ 1, found [1, 2, 3, 4]"),
+        ("parent.train.network=[1, x, 3]", 'parent.train.network[1]: expected an integer ≥ 1, found "x"'),
+        ("parent.train.minibatches=7", "expected a divisor of envs × rollout (16384), found 7"),
+        ("parent.train.target_kl=no", 'expected a number > 0 or null, found "no"'),
+        ("parent.checkpoint=", "expected a path, found null"),
+        ("parent.checkpoint=''", 'expected a path, found ""'),
+        ("parent=5", "expected a section with checkpoint, train, found 5"),
+        ("trust_region.grid=0.1", "expected a list, each a number > 0, found 0.1"),
+        ("selection.size=17", "expected at most search.population (16), found 17"),
+        ("search.elites=16", "expected fewer than search.population (16), found 16"),
+        ("problem.levels.test.count=0", "expected an integer ≥ 1, found 0"),
+        ("problem.levels.test={strat: 5}", 'problem.levels.test.strat: unknown key; did you mean "start"?'),
+        ("problem.levels.test.start=2147483647", "problem.levels.test.count: expected levels below 2147483648, "
+         "found 2147483647 to 2147483746"),
+        ("problem.levels.select.start=1000031", "problem.levels.select: expected levels apart from those of search "
+         "(1000000 to 1000031), found 1000031 to 1000062"),
+        ("search.racing={levels: 1000001}", "search.racing.levels: expected levels apart from those of select "
+         "(2000000 to 2000031), found 1000000 to 2000000"),
+        ("name.a=1", 'expected a section at name, found "x"'),
+        ("nokey", 'expected key=value, as in search.population=32, found "nokey"'),
+        ("=5", 'expected key=value, as in search.population=32, found "=5"'),
+        ("a..b=5", 'expected key=value, as in search.population=32, found "a..b=5"'),
+        ("seed=[1", 'expected a YAML value, found "[1"'),
+    ],
+)  # fmt: skip
+def test_one_wrong_override_is_one_fault_with_its_place(here: Path, override: str, fault: str) -> None:
+    assert faults(GOOD, override) == [f"--set {override}: {fault.format(here=here)}"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (GOOD, "", ":1:1: expected a mapping with name, seed, .*, found nothing"),
+        (GOOD, "# only a comment", ":1:1: expected a mapping with .*, found nothing"),
+        (GOOD, "- 1\n- 2", r":1:1: expected a mapping with .*, found \[1, 2\]"),
+        (GOOD, "text", ':1:1: expected a mapping with .*, found "text"'),
+        ("  game: bigfish", "\tgame: bigfish", ":3:1: expected spaces, found a tab"),
+        ("  game: bigfish", "  difficulty: easy", r":2:1: problem\.game: missing; expected one of bigfish, "),
+        ("  game: bigfish", "  game: bigfish\n  game: maze", r":4:3: problem\.game: expected once, found again"),
+        ("  population: 16", "  population: 16\nseed: 9223372036854775808", ":10:1: seed: expected an integer ≥ 0"),
+        ("  population: 16", "  population: 4", r":9:3: selection\.size: expected at most search\.population \(4\)"),
+    ],
+)  # fmt: skip
+def test_faults_of_the_file(old: str, new: str, fault: str) -> None:
+    (line, *rest) = faults(GOOD.replace(old, new))
+    assert re.match(f"problems/x.yaml{fault}", line), line
+    assert len(rest) == ("population: 4" in new)  # there the default number of elites does not fit either
+
+
+def test_what_is_fine_alone_is_checked_together_in_spite_of_other_faults() -> None:
+    assert (
+        faults(GOOD + "selection: {size: 17, rule: best}\n")
+        == [
+            'problems/x.yaml:10:23: selection.rule: expected one of greedy, top, found "best"',
+            "problems/x.yaml:10:13: selection.size: expected at most search.population (16), found 17",
+        ][::-1]
+    )
+
+
+def test_a_wrong_value_brings_no_fault_that_only_its_stand_in_has() -> None:
+    assert len(faults(GOOD.replace("16", "many") + "selection: {size: 20}\n")) == 1
+
+
+def test_numbers_that_are_fine() -> None:
+    config = load(write(GOOD + "trust_region: {target_kl: 5e-4, grid: [1, 2.5]}\nseed: 012\n")).config
+    assert config.trust_region.target_kl == 0.0005
+    assert config.trust_region.grid == (1.0, 2.5)
+    assert config.seed == 12
+
+
+def test_half_a_range_of_levels_is_enough() -> None:
+    levels = load(
+        write(GOOD), ["problem.levels.test.count=200", "problem.levels.search.start=5000000"]
+    ).config.problem.levels
+    assert (levels.test.start, levels.test.count) == (3_000_000, 200)
+    assert (levels.search.start, levels.search.count) == (5_000_000, 32)
+
+
+def test_overrides_apply_in_order_and_make_sections() -> None:
+    sets = ["search.population=8", "search.population=32", "search.racing.levels=64", "strategy.sigma=5e-4"]
+    config = load(write(GOOD), sets, name="other").config
+    assert (config.search.population, config.name, config.strategy.sigma) == (32, "other", 0.0005)
+    assert config.search.racing is not None
+    assert (config.search.racing.levels, config.search.racing.step) == (64, 16)
+
+
+def test_a_wrong_name() -> None:
+    assert faults(GOOD, name="a/b") == ['--name a/b: expected a name of letters, digits, "_", "." and "-", found "a/b"']
+
+
+# ---- the parent
+
+
+def test_a_missing_parent_is_no_fault() -> None:
+    assert load(write(GOOD)).config.parent.checkpoint == "parent.safetensors"
+
+
+def test_a_good_parent() -> None:
+    write_parent(Path("problems/parent.safetensors"))
+    load(write(GOOD))
+
+
+def test_a_damaged_parent_is_a_fault_unless_it_is_trained_anew() -> None:
+    path = write_parent(Path("problems/parent.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1])
+    (line,) = faults(GOOD)
+    assert line.startswith("problems/x.yaml:5:3: parent.checkpoint: problems/parent.safetensors: expected 800 bytes")
+    assert line.endswith("--retrain trains one anew")
+    load(write(GOOD), retrain=True)
+
+
+def test_a_parent_without_its_card() -> None:
+    write_parent(Path("problems/parent.safetensors")).with_suffix(".json").unlink()
+    (line,) = faults(GOOD)
+    assert "parent.checkpoint: problems/parent.json: expected a parent's card, found no such file" in line
+
+
+@pytest.mark.parametrize(
+    ("card", "fault"),
+    [
+        ({"game": "maze"}, r":3:3: problem\.game: expected maze, as the parent .* was trained on, found bigfish"),
+        ({"frame_stack": 1}, r":5:3: problem\.frame_stack: expected 1, as the parent"),
+        ({"network": [32, 64, 128]}, r":5:3: parent\.train\.network: expected \[32, 64, 128\], as the parent"),
+        ({"levels": {"start": 0, "count": 0}}, r":5:3: problem\.levels\.search: expected levels that the parent"),
+    ],
+)
+def test_a_parent_that_does_not_belong(card: dict[str, Any], fault: str) -> None:
+    write_parent(Path("problems/parent.safetensors"), **card)
+    first = faults(GOOD)[0]
+    assert re.match(f"problems/x.yaml{fault}", first), first
+
+
+# ---- the strategy
+
+
+def test_a_strategy_of_ones_own_beside_the_yaml_or_in_the_working_folder() -> None:
+    source = (
+        "from evoens import Strategy\nclass Mine(Strategy):\n    def __init__(self, sigma, density, parts, tilt): ...\n"
+    )
+    text = GOOD.replace("noisy", "my.py:Mine")
+    Path("my.py").write_text(source)
+    assert faults(text) == ["problems/x.yaml:7:3: strategy.tilt: missing; my.py:Mine needs it"]
+    assert load(write(text), ["strategy.tilt=2"]).config.strategy.extra == {"tilt": 2}
+    Path("problems/my.py").write_text(source.replace("tilt", "slope"))
+    assert faults(text, "strategy.tilt=2") == [
+        "--set strategy.tilt=2: unknown key; expected one of sigma, density, parts, slope, class",
+        "problems/x.yaml:7:3: strategy.slope: missing; my.py:Mine needs it",
+    ]
+
+
+def test_a_strategy_that_cannot_take_the_usual_arguments() -> None:
+    Path("my.py").write_text("from evoens import Strategy\nclass Mine(Strategy):\n    def __init__(self, sigma): ...\n")
+    assert faults(GOOD.replace("noisy", "my.py:Mine")) == [
+        f"problems/x.yaml:7:3: strategy.class: expected a class that takes {key}, found one that takes sigma"
+        for key in ("density", "parts")
+    ]
+
+
+# ---- what is written and found
+
+
+@pytest.mark.parametrize("problem", shipped_problems())
+def test_the_resolved_config_loads_back_to_the_same(problem: str) -> None:
+    loaded = load(problem, ["strategy.sigma=5e-4", "search.racing.levels=128"], retrain=True)
+    again = load(write(loaded.resolved, "runs/r/config.resolved.yaml"), retrain=True)
+    assert again.config == loaded.config
+    assert again.base == loaded.base.resolve()
+    assert again.resolved == loaded.resolved
+    assert differences(loaded.config, Path("runs/r/config.resolved.yaml")) == []
+
+
+def test_the_resolved_config_has_every_key() -> None:
+    loaded = load(write(GOOD))
+    value = read_yaml(Path(write(resolved_yaml(loaded.config, loaded.base), "r.yaml"))).value
+    assert value["parent"]["train"]["learning_rate"] == 0.0005
+    assert value["search"] == {"population": 16, "generations": 1, "elites": 4, "racing": None}
+    assert value["strategy"] == {"class": "noisy", "sigma": "auto", "density": 0.5, "parts": 2}
+
+
+def test_differences_are_named() -> None:
+    saved = Path(write(load(write(GOOD)).resolved, "r.yaml"))
+    other = load(write(GOOD), ["search.population=32", "strategy.sigma=0.1"]).config
+    assert differences(other, saved) == [
+        "search.population: 16 there, 32 here",
+        'strategy.sigma: "auto" there, 0.1 here',
+    ]
+
+
+def test_plain_names() -> None:
+    assert find_problem("procgen_bigfish").name == "procgen_bigfish.yaml"
+    own = write(GOOD, "problems/mine.yaml")
+    assert str(find_problem("mine")) == own
+    with pytest.raises(ConfigError, match='found neither; did you mean "procgen_bigfish"'):
+        find_problem("problems/procgen_bigfsh.yaml")
+    with pytest.raises(ConfigError, match="found a folder"):
+        find_problem("problems")
+
+
+def test_shipped_problems_are_fine_as_they_are() -> None:
+    paper = load("procgen_bigfish_paper").config
+    # dissertation, chapter 9: the table of hyperparameters, and σ of table 9.2
+    assert paper.parent.train.network == (32, 64, 128)
+    assert (paper.parent.train.steps, paper.parent.train.epochs, paper.parent.train.target_kl) == (10_000_000, 3, 0.01)
+    assert (paper.strategy.sigma, paper.strategy.density, paper.selection.size) == (0.06, 0.2, 8)
+    assert (paper.problem.levels.train.count, paper.selection.rule, paper.search.generations) == (200, "top", 1)
+    default = load("procgen_bigfish").config
+    assert default.problem.levels.test.count >= 100
+
+
+# ---- anything at all
+
+
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 2**64) | st.floats() | st.sampled_from(["auto", "noisy", "a", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "start", "game"]), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+PLACES = [
+    "name", "seed", "problem", "problem.game", "problem.levels", "problem.levels.train", "problem.levels.test.count",
+    "parent", "parent.checkpoint", "parent.train", "parent.train.network", "strategy", "strategy.class",
+    "strategy.sigma", "strategy.parts", "strategy.x", "trust_region.grid", "search", "search.population",
+    "search.racing", "selection.size", "new",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(PLACES), JUNK, min_size=1, max_size=5))
+def test_junk_is_refused_line_by_line_or_taken_but_never_crashes(changes: dict[str, Any]) -> None:
+    value = copy.deepcopy(read_yaml(Path(write(GOOD))).value)
+    for place, junk in changes.items():
+        section = value
+        *around, last = place.split(".")
+        for key in around:
+            section = section.setdefault(key, {}) if isinstance(section, dict) else {}
+        if isinstance(section, dict):
+            section[last] = junk
+    try:
+        load(write(dump_yaml(value)))
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        assert all(line.startswith("problems/x.yaml:") for line in lines), lines
+        assert len(set(lines)) == len(lines)
+
+
+def test_nothing_heavy_is_imported() -> None:
+    code = (
+        "import sys; from evoens.config import load; load('procgen_bigfish');"
+        "heavy = {'torch', 'matplotlib', 'scipy', 'stable_baselines3', 'procgen', 'numpy'} & sys.modules.keys();"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

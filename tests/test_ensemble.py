@@ -1,0 +1,100 @@
+"""The ensemble: the mean of its members, and a folder that rebuilds it to the bit or says why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from tiny import TinyProblem
+
+from evoens.ensemble import Ensemble, load_ensemble
+from evoens.errors import CheckpointError
+from evoens.genome import Genome
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy, grow
+
+ARGUMENTS = {"sigma": 0.1, "density": 0.5, "parts": 2}
+
+
+@pytest.fixture
+def ensemble(tiny_problem: TinyProblem) -> Ensemble:
+    strategy = load_class(locate("noisy"), Strategy)(**ARGUMENTS)
+    return Ensemble(tiny_problem.parent, strategy, strategy.ask(4, Random(0)))
+
+
+@pytest.fixture
+def saved(ensemble: Ensemble, tmp_path: Path) -> Path:
+    ensemble.save(tmp_path / "ensemble", locate("noisy"), ARGUMENTS, {"unit": "accuracy"})
+    return tmp_path / "ensemble"
+
+
+def test_prediction_is_the_mean_of_members_computed_one_by_one(ensemble: Ensemble, tiny_problem: TinyProblem) -> None:
+    inputs = tiny_problem.probe(20)
+    by_hand = torch.zeros(20, 3, dtype=torch.float64)
+    for genome in ensemble.genomes:
+        weights = {**ensemble.parent.weights, **grow(ensemble.parent, ensemble.strategy, genome)}
+        hidden = torch.relu(inputs.double() @ weights["first.weight"].double().T + weights["first.bias"].double())
+        logits = hidden @ weights["last.weight"].double().T + weights["last.bias"].double()
+        by_hand += logits.softmax(-1) / 4
+    torch.testing.assert_close(ensemble.predict(inputs).double(), by_hand, atol=1e-6, rtol=1e-5)
+
+
+def test_no_member_no_ensemble(ensemble: Ensemble) -> None:
+    with pytest.raises(CheckpointError, match="at least one member"):
+        Ensemble(ensemble.parent, ensemble.strategy, [])
+
+
+def test_loaded_predicts_the_same_bits(ensemble: Ensemble, saved: Path, tiny_problem: TinyProblem) -> None:
+    loaded = load_ensemble(saved)
+    assert loaded.genomes == ensemble.genomes
+    assert torch.equal(loaded.predict(tiny_problem.probe(30)), ensemble.predict(tiny_problem.probe(30)))
+
+
+def test_a_run_folder_names_its_ensemble(saved: Path) -> None:
+    assert len(load_ensemble(saved.parent).genomes) == 4
+
+
+def test_an_own_strategy_file_travels_with_the_ensemble(tiny_problem: TinyProblem, tmp_path: Path) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "from evoens.strategy import Strategy\n"
+        "class Shrink(Strategy):\n"
+        "    def perturb(self, name, weight, gene):\n"
+        "        return weight * (1 - gene.scale)\n"
+    )
+    located = locate("mine.py:Shrink", [tmp_path])
+    strategy = load_class(located, Strategy)(sigma=0.25)
+    Ensemble(tiny_problem.parent, strategy, strategy.ask(1, Random(0))).save(tmp_path / "e", located, {"sigma": 0.25}, {})
+    source.unlink()
+    loaded = load_ensemble(tmp_path / "e")
+    weights = grow(loaded.parent, loaded.strategy, loaded.genomes[0])
+    assert torch.equal(weights["last.weight"], tiny_problem.parent.weights["last.weight"] * 0.75)
+
+
+@pytest.mark.parametrize("name", ["parent.safetensors", "genomes.json"])
+def test_a_flipped_bit_is_found(saved: Path, name: str) -> None:
+    data = bytearray((saved / name).read_bytes())
+    place = data.index(b'"seed":') + 9 if name == "genomes.json" else len(data) - 5
+    data[place] = ord("7") if data[place] != ord("7") else ord("8")
+    (saved / name).write_bytes(data)
+    with pytest.raises(CheckpointError, match="has changed|damaged"):
+        load_ensemble(saved)
+
+
+def test_a_member_that_does_not_come_out_the_same_is_refused(saved: Path) -> None:
+    document = json.loads((saved / "genomes.json").read_text())
+    genome = Genome.from_json(document["members"][0]["genome"])
+    document["members"][1] |= {"genome": genome.to_json(), "key": genome.key}
+    (saved / "genomes.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match=f"member {genome.key[:12]} has changed"):
+        load_ensemble(saved)
+
+
+@pytest.mark.parametrize("name", ["parent.safetensors", "genomes.json"])
+def test_a_missing_file_is_named(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    with pytest.raises(CheckpointError, match=name):
+        load_ensemble(saved)

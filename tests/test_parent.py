@@ -1,0 +1,205 @@
+"""The parent: its fingerprint, which tensors are perturbed, loading, and children that leave it alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from evoens.errors import ShapeError, SpecError
+from evoens.parent import Architecture, Parent, fingerprint
+
+LINEAR = Architecture("torch.nn:Linear", {"in_features": 4, "out_features": 3})
+
+
+def small() -> Parent:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), nn.LayerNorm(5)
+    )
+    return Parent(module, Architecture("torch.nn:Sequential"))
+
+
+def tensors() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {"a": torch.randn(3, 4, generator=generator), "b": torch.randn(5, generator=generator), "n": torch.tensor(7)}
+
+
+def test_weights_of_convolutions_and_linear_layers_are_perturbed_and_no_others() -> None:
+    assert small().perturbed == ("0.weight", "3.1.weight")
+    assert Parent(nn.Linear(2, 2), LINEAR).perturbed == ("weight",)
+    shared = nn.Linear(2, 2)
+    assert Parent(nn.Sequential(shared, nn.ReLU(), shared), LINEAR).perturbed == ("0.weight",)
+
+
+def test_parent_is_set_to_inference() -> None:
+    parent = small()
+    assert not parent.module.training
+    assert not any(p.requires_grad for p in parent.module.parameters())
+
+
+# ---- fingerprint
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(["a", "b"]), st.integers(0, 10**6), st.integers(0, 31))
+def test_any_bit_changes_the_fingerprint(name: str, place: int, bit: int) -> None:
+    weights = tensors()
+    before = fingerprint(weights)
+    raw = weights[name].view(torch.int32).flatten()
+    flip = -(2**31) if bit == 31 else 1 << bit
+    raw[place % len(raw)] ^= flip
+    assert fingerprint(weights) != before
+    raw[place % len(raw)] ^= flip
+    assert fingerprint(weights) == before
+
+
+def test_any_name_shape_or_dtype_changes_the_fingerprint() -> None:
+    plain = tensors()
+    others = {
+        "name": {**{k: v for k, v in plain.items() if k != "a"}, "A": plain["a"]},
+        "swapped names": {"a": plain["b"], "b": plain["a"], "n": plain["n"]},
+        "shape": {**plain, "a": plain["a"].reshape(4, 3)},
+        "flat": {**plain, "a": plain["a"].flatten()},
+        "dtype of equal bytes": {**plain, "b": plain["b"].view(torch.int32)},
+        "dtype": {**plain, "n": torch.tensor(7, dtype=torch.int32)},
+        "scalar": {**plain, "n": torch.tensor(8)},
+        "negative zero": {**plain, "b": torch.full((5,), -0.0)},
+        "zero": {**plain, "b": torch.zeros(5)},
+        "missing": {k: v for k, v in plain.items() if k != "b"},
+        "more": {**plain, "c": torch.zeros(0)},
+    }
+    assert len({fingerprint(w) for w in [plain, *others.values()]}) == len(others) + 1
+
+
+def test_order_layout_and_storage_do_not_change_the_fingerprint() -> None:
+    plain = {"x": torch.arange(120, dtype=torch.float32).reshape(2, 3, 4, 5), "a": torch.ones(3)}
+    other = {"a": torch.ones(6)[::2], "x": plain["x"].to(memory_format=torch.channels_last)}
+    assert fingerprint(other) == fingerprint(plain)
+
+
+def test_bfloat16_and_empty_tensors_have_fingerprints() -> None:
+    weights = {"h": torch.ones(3, dtype=torch.bfloat16), "e": torch.zeros(0, 3)}
+    assert fingerprint(weights) != fingerprint({**weights, "e": torch.zeros(3, 0)})
+
+
+def test_fingerprint_is_published() -> None:
+    """Worked with `printf 'w|torch.float32|(2,)|\\0\\0\\200\\77\\0\\0\\0\\300' | sha256sum`."""
+    assert (
+        fingerprint({"w": torch.tensor([1.0, -2.0])})
+        == "de194eee82d3130e7a1a823fde8d32d6847e1db44d9235fa6d0a94ca61c73be7"
+    )
+
+
+def test_fingerprint_covers_buffers() -> None:
+    parent = small()
+    before = parent.fingerprint
+    parent.module[1].running_mean += 1
+    assert parent.fingerprint != before
+
+
+# ---- building and loading
+
+
+def test_from_weights_gives_the_same_bits_through_a_file(tmp_path: Path) -> None:
+    parent = Parent(nn.Linear(4, 3), LINEAR)
+    save_file(parent.weights, tmp_path / "parent.safetensors")
+    again = Parent.from_weights(LINEAR, load_file(tmp_path / "parent.safetensors"))
+    assert again.fingerprint == parent.fingerprint
+    inputs = torch.linspace(-1, 1, 8).reshape(2, 4)
+    assert torch.equal(again.predict(inputs), parent.predict(inputs))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"weight": torch.zeros(3, 4)}, r"bias: expected shape \(3,\), found no such tensor"),
+        (
+            {"weight": torch.zeros(3, 4), "bias": torch.zeros(3), "scale": torch.zeros(1)},
+            r"scale: expected shape no such tensor, found \(1,\)",
+        ),
+        ({"weight": torch.zeros(4, 3), "bias": torch.zeros(3)}, r"weight: expected shape \(3, 4\), found \(4, 3\)"),
+        ({"weight": torch.zeros(3, 4), "bias": torch.zeros(1)}, r"bias: expected shape \(3,\), found \(1,\)"),
+        ({}, "bias: expected shape"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(weights: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        Parent.from_weights(LINEAR, weights)
+
+
+@pytest.mark.parametrize(
+    ("target", "arguments", "message"),
+    [
+        ("no_such_package:Net", {}, "no_such_package"),
+        ("torch.nn:NoSuchLayer", {}, "NoSuchLayer"),
+        ("torch.nn", {}, "cannot be built"),
+        ("", {}, "cannot be built"),
+        ("torch.nn:Linear", {"in_features": 4}, "out_features"),
+        ("torch.nn:Linear", {"in_features": -4, "out_features": 2}, "cannot be built"),
+        ("torch:Tensor", {}, r"expected a torch\.nn\.Module class"),
+        ("torch.nn:functional", {}, r"expected a torch\.nn\.Module class"),
+    ],
+)
+def test_an_architecture_that_cannot_be_built_says_why(target: str, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Architecture(target, arguments).build()
+
+
+def test_an_architecture_calls_nothing_but_a_module_class(tmp_path: Path) -> None:
+    """The name comes from a file that anyone may have written."""
+    with pytest.raises(SpecError, match=r"expected a torch\.nn\.Module class"):
+        Architecture("os:makedirs", {"name": str(tmp_path / "made")}).build()
+    assert not (tmp_path / "made").exists()
+
+
+# ---- predicting, and children
+
+
+def test_predictions_are_probabilities_in_float32() -> None:
+    parent = small()
+    inputs = torch.linspace(-2, 2, 3 * 2 * 4 * 4).reshape(3, 2, 4, 4)
+    found = parent.predict(inputs)
+    logits = parent.module(inputs).double()
+    expected = logits.exp() / logits.exp().sum(-1, keepdim=True)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-7)
+    assert found.dtype == torch.float32
+
+
+def test_a_child_without_changes_is_the_parent_and_with_changes_leaves_it_alone() -> None:
+    parent = small()
+    before, inputs = parent.fingerprint, torch.ones(2, 2, 4, 4)
+    expected = parent.predict(inputs)
+    assert torch.equal(parent.child({}).predict(inputs), expected)
+    child = parent.child({"0.weight": torch.zeros(3, 2, 3, 3)})
+    assert not torch.equal(child.predict(inputs), expected)
+    assert parent.fingerprint == before
+    assert torch.equal(parent.predict(inputs), expected)
+
+
+def test_a_child_takes_one_childs_weights_after_anothers() -> None:
+    parent = small()
+    one, two = ({"0.weight": torch.full((3, 2, 3, 3), value)} for value in (0.1, -0.2))
+    child = parent.child(one)
+    child.load(two)
+    inputs = torch.ones(1, 2, 4, 4)
+    assert torch.equal(child.predict(inputs), parent.child(two).predict(inputs))
+
+
+def test_loading_keeps_the_childs_layout_and_dtype() -> None:
+    parent = small()
+    child = parent.child({})
+    child.module.to(memory_format=torch.channels_last)
+    child = type(child)(child.module)
+    child.load({"0.weight": torch.ones(3, 2, 3, 3)})
+    weight = child.module[0].weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(weight, torch.ones(3, 2, 3, 3))
+
+
+def test_a_child_refuses_a_tensor_it_does_not_have() -> None:
+    with pytest.raises(KeyError, match=r"9\.weight"):
+        small().child({"9.weight": torch.zeros(1)})

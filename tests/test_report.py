@@ -1,0 +1,265 @@
+"""The page of a run: whole, closed to the outside, true to the numbers, and honest about what is missing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from sample_run import write_run
+
+from evoens.errors import CheckpointError
+from evoens.report import write_report
+
+SECTIONS = (
+    "result", "play", "generations", "diversity", "saliency", "population", "sigma", "parent", "cost", "next", "settings",
+)  # fmt: skip
+VOID = {"meta", "img", "br", "link", "input"}
+NUMBER = re.compile(r"[+−]?\d+\.\d+")
+
+
+class Page(HTMLParser):
+    """What a browser would find: tags must close in order, and text is told from markup."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.rows: list[list[str]] = []
+        self.text = self.style = ""
+        self.feed(html)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            self.style += data
+        else:
+            self.text += data
+            if self.open and self.open[-1] in ("td", "th"):
+                self.rows[-1][-1] += data
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [attrs[name] for found, attrs in self.tags if found == tag and name in attrs]
+
+    def row(self, start: str) -> list[str]:
+        return next(row for row in self.rows if row[0].startswith(start))
+
+
+def page(folder: Path) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Page]:
+    folder = tmp_path_factory.mktemp("runs") / "bigfish"
+    report = write_run(folder)
+    return folder, report, page(folder)
+
+
+def images(found: Page, kind: str) -> list[bytes]:
+    start = f"data:image/{kind};base64,"
+    return [base64.b64decode(s[len(start) :]) for s in found.attributes("img", "src") if s.startswith(start)]
+
+
+def numbers(cell: str) -> list[float]:
+    return [float(n.replace("−", "-")) for n in NUMBER.findall(cell)]
+
+
+def test_every_section_is_there_once_and_linked(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    found = finished[2]
+    assert tuple(found.attributes("section", "id")) == SECTIONS
+    assert tuple(found.attributes("a", "href")) == tuple(f"#{name}" for name in SECTIONS)
+
+
+def test_nothing_leaves_the_file(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    found = finished[2]
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in found.tags}
+    for _, attrs in found.tags:
+        for name, value in attrs.items():
+            assert "://" not in value, (name, value[:80])
+            assert name not in ("src", "srcset", "data") or value.startswith("data:image/")
+    assert "url(" not in found.style and "@import" not in found.style
+    for svg in images(found, "svg+xml"):
+        for element in ElementTree.fromstring(svg).iter():
+            assert element.tag.rpartition("}")[2] not in ("script", "image", "foreignObject")
+            assert all(v.startswith("#") for k, v in element.attrib.items() if k.endswith("href"))
+
+
+def test_every_picture_has_words(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    found = finished[2]
+    assert all(len(words) > 10 for words in found.attributes("img", "alt"))
+    assert len(found.attributes("img", "alt")) == len(found.attributes("img", "src")) == 10
+
+
+def test_the_table_holds_the_report_s_numbers(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    _, report, found = finished
+    names = {"parent": "Parent", "best_child": "Best", "random_children": "8 random", "ensemble": "Ensemble of 8"}
+    for role, name in names.items():
+        _, cases, *cells = found.row(name)
+        assert int(cases) == report[role]["test"]["n"]
+        keys = ("test", "test_difference", "test_greedy", "test_greedy_difference")
+        for cell, key in zip(cells, keys, strict=True):
+            if role == "parent" and key.endswith("difference"):
+                assert cell == ""
+            else:
+                stats = report[role][key]
+                assert numbers(cell) == pytest.approx([stats["score"], *stats["ci95"]], abs=0.00501)
+
+
+def test_the_verdict_and_the_facts_stand_on_the_page(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    _, report, found = finished
+    assert report["verdict"] in found.text
+    assert report["warnings"][0] in found.text
+    assert "σ of the curve nearest to that is 0.0183" in found.text
+    assert found.row("Evaluations")[1] == "73"
+    assert found.row("Time")[1] == "10.2 minutes"
+    assert found.row("Artifact")[1] == "2.51 MB"
+    assert found.row("torch")[1] == "2.15.0"
+    assert "64 children were measured; 1 failed." in found.text
+    assert "+0.43" in found.text
+    assert "3,260,416 environment steps" in found.text
+    assert "not finished" not in found.text
+
+
+def test_members_are_listed_with_their_scores(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    folder, report, found = finished
+    born = [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
+    for key in report["ensemble"]["members"]:
+        child = next(row for row in born if row["key"] == key)
+        select = next(row["select"] for row in report["candidates"] if row["key"] == key)
+        _, generation, search_cell, select_cell = found.row(key[:12])
+        assert int(generation) == child["generation"]
+        assert numbers(search_cell + " " + select_cell) == pytest.approx([child["fitness"], select], abs=0.00501)
+
+
+def test_pictures_are_the_run_s_own(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    folder, _, found = finished
+    pictures = folder / "pictures"
+    assert images(found, "png") == [(pictures / "saliency.png").read_bytes()]
+    assert images(found, "gif") == [(pictures / f"{who}.gif").read_bytes() for who in ("parent", "ensemble")]
+
+
+def test_the_same_files_give_the_same_bytes(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    folder = finished[0]
+    assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
+
+
+def test_texts_from_the_run_are_escaped(tmp_path: Path) -> None:
+    attack = "<script>alert('x')</script> & \"</pre>"
+    write_run(tmp_path / "run", name=attack, warnings=[attack], verdict=attack, versions={attack: attack})
+    (tmp_path / "run" / "config.resolved.yaml").write_text(f"name: {attack}\n")
+    found = page(tmp_path / "run")
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert found.text.count(attack) == 7  # title, heading, verdict, warning, version (2), configuration
+
+
+def test_an_accuracy_has_four_decimals(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", unit="accuracy")
+    found = page(tmp_path / "run")
+    assert found.row("Parent")[2] == "2.0840 [1.7740, 2.3940]"
+
+
+def test_a_problem_with_one_rule_has_one_pair_of_columns(tmp_path: Path) -> None:
+    report = write_run(tmp_path / "run", problem={"type": "classification"})
+    for role in ("parent", "best_child", "random_children", "ensemble"):
+        del report[role]["test_greedy"], report[role]["test_greedy_difference"]
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    found = page(tmp_path / "run")
+    assert found.row("Best")[2:] == ["2.14 [1.83, 2.45]", "+0.06 [−0.15, +0.27]"]
+
+
+def test_one_generation_is_a_table_not_a_curve(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", generations=1)
+    found = page(tmp_path / "run")
+    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    assert "no curve to draw" in found.text
+    value = history["generations"][0]["diversity"]["colour"]["value"]
+    assert numbers(found.row("Colour hash")[1]) == pytest.approx([value], abs=0.00005)
+    assert len(images(found, "svg+xml")) == 5  # intervals, candidates, population, σ, learning
+
+
+def test_a_run_still_going_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder, generations=2)
+    (folder / "report.json").unlink()
+    for film in (folder / "pictures").glob("*.gif"):
+        film.unlink()
+    found = page(folder)
+    assert "not finished (2 generations done)" in found.text
+    assert "Members have not been chosen yet." in found.text
+    assert "python -m evoens resume" in found.text and "evoens play" not in found.text
+    assert tuple(found.attributes("section", "id")) == SECTIONS
+
+
+def test_a_run_just_begun_has_a_page_too(tmp_path: Path) -> None:
+    (tmp_path / "config.resolved.yaml").write_text("name: x\n")
+    found = page(tmp_path)
+    assert "no generation done yet" in found.text
+    assert found.attributes("img", "src") == []
+    assert found.text.count("Not measured yet") == 7
+
+
+def test_a_fixed_sigma_is_said_to_be_fixed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder)
+    history = json.loads((folder / "history.json").read_text()) | {"trust_region": None}
+    (folder / "history.json").write_text(json.dumps(history))
+    assert "The configuration fixes σ" in page(folder).text
+
+
+def test_missing_parts_are_explained(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    write_run(folder, parent_card={"steps": 10, "curve": []}, candidates=[])
+    for picture in (folder / "pictures").iterdir():
+        picture.unlink()
+    found = page(folder)
+    assert "holds no learning curve" in found.text
+    assert "Nothing has been filmed." in found.text
+    assert len(images(found, "svg+xml")) == 5  # intervals, evolution, diversity, population, σ
+
+
+def test_many_warnings_do_not_bury_the_result(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", warnings=[f"warning {i}" for i in range(20)])
+    found = page(tmp_path / "run")
+    assert "Further warnings: 17" in found.text
+    assert all(f"warning {i}" in found.text for i in range(20))
+
+
+def test_commands_name_the_folder_from_here_and_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "runs" / "my run")
+    monkeypatch.chdir(tmp_path)
+    found = page(tmp_path / "runs" / "my run")
+    assert "python -m evoens play 'runs/my run'" in found.text
+    assert "load_ensemble('runs/my run')" in found.text
+
+
+@pytest.mark.parametrize("file", ["report.json", "history.json", "population.jsonl"])
+def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / file).write_text('{"a": ')
+    with pytest.raises(CheckpointError, match=file):
+        write_report(tmp_path / "run")
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config\.resolved\.yaml"):
+        write_report(tmp_path)

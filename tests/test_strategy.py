@@ -1,0 +1,158 @@
+"""The base Strategy: how it asks, and how a genome is grown into a child."""
+
+from collections import Counter
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evoens.errors import GenomeError, ShapeError
+from evoens.genome import Gene, Genome, Mask
+from evoens.parent import Architecture, Parent
+from evoens.strategy import Record, Strategy, grow
+
+
+class Affine(Strategy):
+    """Twice the weight plus the gene's scale: the order of the genes shows."""
+
+    def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+        return 2 * weight + gene.scale
+
+
+def parent() -> Parent:
+    torch.manual_seed(0)
+    return Parent(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), Architecture("torch.nn:Sequential"))
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 4, 8])
+def test_one_draw_gives_every_part_with_both_signs(parts: int) -> None:
+    density = 1 / parts if parts > 2 else 0.2
+    genomes = Affine(0.03, density, parts).ask(3 * 2 * parts, Random(0))
+    draws: dict[tuple[int, int], Counter[tuple[int, int]]] = {}
+    for genome in genomes:
+        (gene,) = genome.genes
+        assert gene.mask is not None
+        assert (gene.scale, gene.mask.density, gene.mask.parts) == (0.03, density, parts)
+        draws.setdefault((gene.seed, gene.mask.seed), Counter())[gene.sign, gene.mask.part] += 1
+    assert len(draws) == 3
+    for pairs in draws.values():
+        assert pairs == Counter({(sign, part): 1 for sign in (1, -1) for part in range(parts)})
+
+
+def test_seeds_of_noise_and_mask_are_all_different() -> None:
+    genes = [g.genes[0] for g in Affine(0.03).ask(400, Random(0))]
+    assert len({gene.seed for gene in genes} | {gene.mask.seed for gene in genes if gene.mask}) == 200
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 16, 31])
+def test_exactly_n_are_returned_and_fewer_are_the_first_of_more(n: int) -> None:
+    genomes = Affine(0.03).ask(n, Random(5))
+    assert len(genomes) == n
+    assert genomes == Affine(0.03).ask(40, Random(5))[:n]
+    assert len({g.key for g in genomes}) == n
+
+
+def test_asking_is_deterministic_in_rng_alone() -> None:
+    assert Affine(0.03).ask(8, Random("a")) == Affine(0.03).ask(8, Random("a"))
+    assert Affine(0.03).ask(8, Random("a")) != Affine(0.03).ask(8, Random("b"))
+
+
+def test_seeds_are_published() -> None:
+    """Python's Random is a Mersenne twister whose `getrandbits` is stable across releases."""
+    (genome,) = Affine(0.5).ask(1, Random(0))
+    rng = Random(0)
+    assert genome == Genome((Gene(rng.getrandbits(63), 0.5, 1, Mask(rng.getrandbits(63), 0.5, 2, 0)),))
+    assert genome.genes[0].seed == 3553260803050964941
+
+
+def test_draws_are_stacked_on_the_elites_in_turn() -> None:
+    strategy = Affine(0.03)
+    strategy.elites = (Genome((Gene(1, 0.1),)), Genome((Gene(2, 0.1), Gene(3, 0.1))), Genome())
+    genomes = strategy.ask(16, Random(0))
+    for place, genome in enumerate(genomes):
+        elite = strategy.elites[place // 4 % 3]
+        assert genome.genes[:-1] == elite.genes
+    plain = Affine(0.03).ask(16, Random(0))
+    assert [g.genes[-1] for g in genomes] == [g.genes[-1] for g in plain]  # the draws are those of a first generation
+
+
+def test_sigma_set_later_is_the_scale_of_new_genes() -> None:
+    strategy = Affine(1.0)
+    strategy.sigma = 0.25
+    assert {g.genes[0].scale for g in strategy.ask(4, Random(0))} == {0.25}
+
+
+def test_base_learns_nothing_and_has_no_state() -> None:
+    strategy = Affine(0.03)
+    before = strategy.ask(8, Random(1))
+    strategy.tell([Record(g, 1.0, 0) for g in before])
+    assert strategy.state_dict() == {}
+    strategy.load_state_dict({})
+    assert strategy.ask(8, Random(1)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sigma": float("nan")}, "gene.scale"),
+        ({"sigma": "auto"}, "gene.scale"),
+        ({"sigma": 0.1, "density": 0.0}, "mask.density"),
+        ({"sigma": 0.1, "parts": 4}, r"4 equal parts have density 0\.25"),
+        ({"sigma": 0.1, "parts": 0}, "mask.parts"),
+    ],
+)
+def test_what_could_not_be_asked_for_is_refused_at_once(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(GenomeError, match=message):
+        Affine(**arguments)
+
+
+def test_perturb_must_be_written() -> None:
+    with pytest.raises(TypeError, match="perturb"):
+        Strategy(0.1)  # type: ignore[abstract]
+
+
+# ---- growing
+
+
+def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:
+    origin = parent()
+    grown = grow(origin, Affine(0.1), Genome((Gene(1, 0.25), Gene(2, 3.0))))
+    assert tuple(grown) == origin.perturbed == ("0.weight", "2.weight")
+    for name, weight in grown.items():
+        assert torch.equal(weight, 2 * (2 * origin.weights[name] + 0.25) + 3)
+
+
+def test_no_gene_grows_the_parent() -> None:
+    origin = parent()
+    for name, weight in grow(origin, Affine(0.1), Genome()).items():
+        assert torch.equal(weight, origin.weights[name])
+
+
+def test_growing_leaves_the_parent_alone() -> None:
+    origin = parent()
+    before = origin.fingerprint
+    grow(origin, Affine(0.1), Genome((Gene(1, 0.25),)))
+    assert origin.fingerprint == before
+
+
+def test_perturb_is_told_the_tensors_name() -> None:
+    seen = []
+
+    class Watch(Affine):
+        def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+            seen.append((name, tuple(weight.shape), gene.seed))
+            return weight
+
+    grow(parent(), Watch(0.1), Genome((Gene(1, 0.1), Gene(2, 0.1))))
+    assert seen == [(n, s, k) for n, s in (("0.weight", (4, 3)), ("2.weight", (2, 4))) for k in (1, 2)]
+
+
+def test_another_shape_is_refused_even_where_it_could_be_broadcast() -> None:
+    class Rows(Affine):
+        def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+            return weight[:1]
+
+    with pytest.raises(ShapeError, match=r"Rows\.perturb\('0\.weight'\): expected \(4, 3\), found \(1, 3\)"):
+        grow(parent(), Rows(0.1), Genome((Gene(1, 0.1),)))

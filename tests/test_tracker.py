@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+from evoens.tracker import Generation, Tracker
+
+MEASURES = ("kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour")
+PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+TRUST_REGION = {
+    "target_kl": 0.02,
+    "sigma": 0.0183,
+    "rows": [
+        {"sigma": s, "kl": 60 * s * s, "kl_range": (50 * s * s, 70 * s * s), "agreement": 0.91} for s in (0.01, 0.03)
+    ],
+}
+
+
+def generation(number: int, best: float = 12.0) -> Generation:
+    return Generation(
+        generation=number,
+        sigma=0.02,
+        fitness={"best": best, "mean": 10.0, "worst": 7.5, "parent": 9.0},
+        ensemble=11.0,
+        reliability=0.4,
+        diversity={name: {"value": 0.2 + number, "floor": 0.1} for name in MEASURES},
+        failed=1,
+        evaluations=17,
+        samples_per_second=5000.0,
+        seconds=60.0,
+    )
+
+
+def block(score: float, **more: object) -> dict[str, object]:
+    stats = {"score": score, "ci95": [score - 1, score + 1], "n": 100}
+    return {"test": stats, "test_difference": stats, **more}
+
+
+REPORT = {
+    "problem": {"action": "sampled"},
+    "parent": block(9.0),
+    "best_child": block(9.5),
+    "random_children": block(9.25, size=8),
+    "ensemble": block(11.25, size=8),
+    "verdict": "The ensemble beats the parent.",
+    "generations": 2,
+}
+
+
+def read(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder / "tb"), {SCALARS: 0, IMAGES: 0, TENSORS: 0}).Reload()
+
+
+def scalar(log: EventAccumulator, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, event.value) for event in log.Scalars(tag)]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
+    folder = tmp_path_factory.mktemp("run")
+    tracker = Tracker(folder)
+    tracker.trust_region(TRUST_REGION)
+    for number in range(2):
+        tracker.generation(generation(number), PICTURE)
+    tracker.results(REPORT)
+    tracker.close()
+    return read(folder)
+
+
+def test_every_number_of_a_generation_is_a_curve(log: EventAccumulator) -> None:
+    assert scalar(log, "fitness/best") == [(0, 12.0), (1, 12.0)]
+    assert scalar(log, "fitness/ensemble")[0] == (0, 11.0)
+    assert scalar(log, "diversity/kl")[1] == (1, pytest.approx(1.2))
+    assert scalar(log, "diversity/kl_floor")[1] == (1, pytest.approx(0.1))
+    assert scalar(log, "search/reliability")[0] == (0, pytest.approx(0.4))
+    assert scalar(log, "speed/samples_per_second")[0] == (0, 5000.0)
+    expected = {f"diversity/{name}{end}" for name in MEASURES for end in ("", "_floor")}
+    expected |= {f"fitness/{name}" for name in ("best", "mean", "worst", "parent", "ensemble")}
+    expected |= {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations")}
+    expected |= {"speed/samples_per_second", "speed/seconds"}
+    expected |= {f"results/{name}" for name in ("parent", "best_child", "random_children", "ensemble")}
+    assert set(log.Tags()["scalars"]) == expected
+
+
+def test_the_layout_names_only_curves_that_are_there(log: EventAccumulator) -> None:
+    config = log.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+    charts = [chart for category in Layout.FromString(config).category for chart in category.chart]
+    assert len(charts) == 12
+    for chart in charts:
+        for pattern in chart.multiline.tag:
+            assert sum(bool(re.match(pattern, tag)) for tag in log.Tags()["scalars"]) == 1, pattern
+    assert {len(c.multiline.tag) for c in charts if "hash" in c.title} == {2}  # each beside its floor
+
+
+def test_the_picture_comes_back_as_it_was(log: EventAccumulator) -> None:
+    events = log.Images("saliency")
+    assert [event.step for event in events] == [0, 1]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(events[0].encoded_image_string))), PICTURE)
+    assert "trust region/KL over σ" in log.Tags()["images"]
+
+
+def text(log: EventAccumulator, tag: str) -> str:
+    return str(log.Tensors(f"{tag}/text_summary")[0].tensor_proto.string_val[0], "utf-8")
+
+
+def test_results_are_a_table_with_the_verdict(log: EventAccumulator) -> None:
+    lines = text(log, "results").splitlines()
+    assert lines[0] == "|  | sampled | less the parent's | cases |"
+    assert lines[5] == "| ensemble of 8 | 11.25 [10.25, 12.25] | +11.25 [+10.25, +12.25] | 100 |"
+    assert lines[-1] == "**The ensemble beats the parent.**"
+    assert scalar(log, "results/ensemble") == [(2, 11.25)]
+
+
+def test_the_search_for_sigma_is_a_table_too(log: EventAccumulator) -> None:
+    assert "| 0.01 | 0.0060 | 0.0050 | 0.0070 | 91.0% |" in text(log, "trust region").splitlines()
+
+
+def test_numbers_that_are_not_known_are_left_out(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path)
+    tracker.generation(replace(generation(0), reliability=None, ensemble=None), PICTURE)
+    tracker.close()
+    tags = read(tmp_path).Tags()["scalars"]
+    assert "search/reliability" not in tags and "fitness/ensemble" not in tags and "fitness/best" in tags
+
+
+def test_a_resumed_run_hides_what_it_repeats(tmp_path: Path) -> None:
+    for first, best in ((0, 12.0), (2, 15.0)):
+        tracker = Tracker(tmp_path, first)
+        if first == 0:
+            tracker.trust_region(TRUST_REGION)
+        for number in range(first, first + 3):
+            tracker.generation(generation(number, best), PICTURE)
+        tracker.close()
+    log = read(tmp_path)
+    assert scalar(log, "fitness/best") == [(0, 12.0), (1, 12.0), (2, 15.0), (3, 15.0), (4, 15.0)]
+    assert [event.step for event in log.Images("saliency")] == [0, 1, 2, 3, 4]
+    assert "trust region/text_summary" in log.Tags()["tensors"]
