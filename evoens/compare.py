@@ -8,12 +8,11 @@ from random import Random
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
-from evoens.metrics import mean_interval
+from evoens.metrics import mean_interval, paired_difference
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy
@@ -55,8 +54,8 @@ class Contest:
                 done += 1
                 on_done(name, done, len(rules) * len(NAMES))
             for name, cases in results.items():
-                blocks[name][label] = self._summary(cases, resamples)
-                blocks[name][f"{label}_difference"] = self._summary(cases - results["parent"], resamples)
+                blocks[name][label] = mean_interval(cases, resamples, self.seed).to_json()
+                blocks[name][f"{label}_difference"] = paired_difference(cases, results["parent"], resamples, self.seed).to_json()
         return blocks
 
     def _measure(self, name: str, problem: Problem) -> Evaluation:
@@ -80,19 +79,16 @@ class Contest:
     def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
         return Ensemble(self.parent, self.strategy, genomes, self.device)
 
-    def _summary(self, cases: Tensor, resamples: int) -> dict[str, Any]:
-        return mean_interval(cases, resamples, self.seed).to_json()
-
 
 def verdict(blocks: dict[str, dict[str, Any]], unit: str) -> str:
-    """Return one honest sentence: whether the ensemble beats the parent on the test split, and whether selection paid."""
+    """Return one honest sentence: whether the ensemble beats the parent on unseen cases, and whether selection paid."""
     ensemble, parent, drawn = (blocks[name]["test"]["score"] for name in ("ensemble", "parent", "random_children"))
     difference = blocks["ensemble"]["test_difference"]
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
     better = "above" if ensemble > drawn else "not above"
     return (
-        f"On {difference['n']} unseen cases the ensemble {word} the parent: {unit} {ensemble:.3g} against {parent:.3g}, "
-        f"difference {difference['score']:+.3g} [{low:+.3g}, {high:+.3g}] (95 %, paired); "
+        f"On {difference['n']} unseen cases the ensemble {word} the parent: {unit} {ensemble:.3g} "
+        f"against {parent:.3g}, difference {difference['score']:+.3g} [{low:+.3g}, {high:+.3g}] (95 %, paired); "
         f"it is {better} as many random children ({drawn:.3g})."
     )

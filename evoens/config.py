@@ -114,7 +114,8 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     ):  # training can be interrupted: `resume` needs this
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESOLVED).write_text(loaded.resolved, "utf-8")
-    return Run(open_experiment(config, loaded.resolved, base, folder, reporter, retrain), folder, reporter, force)
+    experiment = open_experiment(config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
+    return Run(experiment, folder, reporter, force)
 
 
 def shipped_problems() -> dict[str, Path]:

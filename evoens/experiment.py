@@ -19,7 +19,7 @@ from evoens.tasks.procgen import ProcgenProblem
 
 
 def open_experiment(
-    config: Config, resolved: str, base: Path, folder: Path, reporter: Reporter, retrain: bool = False
+    config: Config, resolved: str, base: Path, folder: Path, *, reporter: Reporter, retrain: bool = False
 ) -> Experiment:
     """Load everything a run needs.
 

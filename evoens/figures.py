@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from evoens.metrics import spearman
@@ -33,6 +33,7 @@ MEASURES = {
     "disagreement": ("Disagreement", "fraction of frames"),
     **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
 }
+OFFSET = "offset points"
 STYLE: Any = {
     "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
     "text.parse_math": False,  # a user's "$" is a dollar
@@ -144,27 +145,27 @@ def trust_region(search: Row) -> str:
     """
     rows = sorted(search["rows"], key=lambda row: float(row["sigma"]))
     sigma, kl, agreement = (_column(rows, name) for name in ("sigma", "kl", "agreement"))
+    target, chosen = search["target_kl"], search["sigma"]
     low, high = np.array([row["kl_range"] for row in rows], float).T
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.3))
         left, right = figure.subplots(1, 2)
-        smallest = min(float(kl[kl > 0].min(initial=search["target_kl"])), search["target_kl"]) / 3
+        smallest = float(kl[kl > 0].min(initial=target)) / 3  # a logarithm has no zero
         left.fill_between(sigma, np.maximum(low, smallest), high, color=BLUE, alpha=0.2, linewidth=0)
         left.plot(sigma, kl, "-o", color=BLUE)
-        left.axhline(search["target_kl"], color=VERMILLION, linestyle="--", linewidth=1.4)
-        left.annotate(f"target {search['target_kl']:g}", (0.02, search["target_kl"]), (0, 3), color=VERMILLION,
-                      xycoords=("axes fraction", "data"), textcoords="offset points")  # fmt: skip
+        left.axhline(target, color=VERMILLION, linestyle="--", linewidth=1.4)
+        left.annotate(f"target {target:g}", (0.02, target), (0, 3), ("axes fraction", "data"), OFFSET, color=VERMILLION)
         left.set_yscale("log")
-        left.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: np.format_float_positional(y, trim="-")))
         right.plot(sigma, agreement, "-o", color=GREEN)
         right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (left, right):
-            axis.axvline(search["sigma"], color=INK, linestyle=":")
+            axis.axvline(chosen, color=INK, linestyle=":")
             axis.set_xscale("log")
             axis.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
             axis.minorticks_off()
-        left.annotate(f"σ = {search['sigma']:.3g}", (search["sigma"], 0.03), (5, 0),
-                      xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
+        side, shift = ("right", -5) if chosen > np.sqrt(sigma[0] * sigma[-1]) else ("left", 5)
+        left.annotate(f"σ = {chosen:.3g}", (chosen, 0.03), (shift, 0), ("data", "axes fraction"), OFFSET, ha=side)
         _titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
         _titled(right, "Frames on which the likeliest action stays", "σ, scale of the noise (log)")
         return _svg(figure)

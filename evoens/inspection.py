@@ -62,7 +62,7 @@ def summary(folder: Path) -> dict[str, Any]:
         CheckpointError: a file of the run is damaged.
     """
     facts = read_facts(folder)
-    planned = read_yaml(folder / RESOLVED).value["search"]["generations"]
+    planned = _planned(folder)
     found: dict[str, Any] = {"name": folder.name, "path": str(folder), "state": _state(facts, planned)}
     if facts.generations:
         found |= {"generations": f"{len(facts.generations)} of {planned}", "fitness": facts.generations[-1]["fitness"]}
@@ -72,7 +72,13 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _state(facts: Facts, planned: int) -> str:
+def _planned(folder: Path) -> int | str:
+    config = read_yaml(folder / RESOLVED).value
+    search = config.get("search") if isinstance(config, dict) else None
+    return search.get("generations", "?") if isinstance(search, dict) else "?"
+
+
+def _state(facts: Facts, planned: int | str) -> str:
     if facts.report:
         return "finished"
     if in_use(facts.folder) or in_use(facts.folder / "parent"):

@@ -52,7 +52,7 @@ class Ledger:
         return [self._outcome(genome, self.entries[_name(split, genome.key)]) for genome in genomes]
 
     def once(self, split: Split, name: str, run: Callable[[], Evaluation]) -> Tensor:
-        """Return the cases, float64 `(n,)`, of the measurement called `name` on `split`, running it only the first time."""
+        """Return the cases, float64 `(n,)`, of the measurement `name` on `split`, running it only the first time."""
         entry = _name(split, name)
         if entry not in self.entries:
             self.note(split, name, run(), None)

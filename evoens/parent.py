@@ -48,7 +48,7 @@ class Architecture:
 class Parent:
     """A trained network whose outputs are logits `(n, c)`, with the tensors a Strategy may perturb.
 
-    Perturbed are the weights of convolutions and linear layers; biases and normalisation stay (spec: dissertation ch. 4).
+    Perturbed are the weights of convolutions and linear layers; biases and normalisation stay (dissertation ch. 4).
     """
 
     def __init__(self, module: nn.Module, architecture: Architecture) -> None:

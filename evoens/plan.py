@@ -24,9 +24,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
 GROUP = 8  # children a vmap pass
-GLANCE = 8  # inputs of the first, short look, after which hopeless plans are left out
-HOPELESS = 3.0  # times slower than the quickest at a glance
-SECONDS = 0.3  # spent on each plan that is left
+GLANCE = 4  # inputs of a first, short look
+CLOSE = 1.25  # times the quickest at that look: such a plan is measured however long a pass takes
+SECONDS = 0.3  # spent on each plan that is measured; one whose only pass takes longer must be close
 GAIN = 1.1  # what a later plan must be quicker by than an earlier, plainer one
 
 
@@ -35,7 +35,7 @@ class Fusible(Protocol):
     """A module that can make itself quicker where it only predicts, on a CPU in `channels_last`."""
 
     def fuse(self) -> None:
-        """Give up gradients and hooks; every bit of the outputs stays."""
+        """Give up gradients and hooks; the outputs stay the same to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,9 @@ class Plan:
             raise CheckpointError(f"plan: expected {', '.join(cls.__slots__)}, found {dict(row)}") from error
 
     def fit(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Return a copy of `module` on `device`, in this layout and precision, fused where it has a method for that."""
+        """Return a copy of `module` on `device`, in this layout and precision."""
         fitted = copy.deepcopy(module).to(device=device, dtype=DTYPES[self.precision])
-        fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
-        if isinstance(fitted, Fusible) and (self.batching, self.layout, device.type) == (
-            "loop",
-            "channels_last",
-            "cpu",
-        ):
-            fitted.fuse()
-        return fitted
+        return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
 
     def fit_inputs(self, inputs: Tensor, device: torch.device) -> Tensor:
         """Return `inputs` on `device`: images in this layout, floats in this precision; bytes stay bytes."""
@@ -103,11 +96,17 @@ class Scratch(Protocol):
 
 
 class Loop:
-    """One child, run by itself: a single module whose weights are replaced."""
+    """One child, run by itself: a single module whose weights are replaced.
 
-    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
+    `fuse`: whether a network that can may fuse its steps, which is quicker but may round otherwise.
+    """
+
+    def __init__(self, parent: Parent, plan: Plan, device: torch.device, *, fuse: bool = False) -> None:
         self.plan, self.device = plan, device
-        self._child = Child(plan.fit(parent.module, device))
+        module = plan.fit(parent.module, device)
+        if fuse and isinstance(module, Fusible) and plan.layout == "channels_last" and device.type == "cpu":
+            module.fuse()
+        self._child = Child(module)
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
         """See `Scratch.load`; there is place 0 only."""
@@ -160,7 +159,7 @@ class Stack:
 
 def scratch(parent: Parent, plan: Plan, device: torch.device) -> Scratch:
     """Return room for the children that `plan` runs at a time."""
-    return Loop(parent, plan, device) if plan.batching == "loop" else Stack(parent, plan, device)
+    return Loop(parent, plan, device, fuse=True) if plan.batching == "loop" else Stack(parent, plan, device)
 
 
 def candidates(image: bool) -> list[Plan]:
@@ -174,19 +173,22 @@ def candidates(image: bool) -> list[Plan]:
 def quickest(parent: Parent, inputs: Tensor, device: torch.device) -> Plan:
     """Return the plan that sends most children through `inputs` `(n, *input)` in a second, measured here and now.
 
-    A plan that raises is left out, and so is one that falls far behind at a first glance. The others take turns, so
-    that a busy moment of the machine strikes all alike. A plainer plan stays unless another is a tenth quicker.
+    A plan that raises is left out, and so is one that is slow and falls behind at a first glance. The others take
+    turns, so that a busy moment of the machine strikes all alike. A plainer plan stays unless one is a tenth quicker.
     """
     glance = inputs[:GLANCE]
     rooms = [room for plan in candidates(inputs.dim() == 4) if (room := _try(parent, plan, glance, device))]
     if not rooms:
         return Plan()
-    times = _alternate(rooms, glance, seconds=0.0)
-    rooms = [room for room, spent in zip(rooms, times, strict=True) if spent <= HOPELESS * min(times)]
-    if len(rooms) > 1:
-        times = _alternate(rooms, inputs, SECONDS)
-        rooms = [room for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times)]
-    return rooms[0].plan
+    times = _alternate(rooms, glance)
+    whole = len(inputs) / len(glance)
+    worth = [
+        spent <= max(CLOSE * min(times), SECONDS / whole / room.plan.children)
+        for spent, room in zip(times, rooms, strict=True)
+    ]
+    rooms = [room for room, good in zip(rooms, worth, strict=True) if good]
+    times = _alternate(rooms, inputs, SECONDS) if len(rooms) > 1 else [0.0]
+    return next(room.plan for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times))
 
 
 def _try(parent: Parent, plan: Plan, inputs: Tensor, device: torch.device) -> Scratch | None:
@@ -206,11 +208,10 @@ def _seconds(room: Scratch, inputs: Tensor) -> float:
     return (time.perf_counter() - start) / room.plan.children
 
 
-def _alternate(rooms: Sequence[Scratch], inputs: Tensor, seconds: float) -> list[float]:
-    """Return each room's median seconds a child, the rooms taking turns for `seconds` each, once at least."""
-    times: list[list[float]] = [[] for _ in rooms]
+def _alternate(rooms: Sequence[Scratch], inputs: Tensor, seconds: float = 0.0) -> list[float]:
+    """Return each room's median seconds a child, the rooms taking turns for `seconds` each, twice at least."""
+    rounds: list[list[float]] = []
     deadline = time.perf_counter() + seconds * len(rooms)
-    while not times[0] or time.perf_counter() < deadline:
-        for spent, room in zip(times, rooms, strict=True):
-            spent.append(_seconds(room, inputs))
-    return [statistics.median(spent) for spent in times]
+    while len(rounds) < 2 or time.perf_counter() < deadline:
+        rounds.append([_seconds(room, inputs) for room in rooms])
+    return [statistics.median_low(spent) for spent in zip(*rounds, strict=True)]

@@ -57,7 +57,7 @@ class Judgement:
 
 
 class Problem(ABC):
-    """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (what is reported).
+    """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (the report).
 
     Scores are in `unit`; higher is better.
     """

@@ -65,7 +65,7 @@ def _save_ensemble(run: Run, ensemble: Ensemble) -> int:
     experiment, folder = run.experiment, run.folder / "ensemble"
     about = {"problem": run.config.problem.model_dump(mode="json"), "unit": run.problem.unit, "seed": run.config.seed}
     ensemble.save(folder, experiment.source, {**experiment.arguments, "sigma": run.strategy.sigma}, about)
-    return sum(path.stat().st_size for path in folder.iterdir())
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
@@ -96,6 +96,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
     return report | {
         "selection_optimism": state.selection["best_select"] - blocks["best_child"]["test"]["score"],
         "reliability": generations[-1]["reliability"],
+        "plan": state.plan,
         "sigma": state.sigma,
         "trust_region": state.trust_region,
         "generations": len(generations),

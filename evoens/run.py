@@ -5,40 +5,32 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
-from PIL import Image
-from torch import Tensor
 
 from evoens import selection, trust_region
 from evoens.checkpoint import CheckpointStore, RunLock, require_same, write_atomic
 from evoens.console import Reporter
-from evoens.diversity.watch import watch
-from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError, SpecError
+from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Outcome, Plan
+from evoens.evolution import evolve
 from evoens.genome import Genome
 from evoens.ledger import Ledger
-from evoens.metrics import reliability
 from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
 from evoens.settings import Config
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
-from evoens.strategy import Record, Strategy
-from evoens.tracker import Generation, Tracker
-
-SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
-UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
+from evoens.strategy import Strategy
+from evoens.tracker import Tracker
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything a run is made of: the checked config and its text, the problem with its parent, the Strategy's source."""
+    """Everything a run is made of: the checked config and its text, the problem with its parent, the Strategy."""
 
     config: Config
     resolved: str
@@ -75,6 +67,7 @@ class Run:
         self.store = CheckpointStore(folder / "checkpoints")
         self.state = RunState()
         self.ledger = Ledger()
+        self._saved = self.state.to_json()
         self._started = time.monotonic()
 
     def execute(self) -> Path:
@@ -92,7 +85,8 @@ class Run:
             try:
                 self._stages()
             except KeyboardInterrupt:
-                self.save()
+                self.state = RunState(**self._saved)  # every measurement stays, nothing else that is half done
+                self._write()
                 raise
             finally:
                 self.tracker.close()
@@ -101,7 +95,7 @@ class Run:
     def _stages(self) -> None:
         self._prepare()
         for number in range(len(self.state.generations), self.config.search.generations):
-            self._generation(number)
+            evolve(self, number)
         if self.state.selection is None:
             self._select()
         write_results(self)
@@ -116,27 +110,39 @@ class Run:
             return
         identity = saved.state.pop("identity")
         changed = require_same(self.experiment.identity(), identity, self.folder, self.force)
-        for sentence in changed:
-            self.reporter.warn(sentence)
         self.state = RunState(**saved.state)
         self.ledger = Ledger(self.state.ledger)
-        self.strategy.load_state_dict(self.state.strategy)
+        if changed:
+            self._go_on_changed(changed)
+        self._saved = self.state.to_json()
         self.reporter.stage(f"resumed after {len(self.state.generations)} generations")
+
+    def _go_on_changed(self, changed: Sequence[str]) -> None:
+        """Forget what another experiment measured: it still counts as a cost, under names that nobody asks for."""
+        for sentence in changed:
+            self.warn(f"went on in spite of {sentence}")
+        self.ledger = Ledger({f"before {self.state.step}: {name}": e for name, e in self.ledger.entries.items()})
+        self.state.selection, self.state.finished = None, False
 
     def save(self) -> None:
         """Write a checkpoint, population.jsonl and history.json."""
+        self.state.strategy = self.strategy.state_dict()
+        self._write()
+
+    def _write(self) -> None:
         self.state.step += 1
         now = time.monotonic()
         self.state.seconds, self._started = self.state.seconds + now - self._started, now
-        self.state.ledger, self.state.strategy = self.ledger.entries, self.strategy.state_dict()
+        self.state.ledger = self.ledger.entries
         rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in self.state.population)
         write_atomic(self.folder / "population.jsonl", rows)
         write_atomic(self.folder / "history.json", json.dumps(self._history(), indent=1) + "\n")
-        self.store.save(self.state.step, {**self.state.to_json(), "identity": self.experiment.identity()})
+        self._saved = self.state.to_json()
+        self.store.save(self.state.step, {**self._saved, "identity": self.experiment.identity()})
 
     def _history(self) -> dict[str, Any]:
         names = ("plan", "trust_region", "sigma", "generations", "selection", "warnings")
-        return {name: getattr(self.state, name) for name in names}
+        return {"unit": self.problem.unit, **{name: getattr(self.state, name) for name in names}}
 
     def warn(self, sentence: str) -> None:
         """Tell the user, and keep the sentence for the report."""
@@ -153,151 +159,45 @@ class Run:
         self.evaluator = Evaluator(self.problem.parent, self.strategy, self.problem, plan)
         self.state.plan = self.evaluator.plan.to_json()
         if self.state.sigma is None:
-            self._find_sigma()
+            self.strategy.sigma = self.state.sigma = self._find_sigma()
             self.save()
-        self.strategy.sigma = self.state.sigma or self.strategy.sigma
+        else:
+            self.strategy.sigma = self.state.sigma
+            self.strategy.load_state_dict(self.state.strategy)  # after σ, which a Strategy may have changed since
+        if self.state.trust_region is not None and not self.state.generations:
+            self.tracker.trust_region(self.state.trust_region)
 
-    def _find_sigma(self) -> None:
+    def _find_sigma(self) -> float:
         fixed, settings = self.config.strategy.sigma, self.config.trust_region
         if fixed != "auto":
-            self.state.sigma = fixed
-            return
+            return fixed
         self.reporter.stage(f"searching for σ at KL {settings.target_kl}")
         inputs = self.problem.probe(settings.frames)
         rows = trust_region.kl_curve(
-            self.evaluator, self.strategy, inputs, settings, self.config.seed, self._ticker(len(settings.grid), "σ")
+            self.evaluator,
+            self.strategy,
+            inputs,
+            settings,
+            seed=self.config.seed,
+            on_row=self._ticker(len(settings.grid), "σ"),
         )
-        self.state.sigma = trust_region.choose(rows, settings.target_kl)
+        sigma = trust_region.choose(rows, settings.target_kl)
         self.state.trust_region = {
             "target_kl": settings.target_kl,
-            "sigma": self.state.sigma,
+            "sigma": sigma,
             "inputs": len(inputs),
             "rows": [dict(row) for row in rows],
         }
         if not rows[0]["kl"] <= settings.target_kl <= rows[-1]["kl"]:
-            self.warn(f"no σ of the grid reaches KL {settings.target_kl}; {self.state.sigma} is the grid's nearest end")
-        self.tracker.trust_region(self.state.trust_region)
+            self.warn(f"no σ of the grid reaches KL {settings.target_kl}; {sigma} is the grid's nearest end")
+        return sigma
 
     def _ticker(self, total: int, text: str) -> Callable[[int], None]:
         return lambda done: self.reporter.progress(done, total, text)
 
-    # ---- one generation
-
-    def _generation(self, number: int) -> None:
-        started, spent = time.monotonic(), self.ledger.samples
-        self.reporter.stage(f"generation {number + 1} of {self.config.search.generations}")
-        split = self.problem.split("search")
-        (parent,) = self.measure([Genome()], split, "the parent")
-        outcomes = self.measure(self._ask(number), split, "children")
-        alive = [o for o in outcomes if o.evaluation is not None]
-        if not alive:
-            raise EvoensError(
-                f"all {len(outcomes)} children of generation {number} failed; the first: {outcomes[0].error}"
-            )
-        cases = [o.evaluation.cases for o in alive if o.evaluation is not None]
-        reliable = reliability(torch.stack(cases), self.config.seed)
-        pool = [
-            (Genome.from_json(e["genome"]), torch.tensor(e["cases"], dtype=torch.float64)) for e in self.state.elites
-        ]
-        pool += zip([o.genome for o in alive], cases, strict=True)
-        pool = self._race(pool, split)
-        scores = {genome.key: float(result.mean()) for genome, result in pool}
-        self._tell(number, outcomes, scores)
-        ranked = [pool[i] for i in selection.top([scores[g.key] for g, _ in pool], len(pool))]
-        self.state.elites = [
-            {"genome": genome.to_json(), "cases": result.tolist()}
-            for genome, result in ranked[: self.config.search.elites]
-        ]
-        fitness = self._fitness([scores[o.genome.key] for o in alive], parent)
-        self._watch(number, ranked, fitness, reliable, len(outcomes) - len(alive), (started, spent))
-
-    def _ask(self, number: int) -> list[Genome]:
-        n = self.config.search.population
-        self.strategy.elites = tuple(Genome.from_json(e["genome"]) for e in self.state.elites)
-        genomes = self.strategy.ask(n, Random(f"{self.config.seed}:generation:{number}"))
-        if len(genomes) != n or not all(isinstance(g, Genome) for g in genomes):
-            raise SpecError(f"{type(self.strategy).__name__}.ask({n}): expected {n} genomes, found {len(genomes)}")
-        return genomes
-
     def measure(self, genomes: Sequence[Genome], split: Split, text: str) -> list[Outcome]:
         """Return each genome's outcome on `split`, from the ledger where it is there."""
         return self.ledger.measure(self.evaluator, genomes, split, self._ticker(len(genomes), text))
-
-    def _race(self, pool: list[tuple[Genome, Tensor]], split: Split) -> list[tuple[Genome, Tensor]]:
-        racing = self.config.search.racing
-        if racing is None:
-            return pool
-
-        def more(places: Sequence[int], part: Split) -> list[Tensor]:
-            outcomes = self.measure([pool[i][0] for i in places], part, f"racing, {part.first + part.count} cases")
-            return [
-                torch.full((part.count,), -torch.inf) if o.evaluation is None else o.evaluation.cases for o in outcomes
-            ]
-
-        whole = Split(split.name, 0, racing.levels)
-        start = [cases[: split.count] for _, cases in pool]  # what an elite has beyond is in the ledger
-        results = selection.race(start, more, whole, racing.step, self.config.selection.size)
-        return [(genome, result) for (genome, _), result in zip(pool, results, strict=True)]
-
-    def _tell(self, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:
-        self.strategy.tell(
-            [Record(o.genome, scores[o.genome.key], number) for o in outcomes if o.evaluation is not None]
-        )
-        for outcome in outcomes:
-            failed = outcome.evaluation is None
-            row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}
-            row |= {"status": "failed" if failed else "ok", "fitness": None if failed else scores[outcome.genome.key]}
-            self.state.population.append(row)
-            if failed:
-                self.warn(f"generation {number}: child {outcome.genome.key[:12]} failed: {outcome.error}")
-
-    def _fitness(self, scores: Sequence[float], parent: Outcome) -> dict[str, float]:
-        if parent.evaluation is None:
-            raise EvoensError(f"the parent itself failed: {parent.error}")
-        mean = sum(scores) / len(scores)
-        return {"best": max(scores), "mean": mean, "worst": min(scores), "parent": parent.evaluation.score}
-
-    def _watch(
-        self,
-        number: int,
-        ranked: Sequence[tuple[Genome, Tensor]],
-        fitness: dict[str, float],
-        reliable: float | None,
-        failed: int,
-        began: tuple[float, int],
-    ) -> None:
-        """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
-        members = [genome for genome, _ in ranked[: self.config.selection.size]]
-        ensemble = Ensemble(self.problem.parent, self.strategy, members, self.evaluator.device)
-        some = self.problem.split("search").part(0, SO_FAR)
-        so_far = self.ledger.once(
-            some, f"ensemble so far:{number}", lambda: self.problem.evaluate(ensemble.predict, some)
-        )
-        seen = watch(ensemble.modules(), self.problem.probe(), self.config.seed, self.problem.parent.module)
-        if reliable is not None and reliable < UNRELIABLE:
-            self.warn(
-                f"generation {number}: the reliability of fitness is {reliable:.2f}: its ranking is mostly chance; "
-                "more levels (problem.levels.search.count, search.racing) or a larger σ would tell children apart"
-            )
-        seconds = time.monotonic() - began[0]
-        summary = Generation(
-            generation=number,
-            sigma=self.strategy.sigma,
-            fitness=fitness,
-            ensemble=float(so_far.mean()),
-            reliability=reliable,
-            diversity=seen.to_json(),
-            failed=failed,
-            evaluations=self.ledger.evaluations,
-            samples_per_second=(self.ledger.samples - began[1]) / seconds,
-            seconds=seconds,
-        )
-        self.state.generations.append(asdict(summary))
-        self.tracker.generation(summary, seen.picture)
-        (self.folder / "pictures").mkdir(exist_ok=True)
-        Image.fromarray(seen.picture).save(self.folder / "pictures" / "saliency.png")
-        self.reporter.generation(summary)
-        self.save()
 
     # ---- the members
 

@@ -128,7 +128,7 @@ def _generations(facts: Facts) -> Section:
         "Failed",
         "Inputs/s",
     ]
-    table = Table([_generation(facts, row) for row in rows], head, f"Scores: {facts.unit}.")
+    table = Table([_generation(facts, row) for row in rows], head, f"Fitness and ensemble: {facts.unit}.")
     if len(rows) == 1:
         return Section(name, title, [*text, "With one generation done there is no curve to draw."], [table])
     plot = figures.evolution(rows, facts.unit)
@@ -163,7 +163,7 @@ def _diversity(facts: Facts) -> Section:
         plot = _drawn(figures.diversity(rows), "Curves over generations: each diversity measure beside its null floor.")
         return Section(name, title, [text], pictures=[plot])
     lines = [
-        [label, f"{last['value']:.4f}", f"{last['floor']:.4f}", unit]
+        [label, f"{last['value']:.3g}", f"{last['floor']:.3g}", unit]
         for key, (label, unit) in figures.MEASURES.items()
         if (last := rows[0]["diversity"].get(key))
     ]

@@ -52,6 +52,8 @@ def contenders(cases: Sequence[Tensor], k: int) -> list[int]:
 def _apart(better: Tensor, worse: Tensor) -> bool:
     n = min(len(better), len(worse))
     difference = better[:n] - worse[:n]
+    if difference.isinf().any():  # one of the two has failed, and scores −inf: there is no spread to speak of
+        return bool(difference.mean() > 0)
     return bool(difference.mean() > 2 * difference.std() / n**0.5)
 
 

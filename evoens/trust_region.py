@@ -17,7 +17,7 @@ from evoens.strategy import Strategy
 
 
 class Row(TypedDict):
-    """One σ of the curve: mean KL(parent ‖ child) in nats, its range over the children, and how often both act alike."""
+    """One σ of the curve: mean KL(parent ‖ child) in nats, its range over children, how often both act alike."""
 
     sigma: float
     kl: float
@@ -30,6 +30,7 @@ def kl_curve(
     strategy: Strategy,
     inputs: Tensor,
     settings: TrustRegionSettings,
+    *,
     seed: int,
     on_row: Callable[[int], None],
 ) -> list[Row]:

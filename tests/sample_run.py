@@ -67,9 +67,12 @@ def report(generations: list[dict[str, Any]], members: list[str], candidates: li
             "test_greedy_difference": _stats(score - 2.084, 0.23, n),
         }
         for role, score, n in (
-            ("parent", 2.084, 100), ("best_child", 2.141, 100), ("random_children", 1.976, 100), ("ensemble", 2.452, 100),
+            ("parent", 2.084, 100),
+            ("best_child", 2.141, 100),
+            ("random_children", 1.976, 100),
+            ("ensemble", 2.452, 100),
         )
-    }  # fmt: skip
+    }
     levels = {"search": 1_000_000, "select": 2_000_000, "test": 3_000_000}
     curve = [{"steps": 16384 * i, "return_mean": None if i == 1 else 0.8 + 0.01 * i} for i in range(1, 200)]
     return {

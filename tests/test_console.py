@@ -12,6 +12,8 @@ from rich.console import Console
 
 from evoens.console import PAUSE, Reporter, comparison, duration, number
 
+LONG = "the ranking is [mostly] chance; more levels or a larger σ would tell the children of a generation apart"
+
 
 def summary(n: int = 0, reliability: float | None = 0.41) -> SimpleNamespace:
     return SimpleNamespace(
@@ -67,7 +69,7 @@ def run(reporter: Reporter) -> None:
     with reporter:
         reporter.stage("generation 1 of 2")
         reporter.progress(3, 16, "children")
-        reporter.warn("ranking is [mostly] chance")
+        reporter.warn(LONG)
         for n in range(2):
             reporter.generation(summary(n))  # type: ignore[arg-type]
         reporter.table(REPORT)
@@ -85,14 +87,14 @@ def test_without_a_terminal_each_event_is_one_line_without_codes(capsys: pytest.
     )
     assert "  python -m evoens play runs/[name]" in lines and REPORT["verdict"] in lines
     assert "\x1b" not in out.getvalue()
-    assert capsys.readouterr().err == "warning: ranking is [mostly] chance\n"
+    assert capsys.readouterr().err == f"warning: {LONG}\n"
 
 
 def test_quiet_says_nothing_but_warnings(capsys: pytest.CaptureFixture[str]) -> None:
     out = io.StringIO()
     run(Reporter(quiet=True, console=Console(file=out, force_terminal=True)))
     assert out.getvalue() == ""
-    assert capsys.readouterr().err == "warning: ranking is [mostly] chance\n"
+    assert capsys.readouterr().err == f"warning: {LONG}\n"
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
@@ -113,7 +115,7 @@ def test_a_terminal_shows_whole_tables_at_its_width(width: int) -> None:
     ):
         assert expected in last
     assert ("13.10 [11.60, 14.60]" in last) == (width >= 100)
-    assert "warning: ranking is [mostly] chance" in out.getvalue()
+    assert "warning: the ranking is [mostly] chance" in out.getvalue()
 
 
 def test_the_panel_ends_with_the_run_even_when_it_fails() -> None:

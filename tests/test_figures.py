@@ -149,7 +149,8 @@ def test_the_same_numbers_give_the_same_svg_and_nothing_else_happens(name: str) 
 
 
 def test_pyplot_with_its_global_state_is_never_imported() -> None:
-    code = "import sys, evoens.figures as f; f.learning([{'steps': 1, 'return_mean': 2}], 'x'); print('matplotlib.pyplot' in sys.modules)"
+    draw = "f.learning([{'steps': 1, 'return_mean': 2}], 'x')"
+    code = f"import sys, evoens.figures as f; {draw}; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -213,7 +214,7 @@ def test_population_keeps_children_in_their_generation(drawn: list[Figure]) -> N
     figures.population(made, MEMBERS, 1.08, UNIT)
     others, members, parent = drawn[0].axes[0].lines
     assert len(members.get_xdata()) == len(MEMBERS) and len(others.get_xdata()) == len(made) - len(MEMBERS)
-    drawn_at = sorted(zip([*others.get_xdata(), *members.get_xdata()], [*others.get_ydata(), *members.get_ydata()]))
+    drawn_at = sorted(point for line in (others, members) for point in line.get_xydata().tolist())
     assert [round(x) for x, _ in drawn_at] == [row["generation"] for row in made]
     assert [y for _, y in drawn_at] == [row["fitness"] for row in made]
     assert set(parent.get_ydata()) == {1.08}

@@ -28,7 +28,7 @@ LAYERS = [
     {"parent", "metrics", "diversity"},
     {"strategy", "problem", "ensemble"},
     {"plan", "evaluate", "ledger", "selection", "trust_region", "tracker", "checkpoint", "console", "state", "tasks"},
-    {"run", "results", "compare", "report", "sections", "figures", "facts", "play", "contract", "clauses", "subject"}
+    {"run", "evolution", "results", "compare", "report", "sections", "figures", "facts", "play", "contract", "clauses", "subject"}
     | {"verify", "bench", "experiment", "estimate"},
     {"config", "session", "printing", "inspection"},
     {"cli", "__main__", "__init__"},

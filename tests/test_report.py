@@ -13,12 +13,14 @@ from xml.etree import ElementTree
 import pytest
 from sample_run import write_run
 
+from evoens import figures
 from evoens.errors import CheckpointError
 from evoens.report import write_report
 
 SECTIONS = (
-    "result", "play", "generations", "diversity", "saliency", "population", "sigma", "parent", "cost", "next", "settings",
-)  # fmt: skip
+    *("result", "play", "generations", "diversity", "saliency", "population"),
+    *("sigma", "parent", "cost", "next", "settings"),
+)
 VOID = {"meta", "img", "br", "link", "input"}
 NUMBER = re.compile(r"[+−]?\d+\.\d+")
 
@@ -72,6 +74,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     folder = tmp_path_factory.mktemp("runs") / "bigfish"
     report = write_run(folder)
     return folder, report, page(folder)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures empty, where a test is about words, and save their time."""
+    monkeypatch.setattr(figures, "_svg", lambda figure: "<svg/>")
 
 
 def images(found: Page, kind: str) -> list[bytes]:
@@ -159,9 +167,11 @@ def test_pictures_are_the_run_s_own(finished: tuple[Path, dict[str, Any], Page])
 
 def test_the_same_files_give_the_same_bytes(finished: tuple[Path, dict[str, Any], Page]) -> None:
     folder = finished[0]
-    assert write_report(folder).read_bytes() == write_report(folder).read_bytes()
+    before = (folder / "report.html").read_bytes()
+    assert write_report(folder).read_bytes() == before
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_texts_from_the_run_are_escaped(tmp_path: Path) -> None:
     attack = "<script>alert('x')</script> & \"</pre>"
     write_run(tmp_path / "run", name=attack, warnings=[attack], verdict=attack, versions={attack: attack})
@@ -171,12 +181,14 @@ def test_texts_from_the_run_are_escaped(tmp_path: Path) -> None:
     assert found.text.count(attack) == 7  # title, heading, verdict, warning, version (2), configuration
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_accuracy_has_four_decimals(tmp_path: Path) -> None:
     write_run(tmp_path / "run", unit="accuracy")
     found = page(tmp_path / "run")
     assert found.row("Parent")[2] == "2.0840 [1.7740, 2.3940]"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_problem_with_one_rule_has_one_pair_of_columns(tmp_path: Path) -> None:
     report = write_run(tmp_path / "run", problem={"type": "classification"})
     for role in ("parent", "best_child", "random_children", "ensemble"):
@@ -186,16 +198,18 @@ def test_a_problem_with_one_rule_has_one_pair_of_columns(tmp_path: Path) -> None
     assert found.row("Best")[2:] == ["2.14 [1.83, 2.45]", "+0.06 [−0.15, +0.27]"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_generation_is_a_table_not_a_curve(tmp_path: Path) -> None:
     write_run(tmp_path / "run", generations=1)
     found = page(tmp_path / "run")
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert "no curve to draw" in found.text
     value = history["generations"][0]["diversity"]["colour"]["value"]
-    assert numbers(found.row("Colour hash")[1]) == pytest.approx([value], abs=0.00005)
+    assert numbers(found.row("Colour hash")[1]) == pytest.approx([value], rel=0.005)
     assert len(images(found, "svg+xml")) == 5  # intervals, candidates, population, σ, learning
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_still_going_says_so(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write_run(folder, generations=2)
@@ -209,6 +223,7 @@ def test_a_run_still_going_says_so(tmp_path: Path) -> None:
     assert tuple(found.attributes("section", "id")) == SECTIONS
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_run_just_begun_has_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "config.resolved.yaml").write_text("name: x\n")
     found = page(tmp_path)
@@ -217,6 +232,7 @@ def test_a_run_just_begun_has_a_page_too(tmp_path: Path) -> None:
     assert found.text.count("Not measured yet") == 7
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_fixed_sigma_is_said_to_be_fixed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write_run(folder)
@@ -225,6 +241,7 @@ def test_a_fixed_sigma_is_said_to_be_fixed(tmp_path: Path) -> None:
     assert "The configuration fixes σ" in page(folder).text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_missing_parts_are_explained(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     write_run(folder, parent_card={"steps": 10, "curve": []}, candidates=[])
@@ -236,6 +253,7 @@ def test_missing_parts_are_explained(tmp_path: Path) -> None:
     assert len(images(found, "svg+xml")) == 5  # intervals, evolution, diversity, population, σ
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_many_warnings_do_not_bury_the_result(tmp_path: Path) -> None:
     write_run(tmp_path / "run", warnings=[f"warning {i}" for i in range(20)])
     found = page(tmp_path / "run")
@@ -243,6 +261,7 @@ def test_many_warnings_do_not_bury_the_result(tmp_path: Path) -> None:
     assert all(f"warning {i}" in found.text for i in range(20))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_commands_name_the_folder_from_here_and_are_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(tmp_path / "runs" / "my run")
     monkeypatch.chdir(tmp_path)
@@ -252,6 +271,7 @@ def test_commands_name_the_folder_from_here_and_are_quoted(tmp_path: Path, monke
 
 
 @pytest.mark.parametrize("file", ["report.json", "history.json", "population.jsonl"])
+@pytest.mark.usefixtures("undrawn")
 def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
     write_run(tmp_path / "run")
     (tmp_path / "run" / file).write_text('{"a": ')
@@ -260,6 +280,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
     assert not (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.resolved\.yaml"):
         write_report(tmp_path)

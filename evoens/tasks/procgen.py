@@ -26,7 +26,7 @@ JUDGED = 2048  # frames at most that a judgement rests on
 
 
 class ProcgenProblem(Problem):
-    """Mean episode return of a policy whose outputs are action probabilities `(n, 15)` on stacked frames `(n, c, 64, 64)`.
+    """Mean episode return of a policy: stacked frames `(n, c, 64, 64)` to action probabilities `(n, 15)`.
 
     One case is one level, played once from its start. Actions are sampled by common random numbers, a stream of its own
     for each level, so that two policies meet the same chance and every evaluation can be repeated to the bit.
@@ -87,7 +87,7 @@ class ProcgenProblem(Problem):
         """
         rows = {name: torch.cat([e.kept[name] for e in evaluations]) for name in evaluations[0].kept}
         advantage = rows["return_to_go"].clone()
-        for level in rows["level"].unique():
+        for level in torch.unique(rows["level"]):
             here = rows["level"] == level
             advantage[here] -= advantage[here].mean()
         places = torch.linspace(0, len(advantage) - 1, min(JUDGED, len(advantage))).round().long()
@@ -139,7 +139,7 @@ class ProcgenProblem(Problem):
             actions = np.zeros(len(levels), np.int32)
             actions[playing] = taken
             frames, rewards, done = env.step(actions)
-            tape.add(step, playing, inputs, taken, probabilities, rewards)
+            tape.add(step, playing, inputs=inputs, actions=taken, probabilities=probabilities, rewards=rewards)
             stack[..., :-3] = stack[..., 3:]
             stack[..., -3:] = frames
             playing, step = playing[~done[playing]], step + 1
@@ -149,9 +149,9 @@ class ProcgenProblem(Problem):
         if not np.isfinite(probabilities).all():
             raise ProblemError("the policy's probabilities are not finite")
         if self.rule == "greedy":
-            return probabilities.argmax(axis=1)
+            return np.asarray(probabilities.argmax(axis=1))
         below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
-        return np.minimum(below.sum(axis=1), probabilities.shape[1] - 1)
+        return np.asarray(np.minimum(below.sum(axis=1), probabilities.shape[1] - 1))
 
 
 @lru_cache(maxsize=1024)
@@ -173,12 +173,13 @@ class _Tape:
     @property
     def returns(self) -> NDArray[np.float64]:
         """The undiscounted return of each level, `(levels,)`."""
-        return np.sum(self.rewards, axis=0)
+        return np.asarray(np.sum(self.rewards, axis=0))
 
     def add(
         self,
         step: int,
         playing: NDArray[np.int64],
+        *,
         inputs: Tensor,
         actions: NDArray[np.int64],
         probabilities: NDArray[np.float64],

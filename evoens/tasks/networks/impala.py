@@ -99,7 +99,7 @@ class ImpalaPolicy(nn.Module):
         return self.head(self.trunk(frames.to(self.head.weight.dtype) / 255))  # type: ignore[no-any-return]
 
     def fuse(self) -> None:
-        """From now on only predict, on a CPU in `channels_last`: the same bits in fewer ways through memory, if it can be."""
+        """From now on only predict, on a CPU in `channels_last`: quicker where torch can, the same to rounding."""
         for module in self.modules():
             if isinstance(module, Residual):
                 module.fused = fused.available(module.conv0.weight.dtype)

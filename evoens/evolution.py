@@ -1,0 +1,167 @@
+"""One generation: ask for children, measure all on the same cases, keep the best, and say what it brought."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evoens import selection
+from evoens.diversity.watch import watch
+from evoens.ensemble import Ensemble
+from evoens.errors import EvoensError, SpecError
+from evoens.evaluate import Outcome
+from evoens.genome import Genome
+from evoens.metrics import reliability
+from evoens.problem import Split
+from evoens.strategy import Record
+from evoens.tracker import Generation
+
+if TYPE_CHECKING:
+    from evoens.run import Run
+
+SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
+UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
+
+Measured = tuple[Genome, Tensor]
+"""A genome and its results, float64 `(cases,)`."""
+
+
+def evolve(run: Run, number: int) -> None:
+    """Measure generation `number`, and add its children, elites and summary to the run's state; a checkpoint follows.
+
+    Raises:
+        EvoensError: every child failed, or the parent.
+        SpecError: the Strategy did not give as many genomes as it was asked for.
+    """
+    began = time.monotonic(), run.ledger.samples
+    run.reporter.stage(f"generation {number + 1} of {run.config.search.generations}")
+    split = run.problem.split("search")
+    (parent,) = run.measure([Genome()], split, "the parent")
+    if parent.evaluation is None:
+        raise EvoensError(f"the parent itself failed: {parent.error}")
+    outcomes = run.measure(_ask(run, number), split, "children")
+    alive = _alive(number, outcomes)
+    reliable = reliability(torch.stack([cases for _, cases in alive]), run.config.seed)
+    pool, errors = _race(run, [*_elites(run), *alive], split)
+    outcomes = [
+        replace(o, evaluation=None, error=errors[key]) if (key := o.genome.key) in errors else o for o in outcomes
+    ]
+    children = [genome.key for genome, _ in _alive(number, outcomes)]
+    scores = {genome.key: float(cases.mean()) for genome, cases in pool}
+    _tell(run, number, outcomes, scores)
+    ranked = [pool[i] for i in selection.top([scores[genome.key] for genome, _ in pool], len(pool))]
+    run.state.elites = [
+        {"genome": genome.to_json(), "cases": cases.tolist()} for genome, cases in ranked[: run.config.search.elites]
+    ]
+    fitness = _fitness([scores[key] for key in children], parent.evaluation.score)
+    failed = len(outcomes) - len(children)
+    _watch(run, number, [g for g, _ in ranked], fitness=fitness, reliable=reliable, failed=failed, began=began)
+
+
+def _ask(run: Run, number: int) -> list[Genome]:
+    n = run.config.search.population
+    run.strategy.elites = tuple(genome for genome, _ in _elites(run))
+    genomes = run.strategy.ask(n, Random(f"{run.config.seed}:generation:{number}"))
+    if len(genomes) != n or not all(isinstance(g, Genome) for g in genomes):
+        raise SpecError(f"{type(run.strategy).__name__}.ask({n}): expected {n} genomes, found {len(genomes)}")
+    return genomes
+
+
+def _elites(run: Run) -> list[Measured]:
+    return [(Genome.from_json(e["genome"]), torch.tensor(e["cases"], dtype=torch.float64)) for e in run.state.elites]
+
+
+def _alive(number: int, outcomes: Sequence[Outcome]) -> list[Measured]:
+    alive = [(o.genome, o.evaluation.cases) for o in outcomes if o.evaluation is not None]
+    if not alive:
+        raise EvoensError(f"all {len(outcomes)} children of generation {number} failed; the first: {outcomes[0].error}")
+    return alive
+
+
+def _race(run: Run, pool: list[Measured], split: Split) -> tuple[list[Measured], dict[str, str]]:
+    """Measure those in contention on more cases; return who is left with all results, and the error of who is not."""
+    racing = run.config.search.racing
+    if racing is None:
+        return pool, {}
+    errors: dict[str, str] = {}
+
+    def more(places: Sequence[int], part: Split) -> list[Tensor]:
+        outcomes = run.measure([pool[i][0] for i in places], part, f"racing, {part.first + part.count} cases")
+        errors.update({o.genome.key: o.error for o in outcomes if o.error is not None})
+        return [torch.full((part.count,), -torch.inf) if o.evaluation is None else o.evaluation.cases for o in outcomes]
+
+    whole = Split(split.name, 0, racing.levels)
+    start = [cases[: split.count] for _, cases in pool]  # what an elite has beyond is in the ledger
+    results = selection.race(start, more, whole, racing.step, run.config.selection.size)
+    raced = [(genome, cases) for (genome, _), cases in zip(pool, results, strict=True) if genome.key not in errors]
+    return raced, errors
+
+
+def _tell(run: Run, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:
+    run.strategy.tell([Record(o.genome, scores[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+    for outcome in outcomes:
+        failed = outcome.evaluation is None
+        row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}
+        row |= {"status": outcome.status, "fitness": None if failed else scores[outcome.genome.key]}
+        run.state.population.append(row)
+        if failed:
+            run.warn(f"generation {number}: child {outcome.genome.key[:12]} failed: {outcome.error}")
+
+
+def _fitness(scores: Sequence[float], parent: float) -> dict[str, float]:
+    return {"best": max(scores), "mean": sum(scores) / len(scores), "worst": min(scores), "parent": parent}
+
+
+def _watch(
+    run: Run,
+    number: int,
+    ranked: Sequence[Genome],
+    *,
+    fitness: dict[str, float],
+    reliable: float | None,
+    failed: int,
+    began: tuple[float, int],
+) -> None:
+    """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
+    members = ranked[: run.config.selection.size]
+    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device)
+    some = run.problem.split("search").part(0, SO_FAR)
+    so_far = run.ledger.once(some, f"ensemble so far:{number}", lambda: run.problem.evaluate(ensemble.predict, some))
+    seen = watch(ensemble.modules(), run.problem.probe(), run.config.seed, run.problem.parent.module)
+    _warn_of_chance(run, number, reliable)
+    seconds = time.monotonic() - began[0]
+    summary = Generation(
+        generation=number,
+        sigma=run.strategy.sigma,
+        fitness=fitness,
+        ensemble=float(so_far.mean()),
+        reliability=reliable,
+        diversity=seen.to_json(),
+        failed=failed,
+        evaluations=run.ledger.evaluations,
+        samples_per_second=(run.ledger.samples - began[1]) / seconds,
+        seconds=seconds,
+    )
+    run.state.generations.append(asdict(summary))
+    run.tracker.generation(summary, seen.picture)
+    (run.folder / "pictures").mkdir(exist_ok=True)
+    Image.fromarray(seen.picture).save(run.folder / "pictures" / "saliency.png")
+    run.reporter.generation(summary)
+    run.save()
+
+
+def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:
+    if reliable is None or reliable < UNRELIABLE:
+        alike = "has no value (all children score alike, or there are too few)"
+        found = alike if reliable is None else f"is {reliable:.2f}"
+        run.warn(
+            f"generation {number}: the reliability of fitness {found}: its ranking is mostly chance; "
+            "more levels (problem.levels.search.count, search.racing) or a larger σ would tell children apart"
+        )

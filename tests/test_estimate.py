@@ -1,0 +1,49 @@
+import pytest
+
+from evoens.config import load
+from evoens.estimate import estimate
+from evoens.settings import Config
+
+
+@pytest.fixture
+def config() -> Config:
+    sets = [
+        "search.population=10", "search.generations=3", "search.elites=2", "selection.size=4",
+        "problem.levels.search.count=20", "problem.levels.select.count=30", "problem.levels.test.count=100",
+    ]  # fmt: skip
+    return load("procgen_bigfish", sets, retrain=True).config
+
+
+CARD = {"steps": 6000, "seconds": 10.0, "ppo": {"epochs": 3}, "curve": [{"length_mean": 40.0}, {"length_mean": None}]}
+
+
+def test_evaluations_counted_by_hand(config: Config) -> None:
+    found = estimate(config, None)
+    # search: 3 × 10 children and the parent, 20 levels; 3 ensembles on 16; 10 candidates on 30;
+    # test: parent, best child, random children, ensemble, two rules each, 100 levels
+    assert found["episodes"] == 31 * 20 + 3 * 16 + 10 * 30 + 8 * 100
+    assert found["training_steps"] == 8_000_000
+    assert "seconds" not in found
+
+
+def test_cost_from_the_parents_own_training(config: Config) -> None:
+    found = estimate(config, CARD)
+    passes = 40 * (31 * 20 + 3 * 16 * 4 + 10 * 30 + 4 * 100 + 4 * 100 * 4)
+    assert found["passes"] == passes
+    # 600 steps a second, each a rollout's forward pass and three epochs of a forward and a backward (two forwards) one
+    assert found["seconds"] == round(passes / 6000)
+    assert found["training_steps"] == 0
+
+
+def test_racing_counts_all_the_levels_it_may_use(config: Config) -> None:
+    racing = load("procgen_bigfish", ["search.racing.levels=100"], retrain=True).config.search.racing
+    raced = config.model_copy(update={"search": config.search.model_copy(update={"racing": racing})})
+    assert estimate(raced, None)["episodes"] - estimate(config, None)["episodes"] == 31 * 80
+
+
+def test_a_card_without_figures_gives_no_cost(config: Config) -> None:
+    assert "seconds" not in estimate(config, {"steps": 5, "seconds": 0.0, "curve": []})
+
+
+def test_the_shipped_problem_can_be_estimated() -> None:
+    assert estimate(load("procgen_bigfish", retrain=True).config, CARD)["episodes"] > 1000
