@@ -72,8 +72,11 @@ class Facts:
         return [(key, f"{name} actions" if own else name) for key, name in zip(keys, names, strict=True)]
 
     def number(self, value: float | None, sign: str = "") -> str:
-        """Return a score as text, with two decimals, an accuracy with four."""
-        return "–" if value is None else f"{value:{sign}.{4 if self.unit == 'accuracy' else 2}f}".replace("-", "−")
+        """Return a score as text, with two decimals, an accuracy with four; a `sign` of "+" is shown, but for zero."""
+        if value is None:
+            return "–"
+        text = f"{value:{sign}.{4 if self.unit == 'accuracy' else 2}f}"
+        return text.replace("-", "−") if float(text) else text.lstrip("+-")
 
     def interval(self, stats: Json, sign: str = "") -> str:
         """Return a score with its 95 % interval as text."""

@@ -156,7 +156,7 @@ def trust_region(search: Row) -> str:
         left.axhline(target, color=VERMILLION, linestyle="--", linewidth=1.4)
         left.annotate(f"target {target:g}", (0.02, target), (0, 3), ("axes fraction", "data"), OFFSET, color=VERMILLION)
         left.set_yscale("log")
-        left.yaxis.set_major_formatter(FuncFormatter(lambda y, _: np.format_float_positional(y, trim="-")))
+        left.yaxis.set_major_formatter(FuncFormatter(_plain))
         right.plot(sigma, agreement, "-o", color=GREEN)
         right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (left, right):
@@ -268,6 +268,11 @@ def _generation_axes(axes: Any, x: Floats) -> None:
         axis.set_xlabel("generation")
         axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
         axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
+
+
+def _plain(value: float, _: int | None = None) -> str:
+    """A number without an exponent: 0.00001, as a reader of a page writes it."""
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def _svg(figure: Figure) -> str:

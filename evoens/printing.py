@@ -75,6 +75,4 @@ def _short(value: Any) -> str:
         return ", ".join(f"{key} {_short(inner)}" for key, inner in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
-        return f"{value:,}"
     return str(value)

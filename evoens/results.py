@@ -75,7 +75,7 @@ def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
     for name, player in (("parent", parent), ("ensemble", ensemble)):
         film = problem.film(player.predict, problem.split("test").part(0, 1))
         if film is not None:
-            gif(film[0], pictures / f"{name}.gif")
+            gif(film[0], pictures / f"{name}.gif", caption=f"{name}: return {film[1]:g}")
 
 
 def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], size: int) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _diversity(facts: Facts) -> Section:
 
 
 def _saliency(facts: Facts) -> Section:
-    caption = "Probe inputs, and for each member which pixels move the probability of its likeliest action."
+    caption = "The parent and the best children so far, on inputs of the search split."
     shown = [
         Picture(_uri("png", data), "Probe inputs with the saliency maps of the members.", caption)
         for file, data in facts.pictures.items()

@@ -437,7 +437,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_train_parent_stops_goes_on_and_leaves_a_parent_that_validates() -> None:
+def test_train_parent_stops_goes_on_and_leaves_a_parent_that_validates(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in Path("problems").glob("parent.*"):
         path.unlink()
     args = ["problems/x.yaml", *(word for text in TINY for word in ("--set", text))]
@@ -451,10 +451,11 @@ def test_train_parent_stops_goes_on_and_leaves_a_parent_that_validates() -> None
     assert stopped.returncode == 130, said
     assert "go on with:\n  python -m evoens train-parent problems/x.yaml" in said
     assert not Path("problems/parent.safetensors").exists()
-    result = process("train-parent", *args, "--json")
-    assert result.returncode == 0, result.stderr
+    monkeypatch.setattr(sys, "argv", ["evoens", "train-parent", *args])
+    result = call("train-parent", *args, "--json")
+    assert result.exit_code == 0, result.stderr
     card = json.loads(result.stdout)
     assert card["path"] == "problems/parent.safetensors"
-    assert card["command"].startswith("python -m evoens train-parent problems/x.yaml")
+    assert card["command"].startswith("python -m evoens train-parent problems/x.yaml --set parent.train.steps=64")
     assert call("validate", *args).exit_code == 0
     assert "as the parent" in call("validate", "problems/x.yaml").stderr

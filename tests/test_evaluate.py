@@ -186,6 +186,10 @@ def test_a_child_rebuilt_in_another_process_is_the_same_bit_for_bit() -> None:
 
 
 class OneCase(TinyProblem):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parent = tiny_parent(hidden=512)  # 18 kB: ten thousand kept would be seen
+
     def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         outputs = yield self.inputs[:1]
         return Evaluation(outputs[:, 0].double(), 1)

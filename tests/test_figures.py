@@ -45,16 +45,22 @@ def candidates() -> list[dict[str, object]]:
     return [{"key": key, "search": rng.gauss(1, 0.3), "select": rng.gauss(1, 0.3)} for key in keys]
 
 
+def steep() -> dict[str, object]:
+    rows = [
+        {"sigma": s, "kl": 300 * s**3, "kl_range": [1e-6, 400 * s**3], "agreement": 1 - s} for s in (0.002, 0.02, 0.2)
+    ]
+    return {"target_kl": 0.02, "sigma": 0.04, "rows": rows}
+
+
 CURVE = [{"steps": 16384 * i, "return_mean": 1 + i / 50} for i in range(1, 120)]
 DRAWINGS: dict[str, Callable[[], str]] = {
     "forest": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES, UNIT),
     "forest of one rule": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES[:1], "accuracy"),
-    "evolution of 2": lambda: figures.evolution(rows(2), UNIT),
     "evolution of 4": lambda: figures.evolution(rows(4), UNIT),
     "evolution of 60": lambda: figures.evolution(rows(60, 1000), UNIT),
-    "diversity of 3": lambda: figures.diversity(rows(3)),
     "diversity of 60": lambda: figures.diversity(rows(60)),
     "trust region": lambda: figures.trust_region(trust_region()),
+    "trust region over decades": lambda: figures.trust_region(steep()),
     "learning": lambda: figures.learning(CURVE, UNIT),
     "learning of 2": lambda: figures.learning(CURVE[:2], UNIT),
     "population of 1": lambda: figures.population(children(1), MEMBERS, 1.08, UNIT),
@@ -200,6 +206,15 @@ def test_trust_region_marks_target_and_choice(drawn: list[Figure]) -> None:
     assert right.lines[0].get_ydata().tolist() == [row["agreement"] for row in search["rows"]]
 
 
+def test_divergences_are_written_without_exponents(drawn: list[Figure]) -> None:
+    figures.trust_region(steep())
+    axis = drawn[0].axes[0]
+    low, high = axis.get_ylim()
+    shown = [t.get_text() for t in axis.get_yticklabels() if low <= t.get_position()[1] <= high]
+    decades = ["0.000001", "0.00001", "0.0001", "0.001", "0.01", "0.1", "1", "10"]
+    assert len(shown) >= 4 and shown == [text for text in decades if text in shown]
+
+
 def test_trust_region_bears_a_divergence_of_zero(drawn: list[Figure]) -> None:
     search = trust_region()
     search["rows"][0] |= {"kl": 0.0, "kl_range": [0.0, 0.0]}
@@ -230,5 +245,5 @@ def test_held_out_names_the_rank_correlation(drawn: list[Figure]) -> None:
 
 
 def test_a_dollar_in_a_unit_stays_a_dollar() -> None:
-    svg = figures.learning(CURVE, "$ per $\\bad")
-    assert "<!-- $ per $\\bad -->" in svg
+    svg = figures.learning(CURVE, "$\\unknown$")
+    assert "<!-- $\\unknown$ -->" in svg

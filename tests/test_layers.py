@@ -28,7 +28,20 @@ LAYERS = [
     {"parent", "metrics", "diversity"},
     {"strategy", "problem", "ensemble"},
     {"plan", "evaluate", "ledger", "selection", "trust_region", "tracker", "checkpoint", "console", "state", "tasks"},
-    {"run", "evolution", "results", "compare", "report", "sections", "figures", "facts", "play", "contract", "clauses", "subject"}
+    {
+        "run",
+        "evolution",
+        "results",
+        "compare",
+        "report",
+        "sections",
+        "figures",
+        "facts",
+        "play",
+        "contract",
+        "clauses",
+        "subject",
+    }
     | {"verify", "bench", "experiment", "estimate"},
     {"config", "session", "printing", "inspection"},
     {"cli", "__main__", "__init__"},
@@ -123,6 +136,17 @@ def test_no_ring_of_imports() -> None:
 
     for module in MODULES:
         visit(module, ())
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    """Nor evaluated: files are safetensors, JSON and YAML."""
+    forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    calls = {"torch.load", "np.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
+    for module, path in MODULES.items():
+        tree = ast.parse(path.read_text())
+        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        roots = {name.split(".")[0] for name in imported_names(path.read_text(), module)}
+        assert not roots & forbidden and not called & calls, module
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

@@ -1,9 +1,11 @@
 """The portable streams: published numbers, statistics, and independence of name, seed, length and machine."""
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 from math import comb, prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,23 +90,59 @@ def bits(values: torch.Tensor) -> list[int]:
     return values.numpy().view(np.uint32).tolist()
 
 
+@pytest.fixture(params=["C", "NumPy"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each of the two ways of drawing: as built from streams.c, and through NumPy where nothing could be built."""
+    if request.param == "NumPy":
+        monkeypatch.setattr(noise, "compiled", lambda: None)
+    elif noise.compiled() is None:
+        pytest.skip("streams.c was not built here")
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(("seed", "name"), WORDS)
 def test_published_vectors(seed: int, name: str) -> None:
     assert noise.words(seed, name, 10).tolist() == WORDS[seed, name]
     assert bits(noise.normals(seed, name, (10,))) == NORMALS[seed, name]
 
 
+@pytest.mark.usefixtures("way")
 def test_published_hash_of_a_long_stream() -> None:
     values = noise.normals(3, "long.weight", (100_003,)).numpy().astype("<f4")
     assert hashlib.sha256(values.tobytes()).hexdigest() == LONG_SHA256
 
 
+@pytest.mark.usefixtures("way")
 def test_published_masks() -> None:
     """The first word below .2 · 65536 is the fifteenth; three parts by `word · 3 >> 16`."""
     assert noise.keep(Mask(5, 0.2), "conv.weight", (16,)).nonzero().flatten().tolist() == [14]
     assert noise.keep(Mask(5, 0.2, 2, 1), "conv.weight", (16,)).logical_not().nonzero().flatten().tolist() == [14]
     thirds = torch.stack([noise.keep(Mask(5, 1 / 3, 3, part), "conv.weight", (16,)) for part in range(3)])
     assert thirds.int().argmax(0).tolist() == [2, 2, 0, 2, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 0, 1]
+
+
+@pytest.mark.skipif(noise.compiled() is None, reason="streams.c was not built here")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, LOW),
+    st.text(max_size=20),
+    st.integers(0, 5000) | st.integers(noise.CHUNK - 20, 2 * noise.CHUNK + 20),
+)
+def test_both_ways_draw_the_same_bits(seed: int, name: str, n: int) -> None:
+    built = noise.words(seed, name, n), noise.normals(seed, name, (n,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise, "compiled", lambda: None)
+        assert np.array_equal(built[0], noise.words(seed, name, n))
+        assert torch.equal(built[1], noise.normals(seed, name, (n,)))
+
+
+def test_a_library_that_does_not_load_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "_streams.so").write_bytes(b"not a library")
+    wrong = importlib.util.spec_from_file_location("evoens._streams", tmp_path / "_streams.so")
+    for found in (wrong, None):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        assert noise.compiled.__wrapped__() is None
 
 
 def test_table_is_the_quantiles_rounded_once() -> None:
@@ -133,6 +171,7 @@ def test_table_cannot_be_changed() -> None:
 SHAPES = [(), (1,), (3, 5), (8, 3, 3, 3), (noise.CHUNK,), (noise.CHUNK + 1,), (2, noise.CHUNK + 3), (0, 4)]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_shape_and_dtype(shape: tuple[int, ...]) -> None:
     values, kept = noise.normals(1, "a", shape), noise.keep(Mask(1), "a", shape)
@@ -140,6 +179,7 @@ def test_shape_and_dtype(shape: tuple[int, ...]) -> None:
     assert (kept.shape, kept.dtype) == (shape, torch.bool)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "n", [1, 2, 3, 4, 5, 15, 16, 17, *(k * noise.CHUNK + d for k in (1, 2) for d in (-3, -1, 0, 1, 2))]
 )

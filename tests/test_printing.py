@@ -12,7 +12,7 @@ def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines == [
         "some",
         "name          score    count",
-        "a             1.23457  1,234,567",
+        "a             1.23457  1234567",
         "[red]b[/red]  –        –",
         "",
     ]

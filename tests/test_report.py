@@ -188,6 +188,15 @@ def test_an_accuracy_has_four_decimals(tmp_path: Path) -> None:
     assert found.row("Parent")[2] == "2.0840 [1.7740, 2.3940]"
 
 
+@pytest.mark.parametrize(("score", "shown"), [(0.0, "0.00"), (-0.0049, "0.00"), (0.005001, "+0.01"), (-1.2, "−1.20")])
+@pytest.mark.usefixtures("undrawn")
+def test_zero_has_no_sign(tmp_path: Path, score: float, shown: str) -> None:
+    report = write_run(tmp_path / "run")
+    report["best_child"]["test_difference"]["score"] = score
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    assert page(tmp_path / "run").row("Best")[3].split(" ")[0] == shown
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_problem_with_one_rule_has_one_pair_of_columns(tmp_path: Path) -> None:
     report = write_run(tmp_path / "run", problem={"type": "classification"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import statistics
 import time
@@ -25,7 +26,9 @@ from evoens.strategy import Strategy, grow
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)
-PRODUCT_GFLOP = 20  # of matrix products of each size in a round
+LONG = ("vmap", "parent", "child")
+SHORT_TURNS = 8  # of all other ways in a round
+PRODUCT_GFLOP = 20  # of matrix products of each size in a turn
 TARGETS = {
     "speedup_vs_vmap": (8.0, "torch.vmap, float32"),
     "speedup_vs_loop": (1.0, "a module for each child, float32"),
@@ -71,7 +74,7 @@ def measure(
     batch: int = 64,
     children: int = 8,
     frames: int = 1024,
-    rounds: int = 3,
+    rounds: int = 4,
     squares: Sequence[int] = SQUARES,
 ) -> dict[str, Any]:
     """Time one population of IMPALA policies every way, the ways taking turns in each round.
@@ -94,9 +97,10 @@ def measure(
     problem = Frames(parent, 6, batch, frames)
     evaluator = Evaluator(parent, _noisy(), problem)
     work = _work(evaluator, problem, children, squares)
-    for name in work.keys() - {"parent", "child"}:  # the first time compiles kernels and takes memory
-        work[name][0]()
-    measured = [{name: amount / _seconds(run) for name, (run, amount) in work.items()} for _ in range(rounds)]
+    for name in work:
+        if name not in ("parent", "child"):  # they run what the plan runs
+            work[name][0]()  # the first time compiles kernels and takes memory
+    measured = [_round(work, backwards=turn % 2 == 1) for turn in range(rounds)]
     settings = {"widths": list(widths), "batch": batch, "children": children, "frames": frames, "rounds": rounds}
     return _result(measured, _gflop(parent, problem.frames)) | _machine(evaluator) | settings
 
@@ -136,18 +140,33 @@ def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequenc
     room = _loaded(scratch(parent, plan, device), weights)
     stack = _loaded(Stack(parent, Plan("vmap", children=children), device), weights)
     loops = [_loaded(Loop(parent, Plan(), device), [own]) for own in weights[:children]]
-    passes = -(-children // plan.children)
+    turns = itertools.cycle(loops)
     work: Work = {
-        "plan": (lambda: [_pass(room, frames) for _ in range(passes)], passes * plan.children * len(frames)),
-        "vmap": (lambda: _pass(stack, frames), children * len(frames)),
-        "loop": (lambda: [_pass(loop, frames) for loop in loops], children * len(frames)),
-        "parent": (lambda: problem.evaluate(lambda x: _pass(room, x), whole), len(group) * whole.count),
-        "child": (lambda: evaluator.evaluate(group, whole), len(group) * whole.count),
+        "plan": (lambda: _pass(room, frames), plan.children * len(frames)),
+        "loop": (lambda: _pass(next(turns), frames), len(frames)),
     }
     for side in squares:
         times = max(1, round(PRODUCT_GFLOP * 1e9 / (2 * side**3)))
         work[f"matmul {side}"] = (_product(side, times, plan, device), times * 2 * side**3 / 1e9)
+    work["vmap"] = (lambda: _pass(stack, frames), children * len(frames))
+    work["parent"] = (lambda: problem.evaluate(lambda x: _pass(room, x), whole), len(group) * whole.count)
+    work["child"] = (lambda: evaluator.evaluate(group, whole), len(group) * whole.count)
     return work
+
+
+def _round(work: Work, *, backwards: bool) -> dict[str, float]:
+    """Return each way's rate: short ones take many turns and give their median, long ones are run once.
+
+    Rounds go to and fro, so that no way is always measured after the same other.
+    """
+    names = sorted(work, reverse=backwards)
+    long = [name for name in names if name in LONG]
+    turns = [name for name in names if name not in LONG] * SHORT_TURNS
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    for name in long + turns if backwards else turns + long:
+        run, amount = work[name]
+        rates[name].append(amount / _seconds(run))
+    return {name: statistics.median(found) for name, found in rates.items()}
 
 
 def _loaded(room: Scratch, weights: Sequence[dict[str, Tensor]]) -> Scratch:
@@ -161,7 +180,7 @@ def _pass(room: Scratch, frames: Tensor) -> Tensor:
 
 
 def _product(side: int, times: int, plan: Plan, device: torch.device) -> Callable[[], float]:
-    a, b = (torch.ones(side, side, dtype=DTYPES[plan.precision], device=device) for _ in range(2))
+    a, b = (torch.rand(side, side, device=device).to(DTYPES[plan.precision]) for _ in range(2))
     out = torch.empty_like(a)
 
     def run() -> float:

@@ -1,0 +1,71 @@
+"""The README's own Strategy works as it stands there."""
+
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+from torch import Tensor
+
+from evoens import noise
+from evoens.contract import check_strategy
+from evoens.genome import Gene, Mask
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = [
+    block for block in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL) if "(Strategy)" in block
+]
+
+pytestmark = pytest.mark.skipif(not BLOCKS, reason="README.md has no Strategy yet")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "neurons.py").write_text(BLOCKS[0], "utf-8")
+    return tmp_path / "neurons.py"
+
+
+@pytest.fixture
+def strategy(file: Path) -> Strategy:
+    made = load_class(locate(f"{file}:Neurons"), Strategy)(sigma=0.1, density=0.3)
+    assert isinstance(made, Strategy)
+    return made
+
+
+def test_there_is_one_example_and_it_is_short() -> None:
+    (block,) = BLOCKS
+    code = [line for line in block.splitlines() if line.strip() and '"""' not in line]
+    assert len(code) <= 14
+
+
+def test_it_keeps_the_contract(file: Path) -> None:
+    checks = check_strategy(f"{file}:Neurons")
+    assert [check for check in checks if not check.ok or "warning" in check.detail] == []
+    assert checks[-1].name == "fresh process"
+
+
+@pytest.mark.parametrize("shape", [(40, 6), (24, 3, 5, 5)], ids=str)
+def test_whole_neurons_are_perturbed_and_the_others_keep_their_bits(strategy: Strategy, shape: tuple[int, ...]) -> None:
+    weight = torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape)
+    mask = Mask(9, 0.3, 2, 0)
+    found = strategy.perturb("conv.weight", weight, Gene(4, 0.1, -1, mask))
+    step = noise.normals(4, "conv.weight", shape) * -0.1
+    neurons = noise.keep(mask, "conv.weight", shape[:1])
+    assert 0 < int(neurons.sum()) < shape[0]
+    for row, kept in enumerate(neurons):
+        assert torch.equal(found[row], weight[row] + step[row] if kept else weight[row])
+
+
+def test_its_own_key_says_which_tensors_change(file: Path) -> None:
+    strategy = load_class(locate(f"{file}:Neurons"), Strategy)(sigma=0.1, only="conv")
+    weight, gene = torch.ones(8, 4), strategy.ask(1, Random(0))[0].genes[0]
+
+    def changed(name: str) -> bool:
+        found: Tensor = strategy.perturb(name, weight, gene)
+        return not torch.equal(found, weight)
+
+    assert changed("body.conv1.weight")
+    assert not changed("fc.weight")
