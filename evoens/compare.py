@@ -55,7 +55,8 @@ class Contest:
                 on_done(name, done, len(rules) * len(NAMES))
             for name, cases in results.items():
                 blocks[name][label] = mean_interval(cases, resamples, self.seed).to_json()
-                blocks[name][f"{label}_difference"] = paired_difference(cases, results["parent"], resamples, self.seed).to_json()
+                difference = paired_difference(cases, results["parent"], resamples, self.seed)
+                blocks[name][f"{label}_difference"] = difference.to_json()
         return blocks
 
     def _measure(self, name: str, problem: Problem) -> Evaluation:

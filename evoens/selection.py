@@ -67,13 +67,15 @@ def race(
     """Give the contenders `step` more cases at a time until the best `k` are told apart or the split is spent.
 
     start: every child's results on the first cases, all equally many. more: measures the children at these places on
-    a part of the split. Returns all results, some longer than others (after Hoeffding races, Maron & Moore 1994, with
+    a part of the split; one that is in contention again is first given what it missed, so that case j stays the same
+    for all. Returns all results, some longer than others (after Hoeffding races, Maron & Moore 1994, with
     the errors of paired differences in place of Hoeffding's bound).
     """
     cases, done = list(start), len(start[0])
     while done < split.count and (places := contenders(cases, k)):
-        part = split.part(done, step)
-        for i, result in zip(places, more(places, part), strict=True):
-            cases[i] = torch.cat([cases[i], result])
-        done += part.count
+        done = min(done + step, split.count)
+        for had in sorted({len(cases[i]) for i in places}):
+            group = [i for i in places if len(cases[i]) == had]
+            for i, result in zip(group, more(group, split.part(had, done - had)), strict=True):
+                cases[i] = torch.cat([cases[i], result])
     return cases

@@ -67,7 +67,9 @@ def test_an_own_strategy_file_travels_with_the_ensemble(tiny_problem: TinyProble
     )
     located = locate("mine.py:Shrink", [tmp_path])
     strategy = load_class(located, Strategy)(sigma=0.25)
-    Ensemble(tiny_problem.parent, strategy, strategy.ask(1, Random(0))).save(tmp_path / "e", located, {"sigma": 0.25}, {})
+    Ensemble(tiny_problem.parent, strategy, strategy.ask(1, Random(0))).save(
+        tmp_path / "e", located, {"sigma": 0.25}, {}
+    )
     source.unlink()
     loaded = load_ensemble(tmp_path / "e")
     weights = grow(loaded.parent, loaded.strategy, loaded.genomes[0])
@@ -80,7 +82,7 @@ def test_a_flipped_bit_is_found(saved: Path, name: str) -> None:
     place = data.index(b'"seed":') + 9 if name == "genomes.json" else len(data) - 5
     data[place] = ord("7") if data[place] != ord("7") else ord("8")
     (saved / name).write_bytes(data)
-    with pytest.raises(CheckpointError, match="has changed|damaged"):
+    with pytest.raises(CheckpointError, match=r"has changed|damaged"):
         load_ensemble(saved)
 
 

@@ -76,5 +76,6 @@ def test_race_spends_cases_on_contenders_only_and_finds_the_best() -> None:
 
 def test_race_stops_when_the_split_is_spent() -> None:
     same = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-    cases = selection.race([same, same, same], lambda p, part: [same[: part.count]] * len(p), Split("search", 0, 10), 4, 1)
+    whole = Split("search", 0, 10)
+    cases = selection.race([same] * 3, lambda places, part: [same[: part.count]] * len(places), whole, 4, 1)
     assert [len(c) for c in cases] == [10, 10, 10]

@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO on Procgen as its documentation would have one write it: what the trainer is compared with."""
+"""Stable-Baselines3's PPO on Procgen as its documentation would have one write it, to compare the trainer with."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from typing import Any, cast
 
 import torch
 from gymnasium import spaces
+from stable_baselines3 import PPO
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 from torch import Tensor, nn
 
 from evoens.settings import PPOSettings, ProblemSettings
 from evoens.tasks.procgen_env import ProcgenVecEnv
-from evoens.tasks.sb3 import PPO, BaseFeaturesExtractor, VecFrameStack, VecMonitor, VecNormalize
 
 
 class PlainResidual(nn.Module):

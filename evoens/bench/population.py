@@ -27,7 +27,7 @@ from evoens.strategy import Strategy, grow
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)
 LONG = ("vmap", "parent", "child")
-SHORT_TURNS = 8  # of all other ways in a round
+SHORT_TURNS = 4  # of all other ways in a round
 PRODUCT_GFLOP = 20  # of matrix products of each size in a turn
 TARGETS = {
     "speedup_vs_vmap": (8.0, "torch.vmap, float32"),

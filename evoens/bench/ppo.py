@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from evoens.settings import PPOSettings, ProblemSettings
@@ -55,7 +56,7 @@ def _ours() -> dict[str, Any]:
     keep_memory()
     precision = measured_precision(3 * PROBLEM.frame_stack, SETTINGS.network)
     training = Training(SETTINGS, PROBLEM, 0, precision)
-    speed = _steps_per_second(lambda: training.rollout_and_update())
+    speed = _steps_per_second(training.rollout_and_update)
     return {"steps_per_second": speed, "precision": precision}
 
 
@@ -66,7 +67,7 @@ def _plain() -> dict[str, Any]:
     return {"steps_per_second": _steps_per_second(lambda: model.learn(1, reset_num_timesteps=False))}
 
 
-def _steps_per_second(turn: Any) -> float:
+def _steps_per_second(turn: Callable[[], Any]) -> float:
     turn()
     start = time.perf_counter()
     for _ in range(ROLLOUTS):

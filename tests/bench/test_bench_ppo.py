@@ -21,6 +21,6 @@ def test_plain_and_ours_compute_the_same_function() -> None:
 
 
 def test_the_sentence_has_the_figures() -> None:
-    result = {"steps_per_second": 300.0, "plain_steps_per_second": 100.0, "speedup_vs_plain": 3.0, "precision": "float32"}
-    text = ppo.describe({**result, "environment": {"processor": "a processor"}})
+    speeds = {"steps_per_second": 300.0, "plain_steps_per_second": 100.0, "speedup_vs_plain": 3.0}
+    text = ppo.describe({**speeds, "precision": "float32", "environment": {"processor": "a processor"}})
     assert "300 steps/s" in text and "3.00 ×" in text and "a processor" in text

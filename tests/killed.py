@@ -1,0 +1,155 @@
+"""A script: the tiny run, in forked processes that are killed one after another, each going on where the last died.
+
+`killed.py ROOT some|every|random` leaves an unbroken run in ROOT/whole and a broken one in ROOT/0 (for some kinds of
+moments in ROOT/1 and on as well), and prints as JSON what was killed where.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tiny_run import config, execute
+
+from evoens import checkpoint, ensemble, evaluate, results
+from evoens.plan import Plan
+
+SETTINGS = config(strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2})
+STAGES = ("_prepare", "evolve", "_select", "_tick", "_cost", "_stages", "write_results", "execute")
+AFTER = (
+    "checkpoint flushed",
+    "put aside",
+    "removed",
+)  # a checkpoint is in place: its earlier moments do not come again
+SOME = ("population.jsonl half written", "state.json half written", "genomes saved", "report.json half written")
+KILLS = 20
+
+
+def page(folder: Path) -> Path:
+    """Stands in for report.html, which takes longer to draw than all the rest."""
+    checkpoint.write_atomic(folder / "report.html", "a page")
+    return folder / "report.html"
+
+
+class Moments:
+    """Names each step of each file on its way to the disk, and dies at the one that it is given, if any."""
+
+    def __init__(self, target: str | None) -> None:
+        self.target, self.passed, self.last = target, dict[str, None](), ""
+        self._write, self._sync, self._remove = checkpoint._write, checkpoint._sync_folder, shutil.rmtree
+        self._save_parent = ensemble.save_file
+        checkpoint._write, checkpoint._sync_folder = self.write, self.sync
+        shutil.rmtree = self.remove  # type: ignore[assignment]
+        ensemble.save_file = self.save_parent
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.last = re.sub(r"^\.(.*)\.\d+\.tmp$", r"\1", path.name)
+        self.moment(f"{self.last} half written", lambda: path.write_bytes(data[: len(data) // 2]))
+        self._write(path, data)
+        self.moment(f"{self.last} written")
+
+    def sync(self, folder: Path) -> None:
+        what = "checkpoint" if folder.name == "checkpoints" else self.last
+        self.moment(f"{what} renamed")
+        self._sync(folder)
+        self.moment(f"{what} flushed")
+
+    def remove(self, folder: Path, **how: Any) -> None:
+        self.moment("put aside")
+        self._remove(folder, **how)
+        self.moment("removed")
+
+    def save_parent(self, weights: dict[str, torch.Tensor], path: Path) -> None:
+        self.moment("parent.safetensors half written", lambda: path.write_bytes(b"half"))
+        self._save_parent(weights, path)
+        self.moment("parent.safetensors written")
+
+    def moment(self, what: str, last: Callable[[], Any] = lambda: None) -> None:
+        """Go through one moment; `last` is done before dying in it."""
+        name = f"{self._stage()}: {what}"
+        if name == self.target:
+            last()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.passed[name] = None
+
+    def _stage(self) -> str:
+        """Where the run is, the same however often it was killed on its way there."""
+        frame: Any = sys._getframe()
+        while frame.f_code.co_name not in STAGES:
+            frame = frame.f_back
+        run = frame.f_locals.get("run", frame.f_locals.get("self"))
+        return (
+            f"{frame.f_code.co_name}, {len(run.state.generations)} generations, {run.ledger.evaluations} measurements"
+        )
+
+
+def process(folder: Path, target: str | None = None, seconds: float | None = None) -> int:
+    """Run, or go on, in a process of its own, until `target` or for so long; return 0, or minus the signal's number."""
+    pid = os.fork()
+    if pid == 0:
+        moments = Moments(target)
+        try:
+            execute(folder, SETTINGS)
+            (folder / "moments.json").write_text(json.dumps(list(moments.passed)))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    timer = threading.Timer(seconds or 3600, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    timer.cancel()
+    timer.join()
+    return status
+
+
+def chain(folder: Path, targets: list[str]) -> list[str]:
+    """Die at each of the moments in turn, then run to the end; return the moments that never came."""
+    missed = [target for target in targets if process(folder, target) != -signal.SIGKILL]
+    assert process(folder) == 0
+    return missed
+
+
+def at_moments(root: Path, moments: list[str], some: bool) -> dict[str, Any]:
+    if some:
+        moments = [m for m in moments if m.endswith((*SOME, "checkpoint renamed"))]
+    chains = [[m for m in moments if not m.endswith(AFTER)], *([m for m in moments if m.endswith(a)] for a in AFTER)]
+    missed = [chain(root / str(i), targets) for i, targets in enumerate(chains) if targets]
+    return {"killed": len(moments), "missed": sum(missed, [])}
+
+
+def at_random(root: Path, whole: float) -> dict[str, Any]:
+    draw, fell = random.Random(0), []
+    for _ in range(KILLS):
+        status = process(root / "0", seconds=draw.uniform(0, whole))
+        saved, skipped = checkpoint.CheckpointStore(root / "0" / "checkpoints").latest()
+        assert status in (0, -signal.SIGKILL) and skipped == []
+        fell.append(saved.step if saved else 0)
+    assert process(root / "0") == 0
+    return {"killed": KILLS, "missed": [], "steps": fell}
+
+
+def main(root: Path, kind: str) -> None:
+    torch.set_num_threads(1)
+    evaluate.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
+    results.write_report = page
+    started = time.monotonic()
+    assert process(root / "whole") == 0
+    took = time.monotonic() - started
+    moments = json.loads((root / "whole" / "moments.json").read_text())
+    found = at_random(root, took) if kind == "random" else at_moments(root, moments, kind == "some")
+    print(json.dumps({"moments": len(moments), "seconds": time.monotonic() - started, "one": took, **found}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
