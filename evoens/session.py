@@ -90,7 +90,7 @@ def refuse_existing(loaded: Loaded, folder: Path) -> None:
     saved = folder / RESOLVED
     if saved.is_file():
         raise CheckpointError(f"{folder}: expected no run there yet, found {_occupant(loaded, saved)}")
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())):
         raise CheckpointError(f"{folder}: expected no such folder yet, found one that is not a run's; choose --name")
 
 

@@ -124,8 +124,8 @@ def at_moments(root: Path, moments: list[str], some: bool) -> dict[str, Any]:
     if some:
         moments = [m for m in moments if m.endswith((*SOME, "checkpoint renamed"))]
     chains = [[m for m in moments if not m.endswith(AFTER)], *([m for m in moments if m.endswith(a)] for a in AFTER)]
-    missed = [chain(root / str(i), targets) for i, targets in enumerate(chains) if targets]
-    return {"killed": len(moments), "missed": sum(missed, [])}
+    missed = [m for i, targets in enumerate(chains) if targets for m in chain(root / str(i), targets)]
+    return {"killed": len(moments), "missed": missed}
 
 
 def at_random(root: Path, whole: float) -> dict[str, Any]:

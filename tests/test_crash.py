@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from parents import write_parent
 from tiny_run import Listener, TinyFrames, config, experiment, timeless
 from typer.testing import CliRunner
 
@@ -59,13 +60,15 @@ def test_killed_at(tmp_path: Path, kind: str) -> None:
 def test_ctrl_c_ends_with_the_command_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real command line, with the tiny run in place of the YAML's, stopped as Ctrl-C does in a child's game."""
     yaml, folder = tmp_path / "tiny.yaml", tmp_path / "runs" / "tiny"
-    (tmp_path / "parent.safetensors").write_bytes(b"")
+    write_parent(tmp_path / "parent.safetensors")
     settings = config(parent={"checkpoint": "parent.safetensors"})
     yaml.write_text(resolved_yaml(settings, tmp_path))
 
     def interrupt(split: Any) -> None:
         raise KeyboardInterrupt
 
+    folder.mkdir(parents=True)
+    (folder / ".lock").write_text("1\n")  # all that is there when the first kill strikes early enough
     run = Run(experiment(settings, TinyFrames(before=interrupt)), folder, Listener())
     monkeypatch.setattr(session, "build", lambda *_, **__: run)
     result = CliRunner().invoke(app, ["run", str(yaml), "--runs", str(tmp_path / "runs"), "--quiet"])

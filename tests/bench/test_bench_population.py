@@ -7,11 +7,13 @@ import json
 import pytest
 from rich.console import Console
 
+from evoens.bench import population
 from evoens.bench.population import TARGETS, describe, measure
 from evoens.plan import Plan
 
 
-def test_the_figures_are_complete_and_fit_together() -> None:
+def test_the_figures_are_complete_and_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(population, "PRODUCT_GFLOP", 0.01)
     result = json.loads(json.dumps(measure((4, 4, 4), batch=4, children=2, frames=8, rounds=1, squares=(32, 64))))
     rates, flops = result["frames_per_second"], result["gflops"]
     assert all(result[name] > 0 for name in TARGETS)
