@@ -100,6 +100,7 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
+    from evoens.checkpoint import write_atomic  # noqa: PLC0415
     from evoens.experiment import open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
 
@@ -109,11 +110,9 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
         strategy(**strategy_arguments(strategy, config.strategy))
     except Exception as error:  # a user's constructor may raise anything
         raise ConfigError(f"{loaded.strategy_at}: {error}") from error
-    if (
-        retrain or find_parent(config.parent.checkpoint, base) is None
-    ):  # training can be interrupted: `resume` needs this
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / RESOLVED).write_text(loaded.resolved, "utf-8")
+    if retrain or find_parent(config.parent.checkpoint, base) is None:
+        (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
+        write_atomic(folder / RESOLVED, loaded.resolved)
     experiment = open_experiment(config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
     return Run(experiment, folder, reporter, force)
 

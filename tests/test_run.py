@@ -27,7 +27,6 @@ from evoens.plan import Plan
 from evoens.problem import Split
 from evoens.run import Run
 from evoens.settings import Config
-from evoens.state import RunState
 
 AUTO = config(strategy={"sigma": "auto"})
 RACING = config(seed=7, strategy={"sigma": 1.0}, search={"racing": {"step": 8, "levels": 40}, "generations": 1})
@@ -518,8 +517,3 @@ def test_a_finished_run_that_is_forced_on_is_measured_anew(finished: Path, tmp_p
 def test_one_process_a_folder(tmp_path: Path) -> None:
     with RunLock(tmp_path), pytest.raises(CheckpointError, match="held by process"):
         execute(tmp_path)
-
-
-def test_state_survives_json() -> None:
-    state = RunState(step=3, sigma=0.1, population=[{"key": "a"}], warnings=["σ"], ledger={"x": {}})  # type: ignore[dict-item]
-    assert RunState(**json.loads(json.dumps(state.to_json()))) == state

@@ -85,7 +85,8 @@ class ProcgenProblem(Problem):
         Schulman et al. 2015, eq. 14): no further game is played. A is the discounted return from the step on, less
         its mean over all candidates on the same level.
         """
-        rows = {name: torch.cat([e.kept[name] for e in evaluations]) for name in evaluations[0].kept}
+        names = ("level", "action", "probability", "return_to_go")
+        rows = {name: torch.cat([e.kept[name] for e in evaluations]) for name in names}
         advantage = rows["return_to_go"].clone()
         for level in torch.unique(rows["level"]):
             here = rows["level"] == level
@@ -97,7 +98,7 @@ class ProcgenProblem(Problem):
             taken = outputs.double().gather(1, actions[:, None])[:, 0]
             return float((taken * weight).mean())
 
-        return Judgement(rows["frames"][places], surrogate)
+        return Judgement(_rows([e.kept["frames"] for e in evaluations], places), surrogate)
 
     def describe(self, name: SplitName) -> dict[str, int]:
         """Return the first level seed of a split and how many there are."""
@@ -133,8 +134,9 @@ class ProcgenProblem(Problem):
         stack[..., -3:] = frames
         playing, step = np.arange(len(levels)), 0
         while len(playing):
-            inputs = torch.from_numpy(stack[playing]).permute(0, 3, 1, 2)  # channels_last in memory as it is
-            probabilities = (yield inputs).double().numpy()
+            rows = np.resize(playing, batch_size(len(playing)))  # some twice; their answers are not looked at
+            inputs = torch.from_numpy(stack[rows]).permute(0, 3, 1, 2)  # channels_last in memory as it is
+            probabilities = (yield inputs)[: len(playing)].double().numpy()
             taken = self._act(probabilities, chance[playing, step])
             actions = np.zeros(len(levels), np.int32)
             actions[playing] = taken
@@ -152,6 +154,24 @@ class ProcgenProblem(Problem):
             return np.asarray(probabilities.argmax(axis=1))
         below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
         return np.asarray(np.minimum(below.sum(axis=1), probabilities.shape[1] - 1))
+
+
+def batch_size(n: int) -> int:
+    """Return the least 2^k or 3·2^k that is n or more.
+
+    oneDNN compiles a convolution anew for each batch size, some tens of milliseconds each; as levels end one by one,
+    every size from all of them down to one would come up.
+    """
+    power = 1 << (n - 1).bit_length()
+    return power * 3 // 4 if power >= 4 and n <= power * 3 // 4 else power
+
+
+def _rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Return the rows at `places`, which go up, of all parts in a row, without putting these together."""
+    starts = np.cumsum([0, *map(len, parts)])
+    return torch.cat(
+        [p[places[(places >= s) & (places < s + len(p))] - s] for p, s in zip(parts, starts, strict=False)]
+    )
 
 
 @lru_cache(maxsize=1024)

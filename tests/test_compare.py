@@ -1,0 +1,138 @@
+"""The verdict's contest: who is measured on which cases, once each, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from tiny import COUNT
+from tiny_run import TinyFrames, config, experiment, right_answers
+
+from evoens import compare
+from evoens.compare import NAMES, Contest, verdict
+from evoens.ensemble import Ensemble
+from evoens.genome import Genome
+from evoens.ledger import Ledger
+from evoens.problem import Problem, Split
+
+TEST = Split("test", 0, COUNT)
+
+
+class TwoRules(TinyFrames):
+    """Beside its own measurement it has one that turns every answer round."""
+
+    def beside(self) -> dict[str, Problem]:
+        other = TinyFrames(before=self.before)
+        other.labels = (other.labels + 1) % 3
+        return {"turned": other}
+
+
+@pytest.fixture
+def measured() -> list[Split]:
+    return []
+
+
+@pytest.fixture
+def problem(measured: list[Split]) -> TinyFrames:
+    return TwoRules(before=measured.append)
+
+
+@pytest.fixture
+def contest(problem: TinyFrames) -> Contest:
+    strategy = experiment(config(strategy={"sigma": 0.8}), problem).strategy
+    genomes = strategy.ask(12, Random(1))
+    return Contest(problem.parent, strategy, genomes[:3], genomes[3], genomes[4:], draws=4, seed=5)
+
+
+def run(contest: Contest, problem: Problem, ledger: Ledger | None = None) -> dict[str, dict[str, Any]]:
+    return contest.run(problem, ledger or Ledger(), 200, lambda *_: None)
+
+
+def test_each_is_measured_on_every_case_by_both_rules(contest: Contest, problem: TinyFrames) -> None:
+    blocks, turned = run(contest, problem), problem.beside()["turned"]
+    assert isinstance(turned, TinyFrames)
+    for label, ruled in (("test", problem), ("test_turned", turned)):
+        parent = right_answers(ruled, Genome(), TEST)
+        best = right_answers(ruled, contest.best, TEST)
+        for name, cases in {"parent": parent, "best_child": best}.items():
+            assert blocks[name][label]["score"] == pytest.approx(cases.mean())
+            assert blocks[name][f"{label}_difference"]["score"] == pytest.approx((cases - parent).mean())
+        outputs = [
+            contest.parent.child(child_weights(contest, g)).predict(ruled.inputs[2 * COUNT :]) for g in contest.members
+        ]
+        right = (torch.stack(outputs).mean(0).argmax(-1) == ruled.labels[2 * COUNT :]).double()
+        assert blocks["ensemble"][label]["score"] == pytest.approx(float(right.mean()))
+        assert all(blocks[name][label]["n"] == COUNT for name in NAMES)
+
+
+def child_weights(contest: Contest, genome: Genome) -> dict[str, torch.Tensor]:
+    weights = {name: contest.parent.weights[name] for name in contest.parent.perturbed}
+    for name in weights:
+        for gene in genome.genes:
+            weights[name] = contest.strategy.perturb(name, weights[name], gene)
+    return weights
+
+
+def test_random_children_are_unselected_and_share_the_cases(
+    contest: Contest, problem: TinyFrames, measured: list[Split], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[tuple[Genome, ...]] = []
+
+    class Seen(Ensemble):
+        def __init__(self, parent: Any, strategy: Any, genomes: Sequence[Genome], device: Any) -> None:
+            built.append(tuple(genomes))
+            super().__init__(parent, strategy, genomes, device)
+
+    monkeypatch.setattr(compare, "Ensemble", Seen)
+    run(contest, problem)
+    drawn = [genomes for genomes in built if set(genomes) <= set(contest.unselected)]
+    assert len(drawn) == 8 and drawn[:4] == drawn[4:]  # four draws by either rule, the same
+    assert all(len(set(genomes)) == 3 for genomes in drawn) and len(set(drawn)) == 4
+    assert measured[2:6] == [Split("test", first, 10) for first in (0, 10, 20, 30)]
+    assert [len(genomes) for genomes in built[:7]] == [1, 1, 3, 3, 3, 3, 3]
+
+
+def test_random_children_score_what_their_draws_score(contest: Contest, problem: TinyFrames) -> None:
+    one = replace(contest, unselected=contest.unselected[:3], draws=3)  # every draw is the same three, in some order
+    block = run(one, problem)["random_children"]["test"]
+    together = replace(contest, members=contest.unselected[:3])
+    assert block["score"] == pytest.approx(run(together, problem)["ensemble"]["test"]["score"])
+    many = replace(contest, draws=1000)  # more draws than cases: some draws have none
+    assert run(many, problem)["random_children"]["test"]["n"] == COUNT
+
+
+def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
+    ledger, told = Ledger(), []
+    first = contest.run(problem, ledger, 200, lambda *row: told.append(row))
+    assert [row[1:] for row in told] == [(i + 1, 8) for i in range(8)]
+    assert [row[0] for row in told] == [*NAMES, *NAMES] and ledger.evaluations == 8
+    measured.clear()
+    assert run(contest, problem, Ledger(ledger.entries)) == first and measured == []
+
+
+@pytest.mark.parametrize(
+    ("interval", "scores", "says"),
+    [
+        ((0.1, 0.3), (0.5, 0.7, 0.6), ("beats the parent", "it is above as many random children (0.6)")),
+        ((-0.3, -0.1), (0.9, 0.7, 0.8), ("loses to the parent", "it is not above")),
+        ((-0.1, 0.3), (0.6, 0.7, 0.7), ("cannot be told from the parent", "it is not above")),
+        ((0.0, 0.3), (0.6, 0.7, 0.7), ("cannot be told from", "[+0, +0.3] (95 %, paired)")),
+    ],
+)
+def test_verdict_claims_no_more_than_the_interval(
+    interval: tuple[float, float], scores: tuple[float, float, float], says: tuple[str, ...]
+) -> None:
+    parent, ensemble, drawn = scores
+    blocks = {
+        name: {"test": {"score": score}}
+        for name, score in zip(("parent", "ensemble", "random_children"), scores, strict=True)
+    }
+    blocks["ensemble"]["test_difference"] = {"score": ensemble - parent, "ci95": list(interval), "n": 77}  # type: ignore[dict-item]
+    sentence = verdict(blocks, "accuracy")
+    assert sentence.startswith("On 77 unseen cases the ensemble ")
+    assert all(part in sentence for part in says) and f"accuracy {ensemble:.3g} against {parent:.3g}" in sentence
+    assert f"({drawn:.3g})" in sentence

@@ -1,0 +1,127 @@
+"""From a checked config to a run: the Strategy made, the parent loaded, or trained where there is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_run import Listener, timeless
+
+from evoens import results
+from evoens.checkpoint import CheckpointStore
+from evoens.config import load, resolved_yaml
+from evoens.errors import CheckpointError, SpecError
+from evoens.experiment import open_experiment, strategy_arguments
+from evoens.plan import Plan
+from evoens.run import Experiment, Run
+from evoens.settings import Config, StrategySettings
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy
+
+ROLLOUT = 4 * 16
+WHOLE: dict[str, Any] = {
+    "name": "small",
+    "seed": 2,
+    "problem": {
+        "game": "bigfish",
+        "levels": {name: {"count": 2} for name in ("search", "select", "test")},
+    },
+    "parent": {
+        "checkpoint": "fish.safetensors",
+        "train": {"steps": 2 * ROLLOUT, "network": (4, 4, 4), "envs": 4, "rollout": 16, "minibatches": 2, "epochs": 1},
+    },
+    "strategy": {"class": "noisy", "sigma": 0.05, "density": 0.25, "parts": 4},
+    "search": {"population": 4, "generations": 1, "elites": 1},
+    "selection": {"size": 2},
+    "report": {"bootstrap": 100},
+}
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan("loop", "channels_last"))
+    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def opened(base: Path, folder: Path, **changes: Any) -> Experiment:
+    config = Config.model_validate({**WHOLE, **changes})
+    return open_experiment(config, resolved_yaml(config, base), base, folder, reporter=Listener())
+
+
+def finished(experiment: Experiment, folder: Path) -> dict[str, Any]:
+    Run(experiment, folder, Listener()).execute()
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
+
+
+def test_a_missing_parent_is_trained_and_evolved(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    experiment = opened(tmp_path, folder)
+    saved, _ = CheckpointStore(folder / "parent" / "checkpoints").latest()
+    assert saved is not None and saved.step == 2 * ROLLOUT
+    assert experiment.parent_card["steps"] == 2 * ROLLOUT and experiment.parent_card["seed"] == 2
+    report = finished(experiment, folder)
+    assert report["parent_card"] == experiment.parent_card
+    assert set(report["ensemble"]) >= {"test", "test_greedy", "test_difference", "test_greedy_difference"}
+    assert report["splits"]["test"] == {"start": 3_000_000, "count": 2}
+    assert {path.name for path in (folder / "pictures").iterdir()} == {"parent.gif", "ensemble.gif", "saliency.png"}
+
+    again = opened(tmp_path, folder)  # trained already: taken as it is
+    assert again.problem.parent.fingerprint == experiment.problem.parent.fingerprint
+    assert timeless(finished(again, folder)) == timeless(report)
+
+
+def test_a_parent_that_is_there_is_loaded(tmp_path: Path) -> None:
+    trained = opened(tmp_path, tmp_path / "run")
+    for name in ("parent.safetensors", "parent.json"):
+        (tmp_path / "run" / "parent" / name).rename(tmp_path / name.replace("parent", "fish"))
+    loaded = opened(tmp_path, tmp_path / "other")
+    assert loaded.problem.parent.fingerprint == trained.problem.parent.fingerprint
+    assert loaded.parent_card["architecture"]["arguments"] == {"widths": [4, 4, 4], "in_channels": 6}
+    assert not (tmp_path / "other").exists()
+    data = bytearray((tmp_path / "fish.safetensors").read_bytes())
+    data[-5] ^= 1
+    (tmp_path / "fish.safetensors").write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"fish\.safetensors: expected .* as its card says, found"):
+        opened(tmp_path, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_strategy_arguments_are_those_of_the_yaml() -> None:
+    noisy = load_class(locate("noisy"), Strategy)
+    fixed = StrategySettings.model_validate({"class": "noisy", "sigma": 0.05, "density": 0.25, "parts": 4})
+    assert strategy_arguments(noisy, fixed) == {"sigma": 0.05, "density": 0.25, "parts": 4}
+    assert strategy_arguments(noisy, StrategySettings.model_validate({"class": "noisy"}))["sigma"] == 1.0
+
+
+def test_keys_that_do_not_fit_name_the_nearest(tmp_path: Path) -> None:
+    text = "from evoens_strategies.noisy import Noisy\nclass Own(Noisy):\n    def __init__(self, sigma, density, parts, {}):\n"
+    (tmp_path / "own.py").write_text(text.format("decay") + "        super().__init__(sigma, density, parts)\n")
+    own = load_class(locate("own.py:Own", [tmp_path]), Strategy)
+
+    def settings(**extra: float) -> StrategySettings:
+        return StrategySettings.model_validate({"class": "own.py:Own", **extra})
+
+    assert strategy_arguments(own, settings(decay=0.5))["decay"] == 0.5
+    with pytest.raises(
+        SpecError, match=r"strategy: Own\(.*\) does not fit the YAML: .*decai.*; did you mean \"decay\"\?"
+    ):
+        strategy_arguments(own, settings(decai=0.5))
+    with pytest.raises(SpecError, match="missing a required argument: 'decay'"):
+        strategy_arguments(own, settings())
+    noisy = load_class(locate("noisy"), Strategy)
+    with pytest.raises(SpecError, match=r'got an unexpected keyword argument \'densty\'; did you mean "density"\?'):
+        strategy_arguments(noisy, settings(densty=0.5))
+
+
+def test_the_shipped_problems_fit_their_strategy() -> None:
+    for name in ("procgen_bigfish", "procgen_bigfish_paper"):
+        settings = load(name, retrain=True).config.strategy
+        strategy_arguments(load_class(locate(settings.class_), Strategy), settings)
