@@ -68,9 +68,12 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        unknown = [k for k in settings.extra if k not in signature.parameters]
-        hint = nearest(unknown[0], signature.parameters) if unknown else ""
-        raise SpecError(f"strategy: {cls.__name__}{signature} does not fit the YAML: {error}{hint}") from error
+        made = f"{cls.__name__}{signature}"
+        for key in settings.extra:
+            if key not in signature.parameters:
+                hint = nearest(key, signature.parameters)
+                raise SpecError(f"strategy.{key}: {made} does not take it{hint}") from error
+        raise SpecError(f"strategy: {made} does not fit the YAML: {error}") from error
     return arguments
 
 

@@ -70,10 +70,10 @@ def test_each_is_measured_on_every_case_by_both_rules(contest: Contest, problem:
 
 
 def child_weights(contest: Contest, genome: Genome) -> dict[str, torch.Tensor]:
-    weights = {name: contest.parent.weights[name] for name in contest.parent.perturbed}
-    for name in weights:
-        for gene in genome.genes:
-            weights[name] = contest.strategy.perturb(name, weights[name], gene)
+    weights = dict(contest.parent.weights)
+    for gene in genome.genes:
+        perturbed = {n: contest.strategy.perturb(n, weights[n], gene) for n in contest.parent.perturbed}
+        weights |= perturbed
     return weights
 
 

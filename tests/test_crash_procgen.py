@@ -14,6 +14,7 @@ import pytest
 from tiny_run import timeless
 
 ROOT = Path(__file__).parents[1]
+PROBLEM = ROOT / "problems" / "procgen_bigfish.yaml"
 PARENT = ROOT / "problems" / "parents" / "bigfish.safetensors"
 KILLS = 20
 SHORT = {
@@ -29,46 +30,64 @@ def start(log: Path, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "evoens", *arguments], cwd=ROOT, stdout=said, stderr=said)
 
 
-def run_to_the_end(log: Path, *arguments: str) -> None:
-    assert start(log, *arguments).wait() == 0, log.read_text()
+def run_whole(folder: Path, beginning: Path) -> float:
+    """Run to the end, copy the folder as it is at its first checkpoint, and return the seconds it takes."""
+    for file in (PARENT, PARENT.with_suffix(".json")):
+        shutil.copy(file, folder.parent)
+    changes = {**SHORT, "parent.checkpoint": folder.parent / PARENT.name}
+    settings = [f"--set={key}={value}" for key, value in changes.items()]
+    began, log = time.monotonic(), folder.with_suffix(".log")
+    process = start(log, "run", str(PROBLEM), f"--name={folder.name}", f"--runs={folder.parent}", *settings)
+    first = folder / "checkpoints" / "00000001"
+    while not first.exists():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    shutil.copytree(first, beginning / "checkpoints" / first.name)
+    shutil.copy(folder / "config.resolved.yaml", beginning)
+    assert process.wait() == 0, log.read_text()
+    return time.monotonic() - began
 
 
-def step(folder: Path) -> int:
-    return max((int(path.name) for path in folder.glob("checkpoints/[0-9]*")), default=0)
+def resume(folder: Path, seconds: float | None) -> bool:
+    """Go on, killed after so many seconds; return whether the run came to its end before."""
+    log = folder.with_suffix(".log")
+    process = start(log, "resume", str(folder))
+    try:
+        assert process.wait(seconds) == 0, log.read_text()
+        return True
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+
+
+def assert_same(killed: Path, whole: Path) -> None:
+    for name in ("population.jsonl", "ensemble/genomes.json", "ensemble/parent.safetensors"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    reports = [timeless(json.loads((folder / "report.json").read_text())) for folder in (killed, whole)]
+    assert reports[0] == reports[1]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not PARENT.exists(), reason="no parent has been trained yet")
 def test_killed_twenty_times(tmp_path: Path) -> None:
-    """Both begin at one first checkpoint, since the plan of evaluation and σ are measured anew in every new run."""
-    for file in (PARENT, PARENT.with_suffix(".json")):
-        shutil.copy(file, tmp_path)
-    settings = [f"--set={key}={value}" for key, value in {**SHORT, "parent.checkpoint": tmp_path / PARENT.name}.items()]
-    whole, killed, log = tmp_path / "whole" / "run", tmp_path / "killed" / "run", tmp_path / "killed.log"
-    began = time.monotonic()
-    problem = str(ROOT / "problems" / "procgen_bigfish.yaml")
-    process = start(tmp_path / "whole.log", "run", problem, "--name=run", f"--runs={whole.parent}", *settings)
-    first = whole / "checkpoints" / "00000001"
-    while not first.exists():
-        assert process.poll() is None, (tmp_path / "whole.log").read_text()
-        time.sleep(0.05)
-    to_first = time.monotonic() - began
-    shutil.copytree(first, killed / "checkpoints" / first.name)
-    shutil.copy(whole / "config.resolved.yaml", killed)
-    assert process.wait() == 0, (tmp_path / "whole.log").read_text()
-    took, draw, steps = time.monotonic() - began, random.Random(0), []
-    for number in range(KILLS):
-        process = start(log, "resume", str(killed))
-        time.sleep(draw.uniform(0, to_first + (took - to_first) / 4))
-        alive = process.poll() is None
-        process.kill()
-        assert process.wait() in (0, -9), log.read_text()
-        steps.append(step(killed))
-        print(f"kill {number + 1}: {'struck' if alive else 'too late'} at checkpoint {steps[-1]}", flush=True)
-    run_to_the_end(log, "resume", str(killed))
-    print(f"unbroken: {took:.0f} s, {step(whole)} checkpoints; all of this: {time.monotonic() - began:.0f} s")
-    assert len(set(steps)) > 3
-    for name in ("population.jsonl", "ensemble/genomes.json", "ensemble/parent.safetensors"):
-        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    reports = [timeless(json.loads((folder / "report.json").read_text())) for folder in (killed, whole)]
-    assert reports[0] == reports[1]
+    """All begin at one first checkpoint, since the plan of evaluation is measured anew in every new run.
+
+    A run that is through is compared, and begun again, until all kills have struck; the last one ends in peace.
+    """
+    whole, killed, beginning = tmp_path / "whole", tmp_path / "killed", tmp_path / "beginning"
+    took, draw, struck, through = run_whole(whole, beginning), random.Random(0), 0, 0
+    print(f"a run never killed takes {took:.0f} s", flush=True)
+    while struck < KILLS or killed.exists():
+        if not killed.exists():
+            shutil.copytree(beginning, killed)
+        moment = draw.uniform(0, took) if struck < KILLS else None
+        if resume(killed, moment):
+            assert_same(killed, whole)
+            through += 1
+            print(f"through and equal, the {through}. time", flush=True)
+            killed.rename(tmp_path / f"through-{through}")
+        else:
+            struck += 1
+            newest = max(int(path.name) for path in killed.glob("checkpoints/[0-9]*"))
+            print(f"kill {struck} after {moment:.1f} s at checkpoint {newest}", flush=True)
