@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from evoens import config as configs
 from evoens import inspection, printing, session
-from evoens.allocator import keep_memory
+from evoens.allocator import keep_memory, sleep_at_barriers
 from evoens.card import find_parent, read_card
 from evoens.errors import Check, CheckpointError, ConfigError, EvoensError
 from evoens.estimate import estimate
@@ -24,6 +24,7 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        sleep_at_barriers()
         try:
             return super().invoke(ctx)
         except ConfigError as error:  # one line for each fault, each with its own place

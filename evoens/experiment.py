@@ -68,12 +68,12 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
     try:
         signature.bind(**arguments)
     except TypeError as error:
-        made = f"{cls.__name__}{signature}"
+        takes = f"{cls.__name__} takes {', '.join(signature.parameters)}"
         for key in settings.extra:
             if key not in signature.parameters:
                 hint = nearest(key, signature.parameters)
-                raise SpecError(f"strategy.{key}: {made} does not take it{hint}") from error
-        raise SpecError(f"strategy: {made} does not fit the YAML: {error}") from error
+                raise SpecError(f"strategy.{key}: {takes}, and not this{hint}") from error
+        raise SpecError(f"strategy: {takes}: {error}") from error
     return arguments
 
 

@@ -80,6 +80,12 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
+    def represent_str(self, data: str) -> ScalarNode:
+        """Quote what holds one of Unicode's line breaks, which PyYAML would write, and read back as a space."""
+        return self.represent_scalar(f"{_TAG}str", data, style='"' if set(data) & set("\x85\u2028\u2029") else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 for _name, _pattern, _first in _SCALARS:
     # PyYAML matches at the start only: the whole scalar must fit.

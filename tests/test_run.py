@@ -29,7 +29,9 @@ from evoens.run import Run
 from evoens.settings import Config
 
 AUTO = config(strategy={"sigma": "auto"})
-RACING = config(seed=7, strategy={"sigma": 1.0}, search={"racing": {"step": 8, "levels": 40}, "generations": 1})
+RACING = config(
+    seed=7, strategy={"sigma": 1.0}, search={"racing": {"step": 8, "levels": 40}, "generations": 1, "elites": 5}
+)
 SEARCH, SELECT, TEST = (Split(name, 0, COUNT) for name in ("search", "select", "test"))
 CONTESTANTS = ("parent", "best_child", "random_children", "ensemble")
 
@@ -250,6 +252,7 @@ def test_failed_children_are_recorded_and_never_selected(tmp_path: Path) -> None
     alive = {row["key"]: row["fitness"] for row in rows if row["status"] == "ok"}
     assert {r.genome.key: r.score for r in run.strategy.told} == alive  # type: ignore[attr-defined]
     assert [row["failed"] for row in run.state.generations] == [3, 3]
+    assert [g.key for g in results._unselected(run)] == [row["key"] for row in rows[:6] if row["status"] == "ok"]
     bad, report = {row["key"] for row in failed}, report_of(tmp_path / "run")
     assert bad.isdisjoint(row["key"] for row in report["candidates"])
     assert all(Genome.from_json(row["genome"][:1]).key not in bad for row in rows[6:])
@@ -335,7 +338,7 @@ def test_a_child_that_fails_while_racing_has_failed(tmp_path: Path) -> None:
     assert broken and len(failed) == 1 and failed[0]["fitness"] is None
     assert any("level 8 is broken" in warning for warning in listener.warnings)
     assert failed[0]["key"] not in [row["key"] for row in report_of(tmp_path)["candidates"]]
-    assert failed[0]["genome"] not in [elite["genome"] for elite in run.state.elites]
+    assert len(run.state.elites) == 5 and failed[0]["genome"] not in [e["genome"] for e in run.state.elites]
     assert run.state.generations[0]["failed"] == 1
     assert "Infinity" not in (tmp_path / "population.jsonl").read_text() + (tmp_path / "history.json").read_text()
 

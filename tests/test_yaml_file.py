@@ -110,7 +110,8 @@ def test_files_that_cannot_be_read(tmp_path) -> None:
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
-    | st.sampled_from(["5e-4", "no", "012", "12:30", "1_000", "~", "", ".inf", "0x1F", "*a", "!!int", "a: b", "\t"]),
+    | st.sampled_from(["5e-4", "no", "012", "12:30", "1_000", "~", "", ".inf", "0x1F", "*a", "!!int", "a: b", "\t"])
+    | st.sampled_from(["\x85", "a\u2028b"]),
     lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
+from evoens.allocator import WAIT_POLICY
 from evoens.settings import PPOSettings, ProblemSettings
 from evoens.state import environment
 
@@ -44,7 +46,8 @@ def describe(result: dict[str, Any]) -> str:
 
 def _in_process(side: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "evoens.bench.ppo", side]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    kept = {k: v for k, v in os.environ.items() if side == "ours" or k != WAIT_POLICY}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=kept)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
