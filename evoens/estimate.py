@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from evoens.settings import Config
+from evoens.settings import SO_FAR, Config
 
-SO_FAR = 16  # search cases on which each generation's ensemble so far is watched
 BACKWARD = 2  # a backward pass costs about two forward passes
 
 

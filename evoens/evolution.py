@@ -20,13 +20,13 @@ from evoens.evaluate import Outcome
 from evoens.genome import Genome
 from evoens.metrics import reliability
 from evoens.problem import Split
+from evoens.settings import SO_FAR
 from evoens.strategy import Record
 from evoens.tracker import Generation
 
 if TYPE_CHECKING:
     from evoens.run import Run
 
-SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
 UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
 
 Measured = tuple[Genome, Tensor]

@@ -134,9 +134,8 @@ class ProcgenProblem(Problem):
         stack[..., -3:] = frames
         playing, step = np.arange(len(levels)), 0
         while len(playing):
-            rows = np.resize(playing, batch_size(len(playing)))  # some twice; their answers are not looked at
-            inputs = torch.from_numpy(stack[rows]).permute(0, 3, 1, 2)  # channels_last in memory as it is
-            probabilities = (yield inputs)[: len(playing)].double().numpy()
+            inputs = torch.from_numpy(stack[playing]).permute(0, 3, 1, 2)  # channels_last in memory as it is
+            probabilities = (yield inputs).double().numpy()
             taken = self._act(probabilities, chance[playing, step])
             actions = np.zeros(len(levels), np.int32)
             actions[playing] = taken
@@ -154,16 +153,6 @@ class ProcgenProblem(Problem):
             return np.asarray(probabilities.argmax(axis=1))
         below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
         return np.asarray(np.minimum(below.sum(axis=1), probabilities.shape[1] - 1))
-
-
-def batch_size(n: int) -> int:
-    """Return the least 2^k or 3·2^k that is n or more.
-
-    oneDNN compiles a convolution anew for each batch size, some tens of milliseconds each; as levels end one by one,
-    every size from all of them down to one would come up.
-    """
-    power = 1 << (n - 1).bit_length()
-    return power * 3 // 4 if power >= 4 and n <= power * 3 // 4 else power
 
 
 def _rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
