@@ -1,13 +1,11 @@
-"""What a process tells the C libraries before it computes: keep the memory it has, and do not spin at barriers."""
+"""Tell glibc to keep the memory it has, so that large tensors are not paged in again and again."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # names of mallopt(3)
-WAIT_POLICY = "OMP_WAIT_POLICY"
 
 
 def keep_memory() -> bool:
@@ -26,13 +24,3 @@ def keep_memory() -> bool:
         return False
     settings = ((_MMAP_THRESHOLD, 2**31 - 1), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 256 << 20))
     return all(libc.mallopt(name, value) == 1 for name, value in settings)
-
-
-def sleep_at_barriers() -> None:
-    """Let OpenMP's threads sleep while they wait for each other; to be called before torch is imported.
-
-    By default they spin. On a machine that does other work too, two threads of one process then end up on the same
-    core, each waiting for the other: measured here, a forward pass of one frame took 120 ms in place of 4, one of 48
-    frames 250 ms in place of 60. What the user has set stays.
-    """
-    os.environ.setdefault(WAIT_POLICY, "PASSIVE")

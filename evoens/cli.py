@@ -13,10 +13,11 @@ from typer.core import TyperGroup
 
 from evoens import config as configs
 from evoens import inspection, printing, session
-from evoens.allocator import keep_memory, sleep_at_barriers
+from evoens.allocator import keep_memory
 from evoens.card import find_parent, read_card
 from evoens.errors import Check, CheckpointError, ConfigError, EvoensError
 from evoens.estimate import estimate
+from evoens.threads import sleep_at_barriers
 
 
 class Group(TyperGroup):

@@ -16,15 +16,34 @@ from evoens.metrics import mean_interval, paired_difference
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy
+from evoens.threads import lanes
+from evoens.trials import Trial, run
 
 NAMES = ("parent", "best_child", "random_children", "ensemble")
+
+
+@dataclass(frozen=True)
+class Bout:
+    """One measurement of a contest: the mean of `genomes` plays a part of a problem's test split."""
+
+    name: str
+    label: str
+    problem: Problem
+    part: Split
+    genomes: Sequence[Genome]
+
+    @property
+    def entry(self) -> str:
+        """Its name in the ledger."""
+        return f"{self.name}:{self.label}"
 
 
 @dataclass(frozen=True)
 class Contest:
     """Who is compared: the members, the best child, and the unselected children from which k are drawn at random.
 
-    `draws` ensembles of k random children share the test cases between them, so that their mean costs what one costs.
+    The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
+    their mean costs what one ensemble costs; all others play every part.
     """
 
     parent: Parent
@@ -34,7 +53,7 @@ class Contest:
     unselected: Sequence[Genome]
     draws: int
     seed: int
-    device: torch.device | str = "cpu"
+    device: torch.device
 
     def run(
         self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
@@ -43,42 +62,57 @@ class Contest:
 
         on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        rules: dict[str, Problem] = {"test": problem}
-        rules |= {f"test_{name}": other for name, other in problem.beside().items()}
+        rules = {"test": problem, **{f"test_{name}": other for name, other in problem.beside().items()}}
+        bouts = [bout for label, ruled in rules.items() for bout in self._bouts(label, ruled)]
+        missing = [bout for bout in bouts if not ledger.has(bout.part, bout.entry)]
+        for i, (bout, evaluation) in enumerate(self._play(missing), 1):
+            ledger.note(bout.part, bout.entry, evaluation, None)
+            on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        done = 0
-        for label, ruled in rules.items():
-            split, results = ruled.split("test"), {}
-            for name in NAMES:
-                results[name] = ledger.once(split, f"{name}:{label}", lambda n=name, p=ruled: self._measure(n, p))  # type: ignore[misc]
-                done += 1
-                on_done(name, done, len(rules) * len(NAMES))
+        for label in rules:
+            own = [bout for bout in bouts if bout.label == label]
+            results = {
+                name: torch.cat([ledger.cases(bout.part, bout.entry) for bout in own if bout.name == name])
+                for name in NAMES
+            }
             for name, cases in results.items():
                 blocks[name][label] = mean_interval(cases, resamples, self.seed).to_json()
                 difference = paired_difference(cases, results["parent"], resamples, self.seed)
                 blocks[name][f"{label}_difference"] = difference.to_json()
         return blocks
 
-    def _measure(self, name: str, problem: Problem) -> Evaluation:
-        parts = [problem.evaluate(predict, part) for predict, part in self._predictors(name, problem.split("test"))]
-        return Evaluation(torch.cat([p.cases for p in parts]), sum(p.samples for p in parts))
+    def _bouts(self, label: str, problem: Problem) -> Iterator[Bout]:
+        split = problem.split("test")
+        size = -(-split.count // self.draws)
+        who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
+        for name in NAMES:
+            for draw in range(-(-split.count // size)):
+                genomes = self._draw(draw) if name == "random_children" else who[name]
+                yield Bout(name, label, problem, split.part(draw * size, size), genomes)
 
-    def _predictors(self, name: str, split: Split) -> Iterator[tuple[Predictor, Split]]:
-        if name == "random_children":
-            size = -(-split.count // self.draws)
-            for draw in range(self.draws):
-                if draw * size < split.count:
-                    yield self._ensemble(self._draw(draw)).predict, split.part(draw * size, size)
-        else:
-            genomes = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}[name]
-            yield self._ensemble(genomes).predict, split
+    def _play(self, bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Evaluation]]:
+        """Play all bouts, several at once, and give each one's evaluation when it ends.
+
+        Raises:
+            Exception: whatever ended a bout.
+        """
+        playing: dict[Trial, Bout] = {}
+
+        def trials() -> Iterator[tuple[Trial, Predictor]]:
+            for bout in bouts:
+                trial = Trial(bout.problem.cases(bout.part))
+                playing[trial] = bout
+                trial.start()
+                yield trial, Ensemble(self.parent, self.strategy, bout.genomes, self.device).predict
+
+        for trial in run(trials(), lanes(self.device)):
+            if isinstance(trial.result, Exception):
+                raise trial.result
+            yield playing.pop(trial), trial.result
 
     def _draw(self, draw: int) -> list[Genome]:
         pool = list(self.unselected)
         return Random(f"{self.seed}:random-children:{draw}").sample(pool, min(len(self.members), len(pool)))
-
-    def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
-        return Ensemble(self.parent, self.strategy, genomes, self.device)
 
 
 def verdict(blocks: dict[str, dict[str, Any]], unit: str) -> str:

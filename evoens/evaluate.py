@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from evoens.errors import ProblemError
 from evoens.genome import Genome
 from evoens.parent import Parent, Predictor
 from evoens.plan import Loop, Plan, quickest, scratch
-from evoens.problem import Evaluation, Problem, Split, finite
+from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy, grow
+from evoens.trials import Trial, run
 
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
@@ -71,91 +72,63 @@ class Evaluator:
 
         An exception or a number that is not finite, of a child or of its cases, fails that child and no other.
         """
-        outcomes: list[Outcome] = []
-        for start in range(0, len(genomes), self.plan.children):
-            for outcome in self._together(genomes[start : start + self.plan.children], split):
-                outcomes.append(outcome)
+        outcomes: dict[int, Outcome] = {}
+        told = 0
+        together = self._loop if self.plan.batching == "loop" else self._in_step
+        for place, result in together(genomes, split):
+            error = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else None
+            evaluation = None if isinstance(result, Exception) else result
+            outcomes[place] = Outcome(genomes[place], evaluation, error)
+            while told in outcomes:
                 if on_result is not None:
-                    on_result(len(outcomes) - 1, outcome)
-        return outcomes
-
-    def predictor(self, genome: Genome) -> Predictor:
-        """Return a child of its own module as a predictor, float32: what is reported. `Genome()` is the parent."""
-        child = self._loop()
-        child.load(0, grow(self.parent, self.strategy, genome))
-        return lambda inputs: child.predict({0: inputs})[0]
+                    on_result(told, outcomes[told])
+                told += 1
+        return [outcomes[place] for place in range(len(genomes))]
 
     def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 256) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass."""
-        child = self._exact = self._exact or self._loop()
+        plan = replace(self.plan, batching="loop", precision="float32", children=1)
+        child = self._exact = self._exact or Loop(self.parent, plan, self.device)
         rows = []
         for genome in genomes:
             child.load(0, grow(self.parent, self.strategy, genome))
-            rows.append(torch.cat([child.predict({0: part})[0] for part in torch.split(inputs, batch)]))
+            rows.append(torch.cat([child.answer(0, part) for part in torch.split(inputs, batch)]))
         return torch.stack(rows)
 
-    def _loop(self) -> Loop:
-        return Loop(self.parent, replace(self.plan, batching="loop", precision="float32", children=1), self.device)
+    def _loop(self, genomes: Sequence[Genome], split: Split) -> Iterator[tuple[int, Evaluation | Exception]]:
+        """Run children side by side; a room is taken again as soon as its child is done."""
+        rooms, taken = list(range(self.plan.children)), {}
+        scratch = cast(Loop, self._scratch)
 
-    def _together(self, genomes: Sequence[Genome], split: Split) -> list[Outcome]:
-        trials = [_Trial(genome, self.problem.cases(split)) for genome in genomes]
-        for place, trial in enumerate(trials):
-            trial.start(partial(self._load, place, trial.genome))
-        while waiting := {place: trial.inputs for place, trial in enumerate(trials) if trial.inputs is not None}:
-            try:
-                answers = self._scratch.predict(waiting)
-            except Exception as error:
-                for place in waiting:
-                    trials[place].fail(error)
-            else:
-                for place, outputs in answers.items():
-                    trials[place].answer(outputs)
-        return [trial.outcome for trial in trials]
+        def trials() -> Iterator[tuple[Trial, Predictor]]:
+            for place, genome in enumerate(genomes):
+                trial, room = Trial(self.problem.cases(split)), rooms.pop()
+                taken[trial] = place, room
+                trial.start(partial(self._load, room, genome))
+                yield trial, partial(scratch.answer, room)
 
-    def _load(self, place: int, genome: Genome) -> None:
-        self._scratch.load(place, grow(self.parent, self.strategy, genome))
+        for trial in run(trials(), self.plan.children):
+            place, room = taken.pop(trial)
+            rooms.append(room)
+            yield place, trial.result
 
+    def _in_step(self, genomes: Sequence[Genome], split: Split) -> Iterator[tuple[int, Evaluation | Exception]]:
+        """Run a group of children after another, the network mapped over each group."""
+        for start in range(0, len(genomes), self.plan.children):
+            group = genomes[start : start + self.plan.children]
+            trials = [Trial(self.problem.cases(split)) for _ in group]
+            for room, (trial, genome) in enumerate(zip(trials, group, strict=True)):
+                trial.start(partial(self._load, room, genome))
+            while waiting := {room: trial.inputs for room, trial in enumerate(trials) if trial.inputs is not None}:
+                try:
+                    answers = self._scratch.predict(waiting)
+                except Exception as error:
+                    for room in waiting:
+                        trials[room].fail(error)
+                else:
+                    for room, outputs in answers.items():
+                        trials[room].answer(outputs)
+            yield from ((start + room, trial.result) for room, trial in enumerate(trials))
 
-class _Trial:
-    """One child on its way through a split: `inputs` wait for its answer, until there are none and `outcome` holds."""
-
-    def __init__(self, genome: Genome, cases: Generator[Tensor, Tensor, Evaluation]) -> None:
-        self.genome = genome
-        self.inputs: Tensor | None = None
-        self.outcome = Outcome(genome, None, "not started")
-        self._cases = cases
-
-    def start(self, load: Callable[[], None]) -> None:
-        """Rebuild the child and take the first inputs."""
-        try:
-            load()
-        except Exception as error:
-            self.fail(error)
-        else:
-            self._advance(partial(next, self._cases))
-
-    def answer(self, outputs: Tensor) -> None:
-        """Hand in the child's probabilities for `inputs` and take the next inputs."""
-        if bool(torch.isfinite(outputs).all()):
-            self._advance(partial(self._cases.send, outputs))
-        else:
-            self.fail(ProblemError("the child's outputs are not finite"))
-
-    def fail(self, error: Exception) -> None:
-        """End with this error."""
-        self.inputs = None
-        self.outcome = Outcome(self.genome, None, f"{type(error).__name__}: {error}")
-
-    def _advance(self, step: Callable[[], Tensor]) -> None:
-        try:
-            self.inputs = step()
-        except StopIteration as stop:
-            self._end(stop.value)
-        except Exception as error:
-            self.fail(error)
-
-    def _end(self, evaluation: Evaluation) -> None:
-        if finite(evaluation):
-            self.inputs, self.outcome = None, Outcome(self.genome, evaluation, None)
-        else:
-            self.fail(ProblemError("the results of its cases are not finite numbers"))
+    def _load(self, room: int, genome: Genome) -> None:
+        self._scratch.load(room, grow(self.parent, self.strategy, genome))

@@ -43,10 +43,9 @@ def evolve(run: Run, number: int) -> None:
     began = time.monotonic(), run.ledger.samples
     run.reporter.stage(f"generation {number + 1} of {run.config.search.generations}")
     split = run.problem.split("search")
-    (parent,) = run.measure([Genome()], split, "the parent")
+    parent, *outcomes = run.measure([Genome(), *_ask(run, number)], split, "parent and children")
     if parent.evaluation is None:
         raise EvoensError(f"the parent itself failed: {parent.error}")
-    outcomes = run.measure(_ask(run, number), split, "children")
     alive = _alive(number, outcomes)
     reliable = reliability(torch.stack([cases for _, cases in alive]), run.config.seed)
     pool, errors = _race(run, [*_elites(run), *alive], split)

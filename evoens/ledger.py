@@ -41,7 +41,7 @@ class Ledger:
         self, evaluator: Evaluator, genomes: Sequence[Genome], split: Split, on_done: Callable[[int], None]
     ) -> list[Outcome]:
         """Return the outcome of each genome on `split`, in order, running only what is not here yet."""
-        missing = [g for g in dict.fromkeys(genomes) if _name(split, g.key) not in self.entries]
+        missing = [g for g in dict.fromkeys(genomes) if not self.has(split, g.key)]
         known = len(genomes) - len(missing)
 
         def note(place: int, outcome: Outcome) -> None:
@@ -53,10 +53,17 @@ class Ledger:
 
     def once(self, split: Split, name: str, run: Callable[[], Evaluation]) -> Tensor:
         """Return the cases, float64 `(n,)`, of the measurement `name` on `split`, running it only the first time."""
-        entry = _name(split, name)
-        if entry not in self.entries:
+        if not self.has(split, name):
             self.note(split, name, run(), None)
-        return torch.tensor(self.entries[entry]["cases"], dtype=torch.float64)
+        return self.cases(split, name)
+
+    def has(self, split: Split, name: str) -> bool:
+        """Whether the measurement `name` on `split` was made."""
+        return _name(split, name) in self.entries
+
+    def cases(self, split: Split, name: str) -> Tensor:
+        """Return the cases, float64 `(n,)`, of a measurement that was made."""
+        return torch.tensor(self.entries[_name(split, name)]["cases"], dtype=torch.float64)
 
     def note(self, split: Split, name: str, evaluation: Evaluation | None, error: str | None) -> None:
         """Write down one measurement."""

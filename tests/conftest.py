@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from evoens.allocator import sleep_at_barriers
+from evoens.threads import sleep_at_barriers
 
 sleep_at_barriers()  # before anything below imports torch
 

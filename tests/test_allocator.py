@@ -1,4 +1,4 @@
-"""What a process is told before it computes, seen from fresh processes."""
+"""Memory that is kept, seen from fresh processes."""
 
 from __future__ import annotations
 
@@ -37,17 +37,3 @@ def test_memory_that_is_kept_is_not_paged_in_again() -> None:
     plain = int(python(FAULTS, "leave")[1])
     assert kept == "True" or not sys.platform.startswith("linux")
     assert kept != "True" or int(faults) < plain / 10
-
-
-def test_threads_sleep_at_barriers_unless_the_user_has_said_otherwise() -> None:
-    code = "import os; from evoens.allocator import sleep_at_barriers as s; s(); print(os.environ['OMP_WAIT_POLICY'])"
-    assert python(code) == ["PASSIVE"]
-    assert python(code, OMP_WAIT_POLICY="ACTIVE") == ["ACTIVE"]
-
-
-def test_the_command_line_says_so_before_torch_is_there() -> None:
-    code = (
-        "import os, sys; from typer.testing import CliRunner; from evoens.cli import app;"
-        "CliRunner().invoke(app, ['list']); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    )
-    assert python(code) == ["PASSIVE", "False"]

@@ -45,7 +45,8 @@ def problem(measured: list[Split]) -> TinyFrames:
 def contest(problem: TinyFrames) -> Contest:
     strategy = experiment(config(strategy={"sigma": 0.8}), problem).strategy
     genomes = strategy.ask(12, Random(1))
-    return Contest(problem.parent, strategy, genomes[:3], genomes[3], genomes[4:], draws=4, seed=5)
+    members, best, rest = genomes[:3], genomes[3], genomes[4:]
+    return Contest(problem.parent, strategy, members, best, rest, draws=4, seed=5, device=torch.device("cpu"))
 
 
 def run(contest: Contest, problem: Problem, ledger: Ledger | None = None) -> dict[str, dict[str, Any]]:
@@ -92,8 +93,8 @@ def test_random_children_are_unselected_and_share_the_cases(
     drawn = [genomes for genomes in built if set(genomes) <= set(contest.unselected)]
     assert len(drawn) == 8 and drawn[:4] == drawn[4:]  # four draws by either rule, the same
     assert all(len(set(genomes)) == 3 for genomes in drawn) and len(set(drawn)) == 4
-    assert measured[2:6] == [Split("test", first, 10) for first in (0, 10, 20, 30)]
-    assert [len(genomes) for genomes in built[:7]] == [1, 1, 3, 3, 3, 3, 3]
+    assert measured == [Split("test", first, 10) for first in (0, 10, 20, 30)] * len(NAMES) * 2
+    assert [len(genomes) for genomes in built] == [*[1] * 8, *[3] * 8] * 2
 
 
 def test_random_children_score_what_their_draws_score(contest: Contest, problem: TinyFrames) -> None:
@@ -108,8 +109,8 @@ def test_random_children_score_what_their_draws_score(contest: Contest, problem:
 def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
     ledger, told = Ledger(), []
     first = contest.run(problem, ledger, 200, lambda *row: told.append(row))
-    assert [row[1:] for row in told] == [(i + 1, 8) for i in range(8)]
-    assert [row[0] for row in told] == [*NAMES, *NAMES] and ledger.evaluations == 8
+    assert [row[1:] for row in told] == [(i + 1, 32) for i in range(32)] and ledger.evaluations == 32
+    assert all(sum(row[0] == name for row in told) == 8 for name in NAMES)
     measured.clear()
     assert run(contest, problem, Ledger(ledger.entries)) == first and measured == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,21 +130,23 @@ class ProcgenProblem(Problem):
         env = LevelEnv(self.settings.game, self.settings.difficulty, levels)
         chance = np.stack([_chance(self.seed, level) for level in levels])
         tape = _Tape(np.asarray(levels), record)
-        frames = env.reset()
-        stack = np.zeros((*frames.shape[:3], 3 * self.settings.frame_stack), np.uint8)
-        stack[..., -3:] = frames
-        playing, step = np.arange(len(levels)), 0
+        stack = np.zeros((len(levels), 64, 64, 3 * self.settings.frame_stack), np.uint8)
+        stack[..., -3:] = env.frames()
+        playing, step = np.arange(len(levels)), 0  # places in `levels`, and for each its slot in `env`
+        slots = playing
         while len(playing):
+            if 2 * len(playing) <= len(env):
+                env.keep(slots)
+                slots = np.arange(len(playing))
             inputs = torch.from_numpy(stack[playing]).permute(0, 3, 1, 2)  # channels_last in memory as it is
             probabilities = (yield inputs).double().numpy()
             taken = self._act(probabilities, chance[playing, step])
-            actions = np.zeros(len(levels), np.int32)
-            actions[playing] = taken
-            frames, rewards, done = env.step(actions)
-            tape.add(step, playing, inputs=inputs, actions=taken, probabilities=probabilities, rewards=rewards)
-            stack[..., :-3] = stack[..., 3:]
-            stack[..., -3:] = frames
-            playing, step = playing[~done[playing]], step + 1
+            frames, rewards, done = env.step(_at(slots, taken, len(env)))
+            tape.add(step, playing, inputs=inputs, actions=taken, probabilities=probabilities, rewards=rewards[slots])
+            left = ~done[slots]
+            playing, slots, step = playing[left], slots[left], step + 1
+            stack[playing, ..., :-3] = stack[playing, ..., 3:]
+            stack[playing, ..., -3:] = frames[slots]
         return tape
 
     def _act(self, probabilities: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -153,6 +156,13 @@ class ProcgenProblem(Problem):
             return np.asarray(probabilities.argmax(axis=1))
         below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
         return np.asarray(np.minimum(below.sum(axis=1), probabilities.shape[1] - 1))
+
+
+def _at(places: NDArray[np.int64], values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return `count` values, zero but for those at `places`."""
+    everywhere = np.zeros(count, np.float64 if values.dtype.kind == "f" else values.dtype)
+    everywhere[places] = values
+    return everywhere
 
 
 def _rows(parts: Sequence[Tensor], places: Tensor) -> Tensor:
@@ -194,10 +204,8 @@ class _Tape:
         probabilities: NDArray[np.float64],
         rewards: NDArray[np.float32],
     ) -> None:
-        """Note one step of the levels at `playing`; a slot whose level has ended earns nothing more."""
-        earned = np.zeros(len(self.levels))
-        earned[playing] = rewards[playing]
-        self.rewards.append(earned)
+        """Note one step of the levels at `playing`; one that has ended earns nothing more."""
+        self.rewards.append(_at(playing, rewards, len(self.levels)))
         self.samples += len(playing)
         if self.record:
             self._keep(step, playing, inputs, actions, probabilities)

@@ -181,15 +181,28 @@ class LevelEnv:
     """
 
     def __init__(self, game: str, difficulty: str, levels: Sequence[int]) -> None:
-        self._states = level_states(game, difficulty, levels)
         # No threads: they would not survive the fork of a worker process.
-        self._env = _make(game, difficulty, Levels(start=0, count=1), envs=len(levels), seed=0, threads=0)
+        self._make = functools.partial(_make, game, difficulty, Levels(start=0, count=1), seed=0, threads=0)
+        self._put(level_states(game, difficulty, levels))
 
-    def reset(self) -> NDArray[np.uint8]:
-        """Put every slot at the start of its level and return the first frames, `(n, 64, 64, 3)`."""
-        self._env.set_state(self._states)
+    def _put(self, states: Sequence[bytes]) -> None:
+        self._env = self._make(envs=len(states))
+        self._env.set_state(states)
+
+    def __len__(self) -> int:
+        """How many slots there are."""
+        return int(self._env.num)
+
+    def frames(self) -> NDArray[np.uint8]:
+        """What is seen now, `(n, 64, 64, 3)`; at first the start of every level."""
         frames: NDArray[np.uint8] = self._env.observe()[1]["rgb"]
         return frames
+
+    def keep(self, slots: NDArray[np.int64]) -> None:
+        """Go on with these slots only, in this order, each exactly as it is: every slot costs time in every step."""
+        states = self._env.get_state()
+        self._env.close()
+        self._put([states[slot] for slot in slots])
 
     def step(self, actions: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
         """Act in every slot.

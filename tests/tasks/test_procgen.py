@@ -188,20 +188,26 @@ class Known:
 
     def __init__(self, game: str, difficulty: str, levels: Sequence[int]) -> None:
         self.levels, self.time = np.asarray(levels), 0
+        self.count, self.slots = len(levels), np.arange(len(levels))
         Known.played = []
 
-    def reset(self) -> NDArray[np.uint8]:
-        return self._frames()
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    def keep(self, slots: NDArray[np.int64]) -> None:
+        assert (self.time < length(self.levels[slots])).all()
+        self.levels, self.slots = self.levels[slots], self.slots[slots]
 
     def step(self, actions: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]:
-        Known.played.append(actions.copy())
+        Known.played.append(np.zeros(self.count, np.int32))
+        Known.played[-1][self.slots] = actions
         rewards = np.array(
             [reward(level, self.time, a) for level, a in zip(self.levels, actions, strict=True)], np.float32
         )
         self.time += 1
-        return self._frames(), rewards, self.time >= length(self.levels)
+        return self.frames(), rewards, self.time >= length(self.levels)
 
-    def _frames(self) -> NDArray[np.uint8]:
+    def frames(self) -> NDArray[np.uint8]:
         frames = np.zeros((len(self.levels), 64, 64, 3), np.uint8)
         frames[..., 0], frames[..., 1] = (self.levels % 251)[:, None, None], self.time
         return frames

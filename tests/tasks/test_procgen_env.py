@@ -121,7 +121,7 @@ def test_level_env_plays_the_levels_asked_for(game):
     levels = [3_000_000, 7, 41, 7, 2**31 - 2]
     env = LevelEnv(game, "easy", levels)
     oracles = [plain(game, 1, Levels(start=level, count=1), seed=i) for i, level in enumerate(levels)]
-    frames = env.reset()
+    frames = env.frames()
     assert [i["level_seed"] for i in env._env.get_info()] == levels
     going = np.ones(len(levels), bool)
     for action in actions(250, len(levels)):
@@ -136,17 +136,32 @@ def test_level_env_plays_the_levels_asked_for(game):
     assert not going.all()
 
 
-def test_level_env_starts_again_and_slots_do_not_mix():
-    levels = [10, 11, 12, 13]
-    env, alone = LevelEnv("bigfish", "easy", levels), LevelEnv("bigfish", "easy", [12])
+def test_level_env_plays_the_same_again_and_slots_do_not_mix():
     moves = actions(60, 4)
 
-    def play(env, moves):
-        return [env.reset(), *(out for move in moves for out in env.step(move))]
+    def play(levels, moves):
+        env = LevelEnv("bigfish", "easy", levels)
+        return [env.frames(), *(out for move in moves for out in env.step(move))]
 
-    first, second = play(env, moves), play(env, moves)
+    first, second = play([10, 11, 12, 13], moves), play([10, 11, 12, 13], moves)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert all(np.array_equal(a[2:3], b) for a, b in zip(first, play(alone, moves[:, 2:3]), strict=True))
+    assert all(np.array_equal(a[2:3], b) for a, b in zip(first, play([12], moves[:, 2:3]), strict=True))
+
+
+@pytest.mark.parametrize("game", ["bigfish", "maze", "ninja", "starpilot"])
+def test_slots_that_are_kept_go_on_as_if_none_had_gone(game):
+    levels, moves, slots = [10, 11, 12, 13, 14], actions(200, 5), np.arange(5)
+    whole, fewer = LevelEnv(game, "easy", levels), LevelEnv(game, "easy", levels)
+    for step, move in enumerate(moves):
+        if step in (20, 60, 110):
+            kept = {20: np.array([0, 2, 4]), 60: np.array([2, 1]), 110: np.array([0])}[step]
+            fewer.keep(kept)
+            slots = slots[kept]
+            assert len(fewer) == len(slots)
+            assert np.array_equal(fewer.frames(), whole.frames()[slots])
+        expected = whole.step(move)
+        for a, b in zip(fewer.step(move[slots]), expected, strict=True):
+            assert np.array_equal(a, b[slots])
 
 
 def test_level_states_are_those_of_the_levels():
@@ -162,7 +177,7 @@ def _step_inherited(env, pipe):
 
 def test_level_env_survives_a_fork():
     env = LevelEnv("bigfish", "easy", [1, 2])
-    env.reset()
+    env.frames()
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()
     process = context.Process(target=_step_inherited, args=(env, theirs))

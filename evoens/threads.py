@@ -1,0 +1,50 @@
+"""The threads of this process: how they wait for each other, and how a CPU's cores are shared out among networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+WAIT_POLICY = "OMP_WAIT_POLICY"
+LANES = 8  # networks side by side, at most: each needs weights and room of its own
+
+
+def sleep_at_barriers() -> None:
+    """Let OpenMP's threads sleep while they wait for each other; to be called before torch is imported.
+
+    By default they spin. On a machine that does other work too, two threads of one process then end up on the same
+    core, each waiting for the other: measured here, a forward pass of one frame took 120 ms in place of 4, one of 48
+    frames 250 ms in place of 60. What the user has set stays.
+    """
+    os.environ.setdefault(WAIT_POLICY, "PASSIVE")
+
+
+def lanes(device: torch.device) -> int:
+    """Return how many networks are best run side by side on `device`: one a core of a CPU, up to `LANES`."""
+    import torch  # noqa: PLC0415 (the first function here is called before torch may be imported)
+
+    return min(torch.get_num_threads(), LANES) if device.type == "cpu" else 1
+
+
+@contextmanager
+def side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
+    """A pool of `count` threads that share torch's threads out between them, so that none waits for another.
+
+    A small network does not keep two cores busy: of two Procgen policies, each on a core of its own, both are through
+    in the time that one takes on two cores (measured: 1.6 to 2 times the frames a second).
+    """
+    import torch  # noqa: PLC0415
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // count))  # a new thread starts with what is set here
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)

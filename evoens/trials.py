@@ -1,0 +1,113 @@
+"""Trials: predictors on their way through cases, several at once on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from evoens.errors import ProblemError
+from evoens.parent import Predictor
+from evoens.problem import Evaluation, finite
+from evoens.threads import side_by_side
+
+
+class Trial:
+    """A predictor on its way through some cases.
+
+    Attributes:
+        inputs: what waits for the predictor's answer; None before the start and after the end.
+        result: the evaluation, or the error that ended the trial; holds after the end.
+    """
+
+    def __init__(self, cases: Generator[Tensor, Tensor, Evaluation]) -> None:
+        self.inputs: Tensor | None = None
+        self.result: Evaluation | Exception = ProblemError("not started")
+        self._cases = cases
+
+    def start(self, prepare: Callable[[], object] = lambda: None) -> None:
+        """Prepare the predictor, whose failure is the trial's, and take the first inputs."""
+        try:
+            prepare()
+        except Exception as error:
+            self.fail(error)
+        else:
+            self._advance(partial(next, self._cases))
+
+    def answer(self, outputs: Tensor) -> None:
+        """Hand in the probabilities for `inputs` and take the next inputs."""
+        if bool(torch.isfinite(outputs).all()):
+            self._advance(partial(self._cases.send, outputs))
+        else:
+            self.fail(ProblemError("the child's outputs are not finite"))
+
+    def fail(self, error: Exception) -> None:
+        """End with this error."""
+        self.inputs, self.result = None, error
+
+    def _advance(self, step: Callable[[], Tensor]) -> None:
+        try:
+            self.inputs = step()
+        except StopIteration as stop:
+            self._end(stop.value)
+        except Exception as error:
+            self.fail(error)
+
+    def _end(self, evaluation: Evaluation) -> None:
+        if finite(evaluation):
+            self.inputs, self.result = None, evaluation
+        else:
+            self.fail(ProblemError("the results of its cases are not finite numbers"))
+
+
+def run(trials: Iterator[tuple[Trial, Predictor]], width: int) -> Iterator[Trial]:
+    """Answer started trials, each by its predictor, and yield them as they end.
+
+    The networks' passes take turns on `width` threads. All else, making a trial and playing its cases, happens on the
+    caller's thread, so that nobody's Strategy or Problem meets another thread.
+
+    Args:
+        trials: the next is asked for when one has ended and was yielded, so that `width` at most are on their way.
+        width: how many at once; 1 needs no thread.
+    """
+    if width > 1:
+        with side_by_side(width) as pool:
+            yield from _on_threads(trials, width, pool)
+    else:
+        for trial, predict in trials:
+            while trial.inputs is not None:
+                _take(trial, partial(predict, trial.inputs))
+            yield trial
+
+
+def _on_threads(trials: Iterator[tuple[Trial, Predictor]], width: int, pool: ThreadPoolExecutor) -> Iterator[Trial]:
+    waiting: dict[Future[Tensor], tuple[Trial, Predictor]] = {}
+
+    def on_its_way(trial: Trial, predict: Predictor) -> bool:
+        if trial.inputs is not None:
+            waiting[pool.submit(predict, trial.inputs)] = trial, predict
+        return trial.inputs is not None
+
+    while True:
+        while len(waiting) < width and (pair := next(trials, None)) is not None:
+            if not on_its_way(*pair):
+                yield pair[0]
+        if not waiting:
+            return
+        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            trial, predict = waiting.pop(future)
+            _take(trial, future.result)
+            if not on_its_way(trial, predict):
+                yield trial
+
+
+def _take(trial: Trial, outputs: Callable[[], Tensor]) -> None:
+    try:
+        answer = outputs()
+    except Exception as error:
+        trial.fail(error)
+    else:
+        trial.answer(answer)
