@@ -26,10 +26,14 @@ def sleep_at_barriers() -> None:
 
 
 def lanes(device: torch.device) -> int:
-    """Return how many networks are best run side by side on `device`: one a core of a CPU, up to `LANES`."""
+    """Return how many networks are best run side by side on `device`.
+
+    On a CPU one a core, and one more whose case is being played meanwhile (with two cores a sixth quicker than two).
+    """
     import torch  # noqa: PLC0415 (the first function here is called before torch may be imported)
 
-    return min(torch.get_num_threads(), LANES) if device.type == "cpu" else 1
+    cores = torch.get_num_threads()
+    return min(cores + 1, LANES) if device.type == "cpu" and cores > 1 else 1
 
 
 @contextmanager

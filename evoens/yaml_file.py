@@ -65,6 +65,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's name and form)
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        """Compose one node; an alias is refused, since its value would have two places."""
         if self.check_event(yaml.AliasEvent):
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(
@@ -149,6 +150,7 @@ class _Walk:
         self.faults: list[str] = []
 
     def value(self, node: Node, keys: Keys) -> Any:
+        """Return the value of `node`, noting the place of `keys` and every fault on the way."""
         self.marks.setdefault(keys, _mark(node.start_mark))
         if len(keys) > DEEPEST:
             self._fault(_mark(node.start_mark), keys[:1], f"expected at most {DEEPEST} levels, found deeper nesting")

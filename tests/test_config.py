@@ -204,7 +204,7 @@ def test_a_missing_parent_is_no_fault() -> None:
 
 def test_a_good_parent() -> None:
     write_parent(Path("problems/parent.safetensors"))
-    load(write(GOOD))
+    assert load(write(GOOD)).config.name == load(write(GOOD), retrain=True).config.name
 
 
 def test_a_damaged_parent_is_a_fault_unless_it_is_trained_anew() -> None:

@@ -133,4 +133,5 @@ def test_keys_that_do_not_fit_name_the_nearest(tmp_path: Path) -> None:
 def test_the_shipped_problems_fit_their_strategy() -> None:
     for name in ("procgen_bigfish", "procgen_bigfish_paper"):
         settings = load(name, retrain=True).config.strategy
-        strategy_arguments(load_class(locate(settings.class_), Strategy), settings)
+        arguments = strategy_arguments(load_class(locate(settings.class_), Strategy), settings)
+        assert arguments["density"] * arguments["parts"] == pytest.approx(1)

@@ -36,8 +36,9 @@ def test_the_command_line_says_so_before_torch_is_there() -> None:
     assert python(code) == ["PASSIVE", "False"]
 
 
-def test_a_lane_a_core_and_one_on_another_device() -> None:
-    assert lanes(torch.device("cpu")) == min(torch.get_num_threads(), LANES)
+def test_a_lane_a_core_and_one_more_and_one_on_another_device() -> None:
+    cores = torch.get_num_threads()
+    assert lanes(torch.device("cpu")) == (min(cores + 1, LANES) if cores > 1 else 1)
     assert lanes(torch.device("cuda")) == 1
 
 

@@ -48,6 +48,7 @@ def measured_precision(in_channels: int, widths: tuple[int, ...]) -> str:
     x = torch.zeros(64, SIDE, SIDE, in_channels).permute(0, 3, 1, 2)
 
     def seconds(precision: str) -> float:
+        """The least of three training steps."""
         times = []
         for _ in range(4):
             start = time.perf_counter()
