@@ -14,7 +14,7 @@ from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.metrics import mean_interval, paired_difference
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Problem, Split
+from evoens.problem import Evaluation, Problem, Split, together
 from evoens.strategy import Strategy
 from evoens.threads import lanes
 from evoens.trials import Trial, run
@@ -24,18 +24,11 @@ NAMES = ("parent", "best_child", "random_children", "ensemble")
 
 @dataclass(frozen=True)
 class Bout:
-    """One measurement of a contest: the mean of `genomes` plays a part of a problem's test split."""
+    """One measurement of a contest: the mean of `genomes` plays a part of the test split, by every rule."""
 
     name: str
-    label: str
-    problem: Problem
     part: Split
     genomes: Sequence[Genome]
-
-    @property
-    def entry(self) -> str:
-        """Its name in the ledger."""
-        return f"{self.name}:{self.label}"
 
 
 @dataclass(frozen=True)
@@ -63,16 +56,15 @@ class Contest:
         on_done: told the name of each finished measurement, how many are done, and of how many.
         """
         rules = {"test": problem, **{f"test_{name}": other for name, other in problem.beside().items()}}
-        bouts = [bout for label, ruled in rules.items() for bout in self._bouts(label, ruled)]
-        missing = [bout for bout in bouts if not ledger.has(bout.part, bout.entry)]
-        for i, (bout, evaluation) in enumerate(self._play(missing), 1):
-            ledger.note(bout.part, bout.entry, evaluation, None)
+        bouts = list(self._bouts(problem.split("test")))
+        missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
+        for i, (bout, evaluation) in enumerate(self._play(missing, list(rules.values())), 1):
+            ledger.note(bout.part, bout.name, evaluation, None)
             on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        for label in rules:
-            own = [bout for bout in bouts if bout.label == label]
+        for place, label in enumerate(rules):
             results = {
-                name: torch.cat([ledger.cases(bout.part, bout.entry) for bout in own if bout.name == name])
+                name: torch.cat([ledger.cases(b.part, name).chunk(len(rules))[place] for b in bouts if b.name == name])
                 for name in NAMES
             }
             for name, cases in results.items():
@@ -81,16 +73,15 @@ class Contest:
                 blocks[name][f"{label}_difference"] = difference.to_json()
         return blocks
 
-    def _bouts(self, label: str, problem: Problem) -> Iterator[Bout]:
-        split = problem.split("test")
+    def _bouts(self, split: Split) -> Iterator[Bout]:
         size = -(-split.count // self.draws)
         who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
-        for name in NAMES:
+        for name in reversed(NAMES):  # the long ones first, so that at the end no core waits long for another
             for draw in range(-(-split.count // size)):
                 genomes = self._draw(draw) if name == "random_children" else who[name]
-                yield Bout(name, label, problem, split.part(draw * size, size), genomes)
+                yield Bout(name, split.part(draw * size, size), genomes)
 
-    def _play(self, bouts: Sequence[Bout]) -> Iterator[tuple[Bout, Evaluation]]:
+    def _play(self, bouts: Sequence[Bout], rules: Sequence[Problem]) -> Iterator[tuple[Bout, Evaluation]]:
         """Play all bouts, several at once, and give each one's evaluation when it ends.
 
         Raises:
@@ -100,7 +91,7 @@ class Contest:
 
         def trials() -> Iterator[tuple[Trial, Predictor]]:
             for bout in bouts:
-                trial = Trial(bout.problem.cases(bout.part))
+                trial = Trial(together([ruled.cases(bout.part) for ruled in rules]))
                 playing[trial] = bout
                 trial.start()
                 yield trial, Ensemble(self.parent, self.strategy, bout.genomes, self.device).predict

@@ -44,15 +44,18 @@ class Ensemble:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
-        self._members: list[Child] = []
-        for genome in self.genomes:
-            child = parent.child(grow(parent, strategy, genome))
-            child.module.to(self.device).to(memory_format=torch.channels_last)
-            self._members.append(child)
+        self._members = [self._grown(genome) for genome in self.genomes]
+        for member in self._members:
+            member.fuse()
+
+    def _grown(self, genome: Genome) -> Child:
+        child = self.parent.child(grow(self.parent, self.strategy, genome))
+        child.module.to(self.device).to(memory_format=torch.channels_last)
+        return child
 
     def modules(self) -> list[nn.Module]:
-        """Return the members' modules, in order; their outputs are logits."""
-        return [member.module for member in self._members]
+        """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits."""
+        return [self._grown(genome).module for genome in self.genomes]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""

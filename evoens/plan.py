@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +28,6 @@ GLANCE = 4  # inputs of a first, short look
 CLOSE = 1.25  # times the quickest at that look: such a plan is measured however long a pass takes
 SECONDS = 0.3  # spent on each plan that is measured; one whose only pass takes longer must be close
 GAIN = 1.1  # what a later plan must be quicker by than an earlier, plainer one
-
-
-@runtime_checkable
-class Fusible(Protocol):
-    """A module that can make itself quicker where it only predicts, on a CPU in `channels_last`."""
-
-    def fuse(self) -> None:
-        """Give up gradients and hooks; the outputs stay the same to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +101,10 @@ class Loop:
         self._children = [self._child(parent, fuse) for _ in range(plan.children)]
 
     def _child(self, parent: Parent, fuse: bool) -> Child:
-        module = self.plan.fit(parent.module, self.device)
-        if fuse and isinstance(module, Fusible) and self.plan.layout == "channels_last" and self.device.type == "cpu":
-            module.fuse()
-        return Child(module)
+        child = Child(self.plan.fit(parent.module, self.device))
+        if fuse and self.plan.layout == "channels_last":
+            child.fuse()
+        return child
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
         """See `Scratch.load`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -108,6 +109,32 @@ class Problem(ABC):
         except StopIteration as stop:
             evaluation: Evaluation = stop.value
             return evaluation
+
+
+def together(parts: Sequence[Generator[Tensor, Tensor, Evaluation]]) -> Generator[Tensor, Tensor, Evaluation]:
+    """Give one predictor the cases of several generators at once; return all their cases, one after another's.
+
+    Their inputs share a batch, which is quicker than two small ones; nothing is kept for selection.
+    """
+    waiting: dict[int, Tensor] = {}
+    ended: dict[int, Evaluation] = {}
+
+    def advance(place: int, step: Callable[[], Tensor]) -> None:
+        try:
+            waiting[place] = step()
+        except StopIteration as stop:
+            ended[place] = stop.value
+            waiting.pop(place, None)
+
+    for place, part in enumerate(parts):
+        advance(place, partial(next, part))
+    while waiting:
+        outputs = yield torch.cat(list(waiting.values()))
+        answers = torch.split(outputs, [len(inputs) for inputs in waiting.values()])
+        for place, answer in zip(list(waiting), answers, strict=True):
+            advance(place, partial(parts[place].send, answer))
+    evaluations = [ended[place] for place in range(len(parts))]
+    return Evaluation(torch.cat([e.cases for e in evaluations]), sum(e.samples for e in evaluations))
 
 
 def finite(evaluation: Evaluation) -> bool:

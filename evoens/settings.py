@@ -112,13 +112,18 @@ class SplitLevels(Section):
 
 
 class ProblemSettings(Section):
-    """What is played, and by which rule an action is taken from the policy's probabilities."""
+    """What is played, and by which rule an action is taken from the policy's probabilities.
+
+    `max_episode_steps` ends the games of the search and select splits early (Salimans et al. 2017, 2.1): the few that
+    go on for long leave a batch of one or two. Those of the test split are always played to their end.
+    """
 
     type: Literal["procgen"] = "procgen"
     game: Game
     difficulty: Literal["easy", "hard"] = "easy"
     frame_stack: Annotated[int, Field(ge=1, le=8)] = 2
     action: Literal["sampled", "greedy"] = "sampled"
+    max_episode_steps: Natural | None = None
     levels: SplitLevels = SplitLevels()
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.problem import Evaluation, Judgement, Problem, Split, finite
+from evoens.problem import Evaluation, Judgement, Problem, Split, finite, together
 
 
 class Echo(Problem):
@@ -64,6 +64,21 @@ def test_parts_in_a_row_cover_the_split_once() -> None:
     split = Split("test", 7, 10)
     parts = [split.part(first, 3) for first in range(0, 10, 3)]
     assert [case for p in parts for case in range(p.first, p.first + p.count)] == list(range(7, 17))
+
+
+def test_together_they_share_batches_and_end_as_alone() -> None:
+    splits = [Split("search", 1, 3), Split("search", 0, 1), Split("search", 5, 2)]
+    run = together([Echo().cases(split) for split in splits])
+    inputs, seen = next(run), []
+    with pytest.raises(StopIteration) as end:
+        while True:
+            seen.append(inputs[:, 0].tolist())
+            inputs = run.send(10 * inputs)
+    assert seen == [[1, 2, 3, 0, 5, 6], [2, 3, 6], [3]]
+    alone = [Echo().evaluate(lambda inputs: 10 * inputs, split) for split in splits]
+    evaluation: Evaluation = end.value.value
+    assert torch.equal(evaluation.cases, torch.cat([e.cases for e in alone]))
+    assert evaluation.samples == sum(e.samples for e in alone) and evaluation.kept == {}
 
 
 @pytest.mark.parametrize(

@@ -67,14 +67,15 @@ class ProcgenProblem(Problem):
 
     def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Play every level once, all at the same time; yield the frames of those still going on, `(m, c, 64, 64)`."""
-        tape = yield from self._play(self.levels(split), record=split.name == "select")
+        tape = yield from self._play(self.levels(split), self._horizon(split), record=split.name == "select")
         return Evaluation(torch.from_numpy(tape.returns), tape.samples, tape.kept())
 
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` stacked frames the parent saw on search levels, spread evenly over levels and time."""
         if self._seen is None:
-            levels = self.levels(self.split("search").part(0, PROBED))
-            self._seen = self._drive(self.parent.predict, self._play(levels, record=True)).kept()["frames"]
+            some = self.split("search").part(0, PROBED)
+            played = self._play(self.levels(some), self._horizon(some), record=True)
+            self._seen = self._drive(self.parent.predict, played).kept()["frames"]
         frames = self._seen
         places = torch.linspace(0, len(frames) - 1, min(n, len(frames))).round().long()
         return frames[places]
@@ -114,7 +115,7 @@ class ProcgenProblem(Problem):
             shown.append(inputs[0, -3:].permute(1, 2, 0).numpy().copy())
             return predict(inputs)
 
-        tape = self._drive(filmed, self._play(self.levels(case)[:1], record=False))
+        tape = self._drive(filmed, self._play(self.levels(case)[:1], self._horizon(case), record=False))
         return shown, float(tape.returns[0])
 
     def _drive(self, predict: Predictor, game: Generator[Tensor, Tensor, _Tape]) -> _Tape:
@@ -126,7 +127,12 @@ class ProcgenProblem(Problem):
             tape: _Tape = stop.value
             return tape
 
-    def _play(self, levels: Sequence[int], record: bool) -> Generator[Tensor, Tensor, _Tape]:
+    def _horizon(self, split: Split) -> int:
+        """Return how many steps a game of `split` may take; only `test` says how a policy does to the very end."""
+        cap = None if split.name == "test" else self.settings.max_episode_steps
+        return min(cap or LONGEST, LONGEST)
+
+    def _play(self, levels: Sequence[int], horizon: int, record: bool) -> Generator[Tensor, Tensor, _Tape]:
         env = LevelEnv(self.settings.game, self.settings.difficulty, levels)
         chance = np.stack([_chance(self.seed, level) for level in levels])
         tape = _Tape(np.asarray(levels), record)
@@ -134,7 +140,7 @@ class ProcgenProblem(Problem):
         stack[..., -3:] = env.frames()
         playing, step = np.arange(len(levels)), 0  # places in `levels`, and for each its slot in `env`
         slots = playing
-        while len(playing):
+        while len(playing) and step < horizon:
             if 2 * len(playing) <= len(env):
                 env.keep(slots)
                 slots = np.arange(len(playing))

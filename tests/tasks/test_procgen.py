@@ -311,6 +311,18 @@ def test_kept_steps_and_their_returns(known: Callable[..., ProcgenProblem]) -> N
         assert float(kept["probability"][i]) == pytest.approx(row["behaved"], rel=1e-12)
 
 
+def test_long_games_are_cut_on_all_levels_but_those_that_are_reported(known: Callable[..., ProcgenProblem]) -> None:
+    problem = known(max_episode_steps=43)
+    for name, cap in (("search", 43), ("select", 43), ("test", 6001)):
+        split = problem.split(name)  # type: ignore[arg-type]
+        evaluation = problem.evaluate(biased(1.0), split)
+        lengths = [min(int(length(level)), cap) for level in problem.levels(split)]
+        assert evaluation.samples == sum(lengths)
+        for slot, (level, lasts) in enumerate(zip(problem.levels(split), lengths, strict=True)):
+            earned = [reward(level, t, int(Known.played[t][slot])) for t in range(lasts)]
+            assert float(evaluation.cases[slot]) == pytest.approx(sum(earned), rel=1e-12)
+
+
 @pytest.mark.parametrize("limit", [10_000, 25])
 def test_judgement_is_the_surrogate_advantage(
     known: Callable[..., ProcgenProblem], monkeypatch: pytest.MonkeyPatch, limit: int

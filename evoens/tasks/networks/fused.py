@@ -1,4 +1,4 @@
-"""Convolutions that take the next step too, in one oneDNN pass: the same function, fewer ways through memory.
+"""Convolutions that take the next step too, and a max pool that keeps no indices: the same functions, sooner.
 
 For inference on a CPU, in `channels_last`; there are no gradients. Outputs agree with the plain ones to rounding:
 oneDNN may choose another kernel for some shapes.
@@ -36,6 +36,21 @@ def add_conv_(total: Tensor, conv: nn.Conv2d, x: Tensor) -> Tensor:
     binary = torch.ops.mkldnn._convolution_pointwise_.binary
     done: Tensor = binary(total, x, *_arguments(conv), "add", 1.0, None, [], "")
     return done
+
+
+def max_pool(x: Tensor) -> Tensor:
+    """Return `max_pool2d(x, 3, 2, 1)` for even sides: rows first, then columns, each the maximum of three.
+
+    Nearly twice as fast as torch's, which also writes down, in 64 bits, where each maximum was.
+    """
+    n, c, h, w = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(n, h // 2, 2, w * c)
+    tall = torch.maximum(rows[:, :, 0], rows[:, :, 1])
+    torch.maximum(tall[:, 1:], rows[:, :-1, 1], out=tall[:, 1:])
+    columns = tall.view(n, h // 2, w // 2, 2, c)
+    pooled = torch.maximum(columns[..., 0, :], columns[..., 1, :])
+    torch.maximum(pooled[:, :, 1:], columns[:, :, :-1, 1], out=pooled[:, :, 1:])
+    return pooled.permute(0, 3, 1, 2)
 
 
 def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:

@@ -36,7 +36,12 @@ class Residual(nn.Module):
 
 
 class Block(nn.Module):
-    """conv → max pool 3 / 2 → two residuals: `(n, in, h, w)` → `(n, out, ⌈h/2⌉, ⌈w/2⌉)`."""
+    """conv → max pool 3 / 2 → two residuals: `(n, in, h, w)` → `(n, out, ⌈h/2⌉, ⌈w/2⌉)`.
+
+    Where `fused` is set, sides are even and there are no gradients.
+    """
+
+    fused = False
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -46,7 +51,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the side, change the width."""
-        return self.res1(self.res0(F.max_pool2d(self.conv(x), 3, 2, 1)))  # type: ignore[no-any-return]
+        wide = self.conv(x)
+        pooled = fused.max_pool(wide) if self.fused else F.max_pool2d(wide, 3, 2, 1)
+        return self.res1(self.res0(pooled))  # type: ignore[no-any-return]
 
 
 class Impala(nn.Module):
@@ -101,5 +108,5 @@ class ImpalaPolicy(nn.Module):
     def fuse(self) -> None:
         """From now on only predict, on a CPU in `channels_last`: quicker where torch can, the same to rounding."""
         for module in self.modules():
-            if isinstance(module, Residual):
-                module.fused = fused.available(module.conv0.weight.dtype)
+            if isinstance(module, Block | Residual):
+                module.fused = fused.available(self.head.weight.dtype)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from evoens.tasks.networks import fused
-from evoens.tasks.networks.impala import ImpalaPolicy, Residual
+from evoens.tasks.networks.impala import Block, ImpalaPolicy, Residual
 
 needs_onednn = pytest.mark.skipif(not fused.available(torch.float32), reason="this torch has no fused convolutions")
 
@@ -27,6 +27,13 @@ def test_fused_convolutions_are_their_parts() -> None:
     torch.testing.assert_close(total, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(1, 16, 64, 64), (3, 5, 8, 2), (2, 1, 2, 6)])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_the_max_pool_is_torchs(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    x = torch.randn(shape).contiguous(memory_format=layout)
+    assert torch.equal(fused.max_pool(x), F.max_pool2d(x, 3, 2, 1))
+
+
 @needs_onednn
 @pytest.mark.parametrize("n", [1, 3, 16])
 @pytest.mark.parametrize("widths", [(16, 32, 32), (32, 64, 128), (5, 6, 7)])
@@ -35,7 +42,7 @@ def test_a_fused_policy_answers_as_the_plain_one(widths: tuple[int, ...], n: int
     plain = ImpalaPolicy(widths, 6).to(memory_format=torch.channels_last)
     quick = copy.deepcopy(plain)
     quick.fuse()
-    assert all(m.fused for m in quick.modules() if isinstance(m, Residual))
+    assert all(m.fused for m in quick.modules() if isinstance(m, Block | Residual))
     frames = torch.randint(0, 256, (n, 64, 64, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
     with torch.inference_mode():
         torch.testing.assert_close(quick(frames), plain(frames), rtol=0, atol=1e-5)
@@ -50,4 +57,4 @@ def test_where_there_is_no_such_pass_the_policy_stays_plain(monkeypatch: pytest.
     policy = ImpalaPolicy((4, 4, 4), 6)
     policy.fuse()
     fused.available.cache_clear()
-    assert not any(m.fused for m in policy.modules() if isinstance(m, Residual))
+    assert not any(m.fused for m in policy.modules() if isinstance(m, Block | Residual))
