@@ -91,20 +91,14 @@ class Scratch(Protocol):
 
 
 class Loop:
-    """Modules whose weights are replaced, one for each child at a time.
+    """Modules whose weights are replaced, one for each child at a time."""
 
-    `fuse`: whether a network that can may fuse its steps, which is quicker but may round otherwise.
-    """
-
-    def __init__(self, parent: Parent, plan: Plan, device: torch.device, *, fuse: bool = False) -> None:
+    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
         self.plan, self.device = plan, device
-        self._children = [self._child(parent, fuse) for _ in range(plan.children)]
-
-    def _child(self, parent: Parent, fuse: bool) -> Child:
-        child = Child(self.plan.fit(parent.module, self.device))
-        if fuse and self.plan.layout == "channels_last":
-            child.fuse()
-        return child
+        self._children = [Child(plan.fit(parent.module, device)) for _ in range(plan.children)]
+        if plan.layout == "channels_last":
+            for child in self._children:
+                child.fuse()
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
         """See `Scratch.load`."""
@@ -164,7 +158,7 @@ class Stack:
 
 def scratch(parent: Parent, plan: Plan, device: torch.device) -> Scratch:
     """Return room for the children that `plan` runs at a time."""
-    return Loop(parent, plan, device, fuse=True) if plan.batching == "loop" else Stack(parent, plan, device)
+    return (Loop if plan.batching == "loop" else Stack)(parent, plan, device)
 
 
 def candidates(image: bool) -> list[Plan]:

@@ -14,7 +14,7 @@ from evoens import plan as plans
 from evoens.errors import CheckpointError
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
-from evoens.plan import Loop, Plan, Stack, candidates, quickest
+from evoens.plan import Layout, Loop, Plan, Stack, candidates, quickest
 from evoens.strategy import grow
 from evoens.tasks.networks import fused
 from evoens.tasks.networks.impala import ImpalaPolicy
@@ -124,20 +124,18 @@ def test_a_loop_runs_on_bytes_and_floats_alike() -> None:
     assert torch.equal(room.predict({0: FRAMES})[0], room.predict({0: FRAMES.float()})[0])
 
 
-def test_search_may_fuse_and_what_is_reported_never_does(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("layout", ["channels_last", "contiguous"])
+def test_a_loop_fuses_in_channels_last_and_takes_up_each_childs_weights(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
-    plain_relu = fused.conv_relu
-    monkeypatch.setattr(fused, "conv_relu", lambda conv, x: (calls.append(x), plain_relu(conv, x))[1])
-    parent, plan = policy(), Plan(layout="channels_last")
-    weights = children(parent, 1)[0]
-    plain = parent.child(weights)
-    plain.module.to(memory_format=torch.channels_last)
-    answers = []
-    for room in (Loop(parent, plan, CPU), plans.scratch(parent, plan, CPU)):
+    plain_relu = fused.Convolution.relu
+    monkeypatch.setattr(fused.Convolution, "relu", lambda self, x: (calls.append(x), plain_relu(self, x))[1])
+    parent = policy()
+    room = Loop(parent, Plan(layout=layout), CPU)
+    for weights in children(parent, 2):
         calls.clear()
         room.load(0, weights)
-        answers.append((room.predict({0: FRAMES})[0], len(calls)))
-    (exact, none), (quick, some) = answers
-    assert none == 0 and torch.equal(exact, plain.predict(FRAMES))
-    assert some == 6 * fused.available(torch.float32)
-    torch.testing.assert_close(quick, exact, rtol=0, atol=1e-6)
+        found = room.predict({0: FRAMES})[0]
+        assert len(calls) == 6 * (layout == "channels_last" and fused.available(torch.float32))
+        torch.testing.assert_close(found, parent.child(weights).predict(FRAMES), rtol=0, atol=1e-6)

@@ -7,7 +7,6 @@ oneDNN may choose another kernel for some shapes.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +19,37 @@ def available(dtype: torch.dtype) -> bool:
         conv = nn.Conv2d(16, 16, 3, padding=1).to(dtype=dtype).to(memory_format=torch.channels_last)
         x = torch.rand(1, 16, 8, 8, dtype=dtype).contiguous(memory_format=torch.channels_last)
         try:
-            return bool((conv_relu(conv, x).sum() + add_conv_(x.clone(), conv, x).sum()).isfinite())
+            packed = Convolution(conv)
+            return bool((packed(x) + packed.relu(x) + packed.add_(x.clone(), x)).isfinite().all())
         except (AttributeError, RuntimeError, TypeError):  # no oneDNN, no such precision, or another signature
             return False
 
 
-def conv_relu(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return `relu(conv(x))`."""
-    done: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *_arguments(conv), "relu", [], "")
-    return done
+class Convolution:
+    """A convolution as it is now, its weights laid out the way oneDNN reads them: a step of one frame saves a fifth."""
 
+    def __init__(self, conv: nn.Conv2d) -> None:
+        shape = conv.padding, conv.stride, conv.dilation, conv.groups
+        weight = torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *shape)
+        self._arguments = weight, conv.bias, *shape
 
-def add_conv_(total: Tensor, conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Add `conv(x)` to `total`, in place, and return it."""
-    binary = torch.ops.mkldnn._convolution_pointwise_.binary
-    done: Tensor = binary(total, x, *_arguments(conv), "add", 1.0, None, [], "")
-    return done
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return `conv(x)`."""
+        return self._then("none", x)
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Return `relu(conv(x))`."""
+        return self._then("relu", x)
+
+    def add_(self, total: Tensor, x: Tensor) -> Tensor:
+        """Add `conv(x)` to `total`, in place, and return it."""
+        binary = torch.ops.mkldnn._convolution_pointwise_.binary
+        done: Tensor = binary(total, x, *self._arguments, "add", 1.0, None, [], "")
+        return done
+
+    def _then(self, step: str, x: Tensor) -> Tensor:
+        done: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *self._arguments, step, [], "")
+        return done
 
 
 def max_pool(x: Tensor) -> Tensor:
@@ -51,7 +65,3 @@ def max_pool(x: Tensor) -> Tensor:
     pooled = torch.maximum(columns[..., 0, :], columns[..., 1, :])
     torch.maximum(pooled[:, :, 1:], columns[:, :, :-1, 1], out=pooled[:, :, 1:])
     return pooled.permute(0, 3, 1, 2)
-
-
-def _arguments(conv: nn.Conv2d) -> tuple[Any, ...]:
-    return conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups

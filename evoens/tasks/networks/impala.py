@@ -8,7 +8,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoens.tasks.networks import fused
+from evoens.tasks.networks.fused import Convolution, available, max_pool
 
 ACTIONS = 15
 SIDE = 64
@@ -17,10 +17,10 @@ SIDE = 64
 class Residual(nn.Module):
     """relu → conv → relu → conv, added to the input: `(n, c, h, w)` → the same shape.
 
-    Where `fused` is set, the input is overwritten by the output, and there are no gradients.
+    Once fused, the input is overwritten by the output, and there are no gradients.
     """
 
-    fused = False
+    fused: tuple[Convolution, Convolution] | None = None
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -30,18 +30,22 @@ class Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape."""
         if self.fused:
-            return fused.add_conv_(x, self.conv1, fused.conv_relu(self.conv0, F.relu(x)))
+            return self.fused[1].add_(x, self.fused[0].relu(F.relu(x)))
         inner = F.relu_(self.conv0(F.relu(x)))
         return self.conv1(inner).add_(x)  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        """From now on use the weights as they are, and only predict."""
+        self.fused = Convolution(self.conv0), Convolution(self.conv1)
 
 
 class Block(nn.Module):
     """conv → max pool 3 / 2 → two residuals: `(n, in, h, w)` → `(n, out, ⌈h/2⌉, ⌈w/2⌉)`.
 
-    Where `fused` is set, sides are even and there are no gradients.
+    Once fused, sides are even and there are no gradients.
     """
 
-    fused = False
+    fused: Convolution | None = None
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -51,9 +55,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve the side, change the width."""
-        wide = self.conv(x)
-        pooled = fused.max_pool(wide) if self.fused else F.max_pool2d(wide, 3, 2, 1)
+        pooled = max_pool(self.fused(x)) if self.fused else F.max_pool2d(self.conv(x), 3, 2, 1)
         return self.res1(self.res0(pooled))  # type: ignore[no-any-return]
+
+    def fuse(self) -> None:
+        """From now on use the weights as they are, and only predict."""
+        self.fused = Convolution(self.conv)
 
 
 class Impala(nn.Module):
@@ -107,6 +114,7 @@ class ImpalaPolicy(nn.Module):
 
     def fuse(self) -> None:
         """From now on only predict, on a CPU in `channels_last`: quicker where torch can, the same to rounding."""
-        for module in self.modules():
-            if isinstance(module, Block | Residual):
-                module.fused = fused.available(self.head.weight.dtype)
+        if available(self.head.weight.dtype):
+            for module in self.modules():
+                if isinstance(module, Block | Residual):
+                    module.fuse()

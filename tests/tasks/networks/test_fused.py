@@ -21,9 +21,11 @@ def test_fused_convolutions_are_their_parts() -> None:
     torch.manual_seed(0)
     conv = nn.Conv2d(8, 16, 3, padding=1).to(memory_format=torch.channels_last)
     x, total = (torch.randn(5, c, 9, 9).contiguous(memory_format=torch.channels_last) for c in (8, 16))
-    torch.testing.assert_close(fused.conv_relu(conv, x), F.relu(conv(x)), rtol=0, atol=1e-6)
+    packed = fused.Convolution(conv)
+    torch.testing.assert_close(packed(x), conv(x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(packed.relu(x), F.relu(conv(x)), rtol=0, atol=1e-6)
     expected = conv(x) + total
-    assert fused.add_conv_(total, conv, x) is total
+    assert packed.add_(total, x) is total
     torch.testing.assert_close(total, expected, rtol=0, atol=1e-6)
 
 
@@ -49,10 +51,10 @@ def test_a_fused_policy_answers_as_the_plain_one(widths: tuple[int, ...], n: int
 
 
 def test_where_there_is_no_such_pass_the_policy_stays_plain(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(conv: nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
+    def missing(packed: fused.Convolution, x: torch.Tensor) -> torch.Tensor:
         raise AttributeError("no such operator")
 
-    monkeypatch.setattr(fused, "conv_relu", missing)
+    monkeypatch.setattr(fused.Convolution, "relu", missing)
     fused.available.cache_clear()
     policy = ImpalaPolicy((4, 4, 4), 6)
     policy.fuse()
