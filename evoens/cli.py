@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from evoens import config as configs
-from evoens import inspection, printing, session
 from evoens.allocator import keep_memory
 from evoens.card import find_parent, read_card
+from evoens.commands import inspection, printing, session
+from evoens.commands.estimate import estimate
+from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError, EvoensError
-from evoens.estimate import estimate
 from evoens.threads import sleep_at_barriers
 
 
@@ -75,7 +75,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Evolve an ensemble, from the YAML to the report."""
-    loaded = configs.load(problem, settings or (), name=name, retrain=retrain)
+    loaded = load(problem, settings or (), name=name, retrain=retrain)
     folder = runs / loaded.config.name
     session.refuse_existing(loaded, folder)
     if dry_run:
@@ -90,7 +90,7 @@ def resume(folder: Folder, runs: Runs = RUNS, force: Force = False, quiet: Quiet
     """Go on with an interrupted run, to the same bits."""
     folder = session.run_folder(folder, runs)
     trained_here = (folder / "parent").is_dir()
-    loaded = configs.load(folder / configs.RESOLVED, retrain=trained_here)
+    loaded = load(folder / RESOLVED, retrain=trained_here)
     session.execute(loaded, folder, silent=quiet or json, retrain=trained_here, force=force)
     _print_report(folder, json)
 
@@ -108,7 +108,7 @@ def train_parent(
     json: Json = False,
 ) -> None:
     """Train a problem's parent, or go on training it."""
-    loaded = configs.load(problem, settings or (), name=name, retrain=True)
+    loaded = load(problem, settings or (), name=name, retrain=True)
     checkpoint = loaded.config.parent.checkpoint
     there = find_parent(checkpoint, loaded.base)
     if there and not retrain:
@@ -131,7 +131,7 @@ def validate(
     faults: list[str] = []
     for problem in problems:
         try:
-            configs.load(problem, settings or ())
+            load(problem, settings or ())
         except ConfigError as error:
             faults += str(error).split("\n")
         else:
@@ -170,8 +170,8 @@ def inspect(
     json: Json = False,
 ) -> None:
     """Show a run, ensemble, parent, child or problem."""
-    if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in configs.shipped_problems()):
-        _print_config(configs.load(path), json)
+    if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in shipped_problems()):
+        _print_config(load(path), json)
         return
     found = inspection.inspect(path if path.exists() else runs / path, key)
     (printing.print_json if json else printing.print_facts)(found)
@@ -181,7 +181,7 @@ def inspect(
 def report(folder: Folder, runs: Runs = RUNS) -> None:
     """Write a run's report.html anew, finished or not."""
     folder = session.run_folder(folder, runs)
-    from evoens.report import write_report  # noqa: PLC0415
+    from evoens.report.page import write_report  # noqa: PLC0415
 
     typer.echo(write_report(folder))
 
@@ -203,7 +203,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Run the contract over a Strategy of your own."""
-    from evoens.contract import check_strategy  # noqa: PLC0415
+    from evoens.contract.check import check_strategy  # noqa: PLC0415
 
     _print_checks(check_strategy(spec, [Path.cwd()]), json)
 
@@ -239,7 +239,7 @@ def play(
     typer.echo(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
 
 
-def _print_config(loaded: configs.Loaded, json: bool) -> None:
+def _print_config(loaded: Loaded, json: bool) -> None:
     if json:
         printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))
     else:
@@ -251,7 +251,7 @@ def _print_report(folder: Path, json: bool) -> None:
         typer.echo((folder / "report.json").read_text("utf-8"), nl=False)
 
 
-def _plan(loaded: configs.Loaded, folder: Path, retrain: bool, json: bool) -> None:
+def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:
     path = None if retrain else find_parent(loaded.config.parent.checkpoint, loaded.base)
     found = {
         "folder": str(folder),

@@ -14,7 +14,7 @@ from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.play import gif
 from evoens.problem import Problem
-from evoens.report import write_report
+from evoens.report.page import write_report
 from evoens.state import versions
 
 if TYPE_CHECKING:

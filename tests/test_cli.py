@@ -13,7 +13,7 @@ from sample_run import write_run
 from typer.testing import CliRunner, Result
 
 from evoens.cli import app
-from evoens.config import load
+from evoens.config.load import load
 
 GOOD = """\
 name: x
@@ -343,11 +343,11 @@ def test_ctrl_c_prints_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch)
         (folder / "config.resolved.yaml").write_text(loaded.resolved)
         return Stopped()
 
-    monkeypatch.setattr("evoens.session.build", build)
+    monkeypatch.setattr("evoens.commands.session.build", build)
     result = call("run", "problems/x.yaml", "--runs", "my runs")
     assert result.exit_code == 130
     assert result.stderr == "interrupted; go on with:\n  python -m evoens resume 'my runs/x'\n"
-    monkeypatch.setattr("evoens.session.build", lambda *_, **__: Stopped())
+    monkeypatch.setattr("evoens.commands.session.build", lambda *_, **__: Stopped())
     assert call("resume", "my runs/x").exit_code == 130
     again = call("run", "problems/x.yaml", "--runs", "my runs")
     assert again.exit_code == 2
@@ -358,7 +358,7 @@ def test_ctrl_c_prints_the_command_that_goes_on(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_ctrl_c_before_there_is_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evoens.session.build", lambda *_, **__: Stopped())
+    monkeypatch.setattr("evoens.commands.session.build", lambda *_, **__: Stopped())
     result = call("run", "problems/x.yaml")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
 
@@ -381,7 +381,7 @@ def test_resume_trains_on_only_where_the_run_trained_its_own_parent(monkeypatch:
         seen.append((retrain, force))
         return Stopped()
 
-    monkeypatch.setattr("evoens.session.build", build)
+    monkeypatch.setattr("evoens.commands.session.build", build)
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/config.resolved.yaml").write_text(load("problems/x.yaml").resolved)
     call("resume", "x")

@@ -14,9 +14,9 @@ from parents import write_parent
 from tiny_run import Listener, TinyFrames, config, experiment, timeless
 from typer.testing import CliRunner
 
-from evoens import session
 from evoens.cli import app
-from evoens.config import resolved_yaml
+from evoens.commands import session
+from evoens.config.load import resolved_yaml
 from evoens.ensemble import load_ensemble
 from evoens.run import Run
 

@@ -12,7 +12,7 @@ from tiny_run import Listener, timeless
 
 from evoens import results
 from evoens.checkpoint import CheckpointStore
-from evoens.config import load, resolved_yaml
+from evoens.config.load import load, resolved_yaml
 from evoens.errors import CheckpointError, SpecError
 from evoens.experiment import open_experiment, strategy_arguments
 from evoens.plan import Plan

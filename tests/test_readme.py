@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evoens import noise
-from evoens.contract import check_strategy
+from evoens.contract.check import check_strategy
 from evoens.genome import Gene, Mask
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy

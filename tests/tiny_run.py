@@ -13,7 +13,7 @@ from tiny import CLASSES, COUNT, TinyProblem
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.config import resolved_yaml
+from evoens.config.load import resolved_yaml
 from evoens.console import Reporter
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from sample_run import generation, population, report, trust_region
 
-from evoens import figures
+from evoens.report import figures
 
 UNIT = "episode return"
 RULES = [("test", "sampled actions"), ("test_greedy", "greedy actions")]
@@ -156,7 +156,7 @@ def test_the_same_numbers_give_the_same_svg_and_nothing_else_happens(name: str) 
 
 def test_pyplot_with_its_global_state_is_never_imported() -> None:
     draw = "f.learning([{'steps': 1, 'return_mean': 2}], 'x')"
-    code = f"import sys, evoens.figures as f; {draw}; print('matplotlib.pyplot' in sys.modules)"
+    code = f"import sys, evoens.report.figures as f; {draw}; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evoens import figures
-from evoens.facts import Facts, Json
+from evoens.report import figures
+from evoens.report.facts import Facts, Json
 
 PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 import pytest
 from sample_run import write_run
 
-from evoens import figures
 from evoens.errors import CheckpointError
-from evoens.report import write_report
+from evoens.report import figures
+from evoens.report.page import write_report
 
 SECTIONS = (
     *("result", "play", "generations", "diversity", "saliency", "population"),

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from evoens.config.yaml_file import Keys
 from evoens.errors import nearest
-from evoens.yaml_file import Keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evoens.checkpoint import write_atomic
-from evoens.facts import Facts, read_facts
-from evoens.sections import sections
+from evoens.report.facts import Facts, read_facts
+from evoens.report.sections import sections
 
-TEMPLATE = "report.html.jinja"
+TEMPLATE = "page.html.jinja"
 
 
 def write_report(folder: Path) -> Path:

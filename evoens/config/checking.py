@@ -11,12 +11,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from evoens.card import find_parent, read_parent
+from evoens.config.faults import Fault, faults_of, shown, unknown_key
+from evoens.config.signature import read_signature
+from evoens.config.yaml_file import Keys, dotted, parse_yaml
 from evoens.errors import CheckpointError, ConfigError, SpecError
-from evoens.faults import Fault, faults_of, shown, unknown_key
 from evoens.settings import Config, Levels, StrategySettings
-from evoens.signature import read_signature
 from evoens.spec import locate
-from evoens.yaml_file import Keys, dotted, parse_yaml
 
 # What stands in for a required key that is wrong or missing, so that the rest can still be checked.
 _SAMPLE: dict[str, Any] = {

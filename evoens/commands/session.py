@@ -12,7 +12,7 @@ from typing import NoReturn
 import typer
 
 from evoens.allocator import keep_memory
-from evoens.config import RESOLVED, Loaded, build, differences
+from evoens.config.load import RESOLVED, Loaded, build, differences
 from evoens.errors import CheckpointError, nearest
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from evoens import printing
+from evoens.commands import printing
 
 
 def test_rows(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from evoens.contract import check_strategy
+from evoens.contract.check import check_strategy
 from evoens.errors import Check
 from evoens.spec import shipped_strategies
 

@@ -6,7 +6,7 @@ import pytest
 from parents import write_parent
 from sample_run import write_run
 
-from evoens import inspection
+from evoens.commands import inspection
 from evoens.errors import CheckpointError
 
 

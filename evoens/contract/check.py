@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from evoens.clauses import CLAUSES, BrokenError
+from evoens.contract.clauses import CLAUSES, BrokenError
+from evoens.contract.subject import Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
-from evoens.subject import Subject, global_seed, small_parent
 
-_FRESH = "import sys; from evoens.contract import print_bits; print_bits(sys.argv[1], sys.argv[2:])"
+_FRESH = "import sys; from evoens.contract.check import print_bits; print_bits(sys.argv[1], sys.argv[2:])"
 
 
 def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from evoens.card import parent_files, read_card
-from evoens.config import RESOLVED, shipped_problems
+from evoens.config.load import RESOLVED, shipped_problems
+from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
-from evoens.facts import Facts, read_facts
+from evoens.report.facts import Facts, read_facts
 from evoens.spec import STRATEGIES, shipped_strategies
-from evoens.yaml_file import read_yaml
 
 # ---- list
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evoens.config.yaml_file import dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import ConfigError
-from evoens.yaml_file import dotted, dump_yaml, parse_yaml, read_yaml
 
 
 # YAML 1.2.2, 10.3.2 (core schema), and what PyYAML's 1.1 makes of the same text.

@@ -1,7 +1,7 @@
 import pytest
 
-from evoens.config import load
-from evoens.estimate import estimate
+from evoens.commands.estimate import estimate
+from evoens.config.load import load
 from evoens.settings import Config
 
 

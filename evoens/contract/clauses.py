@@ -14,10 +14,10 @@ from random import Random
 import torch
 from torch import Tensor
 
+from evoens.contract.subject import CHILDREN, SIGMA, TWINS, Subject, global_seed, global_state
 from evoens.genome import Gene, Genome
 from evoens.parent import fingerprint
 from evoens.strategy import Record
-from evoens.subject import CHILDREN, SIGMA, TWINS, Subject, global_seed, global_state
 
 
 class BrokenError(Exception):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from evoens.config.signature import Signature, read_signature
 from evoens.errors import SpecError
-from evoens.signature import Signature, read_signature
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parents import write_parent
 
-from evoens.config import differences, find_problem, load, resolved_yaml, shipped_problems
+from evoens.config.load import differences, find_problem, load, resolved_yaml, shipped_problems
+from evoens.config.yaml_file import dump_yaml, read_yaml
 from evoens.errors import ConfigError
-from evoens.yaml_file import dump_yaml, read_yaml
 
 GOOD = """\
 name: x
@@ -353,7 +353,7 @@ def test_junk_is_refused_line_by_line_or_taken_but_never_crashes(changes: dict[s
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from evoens.config import load; load('procgen_bigfish');"
+        "import sys; from evoens.config.load import load; load('procgen_bigfish');"
         "heavy = {'torch', 'matplotlib', 'scipy', 'stable_baselines3', 'procgen', 'numpy'} & sys.modules.keys();"
         "sys.exit(str(heavy) if heavy else 0)"
     )

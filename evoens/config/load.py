@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.card import find_parent
-from evoens.checking import Override, check
+from evoens.config.checking import Override, check
+from evoens.config.faults import Fault, related, shown
+from evoens.config.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import ConfigError, nearest
-from evoens.faults import Fault, related, shown
 from evoens.settings import Config
-from evoens.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
 
 if TYPE_CHECKING:
     from evoens.console import Reporter

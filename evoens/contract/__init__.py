@@ -1,0 +1,1 @@
+"""The contract of a Strategy, clause by clause, for anyone's class."""
