@@ -1,4 +1,4 @@
-"""Files that survive a crash: atomic writes, checkpoints that are checked before they are read, one run per folder."""
+"""Checkpoints that are checked before they are read, and one run per folder."""
 
 from __future__ import annotations
 
@@ -16,40 +16,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 from typing_extensions import Self
 
+from evoens import files
 from evoens.errors import Check, CheckpointError
 
 _STATE, _TENSORS, _MANIFEST = "state.json", "tensors.safetensors", "manifest.json"
 _UNFINISHED = ".unfinished-"
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Write `data` (text as UTF-8) so that a crash at any moment leaves either the old file or the whole new one.
-
-    Raises:
-        OSError: the folder is missing, full or read-only; the old file is untouched.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _write(temporary, data.encode() if isinstance(data, str) else data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
 
 
 @dataclass(frozen=True)
@@ -85,23 +56,23 @@ class CheckpointStore:
         Raises:
             OSError: the disk is full or read-only; the checkpoints already there stay as they are.
         """
-        files = {
+        contents = {
             _STATE: json.dumps(state).encode(),
             _TENSORS: save({name: t.detach().cpu().contiguous() for name, t in (tensors or {}).items()}),
         }
-        entries = {name: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in files.items()}
+        entries = {name: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for name, d in contents.items()}
         self.folder.mkdir(parents=True, exist_ok=True)
         self._clean()
         built = self.folder / f"{_UNFINISHED}{step}"
         built.mkdir()
-        for name, data in files.items():
-            _write(built / name, data)
-        _write(built / _MANIFEST, json.dumps({"step": step, "files": entries}, indent=1).encode())
-        _sync_folder(built)
+        for name, data in contents.items():
+            files.write(built / name, data)
+        files.write(built / _MANIFEST, json.dumps({"step": step, "files": entries}, indent=1).encode())
+        files.sync_folder(built)
         target = self.folder / f"{step:08d}"
         self._remove(target)
         built.rename(target)
-        _sync_folder(self.folder)
+        files.sync_folder(self.folder)
         for old in self._folders()[self.keep :]:
             self._remove(old)
         return target
@@ -229,6 +200,7 @@ class RunLock:
         file.write(f"{os.getpid()}\n")
         file.flush()
         self._file = file
+        files.remove_unfinished(self.folder)
         return self
 
     def __exit__(

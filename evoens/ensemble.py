@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from evoens.errors import CheckpointError
+from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.parent import Architecture, Child, Parent, fingerprint
 from evoens.spec import Located, load_class, locate
@@ -73,10 +73,11 @@ class Ensemble:
         about: further facts for genomes.json, such as the problem and its unit.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in self.parent.weights.items()}, folder / "parent.safetensors")
+        parent = save({k: v.contiguous() for k, v in self.parent.weights.items()})
+        write_atomic(folder / "parent.safetensors", parent)
         own_file = Path(source.module).name if isinstance(source.module, Path) else None
         if own_file is not None:
-            shutil.copyfile(source.module, folder / own_file)
+            write_atomic(folder / own_file, Path(source.module).read_bytes())
         spec = f"{own_file}:{type(self.strategy).__name__}" if own_file else source.spec
         document = {
             "format": FORMAT,
@@ -84,7 +85,7 @@ class Ensemble:
             "architecture": asdict(self.parent.architecture),
             "parent": {
                 "fingerprint": self.parent.fingerprint,
-                "sha256": hashlib.sha256((folder / "parent.safetensors").read_bytes()).hexdigest(),
+                "sha256": hashlib.sha256(parent).hexdigest(),
             },
             "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
             "combine": "mean",
@@ -98,7 +99,7 @@ class Ensemble:
             ],
         }
         document["sha256"] = description_sha256(document)
-        (folder / "genomes.json").write_text(json.dumps(document, indent=1) + "\n")
+        write_atomic(folder / "genomes.json", json.dumps(document, indent=1) + "\n")
 
 
 def load_ensemble(path: str | Path) -> Ensemble:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from io import BytesIO
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from evoens.diversity.watch import watch
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Outcome
+from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.metrics import reliability
 from evoens.problem import Split
@@ -151,7 +153,9 @@ def _watch(
     run.state.generations.append(asdict(summary))
     run.tracker.generation(summary, seen.picture)
     (run.folder / "pictures").mkdir(exist_ok=True)
-    Image.fromarray(seen.picture).save(run.folder / "pictures" / "saliency.png")
+    png = BytesIO()
+    Image.fromarray(seen.picture).save(png, "PNG")
+    write_atomic(run.folder / "pictures" / "saliency.png", png.getvalue())
     run.reporter.generation(summary)
     run.save()
 

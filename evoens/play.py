@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from evoens.ensemble import Ensemble, load_ensemble, read_description
 from evoens.errors import CheckpointError, ProblemError
+from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.problem import Split
 from evoens.settings import ProblemSettings
@@ -95,10 +97,11 @@ def gif(frames: Frames, path: Path, *, fps: float = 15, scale: int = 4, caption:
     if not frames:
         raise ProblemError("a GIF: expected at least one frame, found none")
     speed = math.ceil(len(frames) / LONGEST)
-    _write(_every(frames, speed, scale, caption), path, fps)
-    while (size := path.stat().st_size) > LARGEST and speed < len(frames):
-        speed = max(speed + 1, math.ceil(speed * size / LARGEST))
-        _write(_every(frames, speed, scale, caption), path, fps)
+    data = _encoded(_every(frames, speed, scale, caption), fps)
+    while len(data) > LARGEST and speed < len(frames):
+        speed = max(speed + 1, math.ceil(speed * len(data) / LARGEST))
+        data = _encoded(_every(frames, speed, scale, caption), fps)
+    write_atomic(path, data)
     return path
 
 
@@ -126,12 +129,12 @@ def _below(height: int, width: int, caption: str) -> Image.Image:
     return picture
 
 
-def _write(pictures: Sequence[Image.Image], path: Path, fps: float) -> None:
-    pictures = _one_palette(pictures)
+def _encoded(pictures: Sequence[Image.Image], fps: float) -> bytes:
+    pictures, file = _one_palette(pictures), BytesIO()
     durations = [round(1000 / fps)] * (len(pictures) - 1) + [LAST_SHOWN]
-    pictures[0].save(
-        path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, optimize=True, disposal=1
-    )
+    options = {"duration": durations, "loop": 0, "optimize": True, "disposal": 1}
+    pictures[0].save(file, "GIF", save_all=True, append_images=pictures[1:], **options)
+    return file.getvalue()
 
 
 def _one_palette(pictures: Sequence[Image.Image]) -> list[Image.Image]:

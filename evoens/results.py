@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evoens.checkpoint import write_atomic
 from evoens.compare import NAMES, Contest, verdict
 from evoens.ensemble import Ensemble
+from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.play import gif
 from evoens.problem import Problem

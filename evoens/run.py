@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from evoens import selection, trust_region
-from evoens.checkpoint import CheckpointStore, RunLock, require_same, write_atomic
+from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.console import Reporter
 from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Outcome, Plan
 from evoens.evolution import evolve
+from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split

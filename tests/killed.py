@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from tiny_run import config, execute
 
-from evoens import checkpoint, ensemble, evaluate, results
+from evoens import checkpoint, evaluate, files, results
 from evoens.plan import Plan
 
 SETTINGS = config(strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2})
@@ -32,13 +32,13 @@ AFTER = (
     "put aside",
     "removed",
 )  # a checkpoint is in place: its earlier moments do not come again
-SOME = ("population.jsonl half written", "state.json half written", "genomes saved", "report.json half written")
+SOME = tuple(f"{name} half written" for name in ("population.jsonl", "state.json", "genomes.json", "report.json"))
 KILLS = 20
 
 
 def page(folder: Path) -> Path:
     """Stands in for report.html, which takes longer to draw than all the rest."""
-    checkpoint.write_atomic(folder / "report.html", "a page")
+    files.write_atomic(folder / "report.html", "a page")
     return folder / "report.html"
 
 
@@ -47,11 +47,9 @@ class Moments:
 
     def __init__(self, target: str | None) -> None:
         self.target, self.passed, self.last = target, dict[str, None](), ""
-        self._write, self._sync, self._remove = checkpoint._write, checkpoint._sync_folder, shutil.rmtree
-        self._save_parent = ensemble.save_file
-        checkpoint._write, checkpoint._sync_folder = self.write, self.sync
+        self._write, self._sync, self._remove = files.write, files.sync_folder, shutil.rmtree
+        files.write, files.sync_folder = self.write, self.sync
         shutil.rmtree = self.remove  # type: ignore[assignment]
-        ensemble.save_file = self.save_parent
 
     def write(self, path: Path, data: bytes) -> None:
         self.last = re.sub(r"^\.(.*)\.\d+\.tmp$", r"\1", path.name)
@@ -69,11 +67,6 @@ class Moments:
         self.moment("put aside")
         self._remove(folder, **how)
         self.moment("removed")
-
-    def save_parent(self, weights: dict[str, torch.Tensor], path: Path) -> None:
-        self.moment("parent.safetensors half written", lambda: path.write_bytes(b"half"))
-        self._save_parent(weights, path)
-        self.moment("parent.safetensors written")
 
     def moment(self, what: str, last: Callable[[], Any] = lambda: None) -> None:
         """Go through one moment; `last` is done before dying in it."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from evoens.checkpoint import CheckpointStore, RunLock, require_same, write_atomic
+from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError
 
 FLOATS = [0.1, -0.0, 5e-324, 1.7976931348623157e308, float("inf"), 1 / 3]
@@ -31,28 +31,6 @@ def save_steps(folder, *steps):
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) and a[k].dtype == b[k].dtype for k in a)
-
-
-def test_write_atomic_replaces_and_leaves_nothing_beside(tmp_path):
-    path = tmp_path / "a.json"
-    write_atomic(path, "old")
-    write_atomic(path, "néw".encode())
-    assert path.read_bytes() == "néw".encode()
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    write_atomic(path, "old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomic(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_state_comes_back_exactly(tmp_path):

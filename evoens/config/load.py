@@ -100,8 +100,8 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
-    from evoens.checkpoint import write_atomic  # noqa: PLC0415
     from evoens.experiment import open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
+    from evoens.files import write_atomic  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base

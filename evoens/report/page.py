@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evoens.checkpoint import write_atomic
+from evoens.files import write_atomic
 from evoens.report.facts import Facts, read_facts
 from evoens.report.sections import sections
 

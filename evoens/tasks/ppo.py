@@ -22,8 +22,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from evoens.allocator import keep_memory
 from evoens.card import parent_files, read_parent
-from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same, write_atomic
+from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError, ConfigError
+from evoens.files import write_atomic
 from evoens.settings import PPOSettings, ProblemSettings
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.sb3 import Training, measured_precision
