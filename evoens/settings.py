@@ -214,7 +214,6 @@ class SelectionSettings(Section):
 
     rule: Literal["greedy", "top"] = "greedy"
     size: Natural = 8
-    combine: Literal["mean"] = "mean"
 
 
 class ReportSettings(Section):

@@ -1,4 +1,4 @@
-"""Parents on disk for tests that never load them: invented weights and a card that fits."""
+"""Parents on disk for tests that never load them: invented weights and a card that fits; and a YAML for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+GOOD = """\
+name: x
+problem:
+  game: bigfish
+parent:
+  checkpoint: parent.safetensors
+strategy:
+  class: noisy
+search:
+  population: 16
+"""
 
 
 def write_parent(path: Path, **card: Any) -> Path:

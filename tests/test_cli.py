@@ -8,24 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parents import write_parent
+from parents import GOOD, write_parent
 from sample_run import write_run
 from typer.testing import CliRunner, Result
 
 from evoens.cli import app
 from evoens.config.load import load
-
-GOOD = """\
-name: x
-problem:
-  game: bigfish
-parent:
-  checkpoint: parent.safetensors
-strategy:
-  class: noisy
-search:
-  population: 16
-"""
 
 
 @pytest.fixture(autouse=True)

@@ -41,24 +41,6 @@ def pairwise_disagreement(p: Tensor, q: Tensor) -> Tensor:
     return (p.argmax(-1)[:, None] != q.argmax(-1)[None]).double().mean(-1)
 
 
-def mean_kl(outputs: Tensor) -> float:
-    """Mean KL divergence between members: over cases and ordered pairs, in nats (eq. 7.2).
-
-    Args:
-        outputs: probabilities `(k, n, c)` of k ≥ 2 members.
-    """
-    return off_diagonal_mean(pairwise_kl(outputs, outputs))
-
-
-def disagreement(outputs: Tensor) -> float:
-    """Prediction disagreement ratio: the share of cases on which two members put different classes first (eq. 7.3).
-
-    Args:
-        outputs: probabilities `(k, n, c)` of k ≥ 2 members.
-    """
-    return off_diagonal_mean(pairwise_disagreement(outputs, outputs))
-
-
 def off_diagonal_mean(matrix: Tensor) -> float:
     """Mean over the pairs of different members of `(k, k)` distances.
 

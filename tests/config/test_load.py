@@ -8,23 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from parents import write_parent
+from parents import GOOD, write_parent
 
 from evoens.config.load import differences, find_problem, load, resolved_yaml, shipped_problems
 from evoens.config.yaml_file import dump_yaml, read_yaml
 from evoens.errors import ConfigError
-
-GOOD = """\
-name: x
-problem:
-  game: bigfish
-parent:
-  checkpoint: parent.safetensors
-strategy:
-  class: noisy
-search:
-  population: 16
-"""
 
 
 @pytest.fixture(autouse=True)
