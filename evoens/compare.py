@@ -90,6 +90,7 @@ class Contest:
         playing: dict[Trial, Bout] = {}
 
         def trials() -> Iterator[tuple[Trial, Predictor]]:
+            """Start each when there is room for it."""
             for bout in bouts:
                 trial = Trial(together([ruled.cases(bout.part) for ruled in rules]))
                 playing[trial] = bout

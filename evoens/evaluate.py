@@ -101,6 +101,7 @@ class Evaluator:
         scratch = cast(Loop, self._scratch)
 
         def trials() -> Iterator[tuple[Trial, Predictor]]:
+            """Start each when there is room for it."""
             for place, genome in enumerate(genomes):
                 trial, room = Trial(self.problem.cases(split)), rooms.pop()
                 taken[trial] = place, room

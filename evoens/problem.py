@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from evoens.parent import Parent, Predictor
 
 SplitName = Literal["search", "select", "test"]
 Score = Callable[[Tensor], float]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +102,18 @@ class Problem(ABC):
 
     def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
         """Return what `predict` reaches on `split`."""
-        run = self.cases(split)
-        try:
-            inputs = next(run)
-            while True:
-                inputs = run.send(predict(inputs))
-        except StopIteration as stop:
-            evaluation: Evaluation = stop.value
-            return evaluation
+        return answered(self.cases(split), predict)
+
+
+def answered(cases: Generator[Tensor, Tensor, Result], predict: Predictor) -> Result:
+    """Answer every inputs that `cases` yields by `predict`, and return what it ends with."""
+    try:
+        inputs = next(cases)
+        while True:
+            inputs = cases.send(predict(inputs))
+    except StopIteration as stop:
+        result: Result = stop.value
+        return result
 
 
 def together(parts: Sequence[Generator[Tensor, Tensor, Evaluation]]) -> Generator[Tensor, Tensor, Evaluation]:
@@ -120,6 +125,7 @@ def together(parts: Sequence[Generator[Tensor, Tensor, Evaluation]]) -> Generato
     ended: dict[int, Evaluation] = {}
 
     def advance(place: int, step: Callable[[], Tensor]) -> None:
+        """Take a generator's next inputs, or its end."""
         try:
             waiting[place] = step()
         except StopIteration as stop:

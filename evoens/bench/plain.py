@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from evoens.settings import PPOSettings, ProblemSettings
 from evoens.tasks.procgen_env import ProcgenVecEnv
+from evoens.tasks.sb3 import hyperparameters
 
 
 class PlainResidual(nn.Module):
@@ -58,16 +59,7 @@ def plain_ppo(settings: PPOSettings, problem: ProblemSettings) -> Any:
     return PPO(
         "CnnPolicy",
         VecFrameStack(games, problem.frame_stack),
-        learning_rate=settings.learning_rate,
-        n_steps=settings.rollout,
-        batch_size=settings.envs * settings.rollout // settings.minibatches,
-        n_epochs=settings.epochs,
-        gamma=settings.gamma,
-        gae_lambda=settings.gae_lambda,
-        clip_range=settings.clip,
-        ent_coef=settings.entropy,
-        vf_coef=settings.value_coefficient,
-        max_grad_norm=settings.max_grad_norm,
+        **hyperparameters(settings),
         device="cpu",
         policy_kwargs={
             "net_arch": [],

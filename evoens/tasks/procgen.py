@@ -15,7 +15,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
+from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName, answered
 from evoens.settings import ProblemSettings
 from evoens.tasks.procgen_env import LevelEnv
 
@@ -75,7 +75,7 @@ class ProcgenProblem(Problem):
         if self._seen is None:
             some = self.split("search").part(0, PROBED)
             played = self._play(self.levels(some), self._horizon(some), record=True)
-            self._seen = self._drive(self.parent.predict, played).kept()["frames"]
+            self._seen = answered(played, self.parent.predict).kept()["frames"]
         frames = self._seen
         places = torch.linspace(0, len(frames) - 1, min(n, len(frames))).round().long()
         return frames[places]
@@ -115,17 +115,8 @@ class ProcgenProblem(Problem):
             shown.append(inputs[0, -3:].permute(1, 2, 0).numpy().copy())
             return predict(inputs)
 
-        tape = self._drive(filmed, self._play(self.levels(case)[:1], self._horizon(case), record=False))
+        tape = answered(self._play(self.levels(case)[:1], self._horizon(case), record=False), filmed)
         return shown, float(tape.returns[0])
-
-    def _drive(self, predict: Predictor, game: Generator[Tensor, Tensor, _Tape]) -> _Tape:
-        try:
-            inputs = next(game)
-            while True:
-                inputs = game.send(predict(inputs))
-        except StopIteration as stop:
-            tape: _Tape = stop.value
-            return tape
 
     def _horizon(self, split: Split) -> int:
         """Return how many steps a game of `split` may take; only `test` says how a policy does to the very end."""

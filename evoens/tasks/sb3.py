@@ -61,6 +61,22 @@ def measured_precision(in_channels: int, widths: tuple[int, ...]) -> str:
     return min(("float32", "bfloat16"), key=seconds)
 
 
+def hyperparameters(settings: PPOSettings) -> dict[str, Any]:
+    """Return what Stable-Baselines3's PPO takes of the settings, by its own names."""
+    return {
+        "learning_rate": settings.learning_rate,
+        "n_steps": settings.rollout,
+        "batch_size": settings.envs * settings.rollout // settings.minibatches,
+        "n_epochs": settings.epochs,
+        "gamma": settings.gamma,
+        "gae_lambda": settings.gae_lambda,
+        "clip_range": settings.clip,
+        "ent_coef": settings.entropy,
+        "vf_coef": settings.value_coefficient,
+        "max_grad_norm": settings.max_grad_norm,
+    }
+
+
 class Training:
     """PPO and everything around it that changes while it learns.
 
@@ -79,16 +95,7 @@ class Training:
         self.model = PPO(
             ActorCriticCnnPolicy,
             VecTransposeImage(self.stack, skip=True),  # frames stay (h, w, c): channels_last without a copy
-            learning_rate=settings.learning_rate,
-            n_steps=settings.rollout,
-            batch_size=settings.envs * settings.rollout // settings.minibatches,
-            n_epochs=settings.epochs,
-            gamma=settings.gamma,
-            gae_lambda=settings.gae_lambda,
-            clip_range=settings.clip,
-            ent_coef=settings.entropy,
-            vf_coef=settings.value_coefficient,
-            max_grad_norm=settings.max_grad_norm,
+            **hyperparameters(settings),
             target_kl=settings.target_kl,
             seed=seed,
             device="cpu",
