@@ -58,3 +58,10 @@ def read_parent(path: Path) -> tuple[bytes, dict[str, Any]]:
         expected = f"{card['bytes']} bytes with sha256 {str(card['sha256'])[:12]}… as its card says"
         raise CheckpointError(f"{file}: expected {expected}, found {len(data)} bytes with sha256 {found[:12]}…")
     return data, card
+
+
+def tensor_names(data: bytes) -> list[str]:
+    """Return the names of the tensors with two dimensions or more in a safetensors file, from its header."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    return [name for name, tensor in header.items() if len(tensor.get("shape", ())) >= 2]

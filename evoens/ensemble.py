@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from evoens.cut import cut
 from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
-from evoens.parent import Architecture, Child, Parent, fingerprint
+from evoens.parent import Architecture, Child, Parent, fingerprint, fuse
 from evoens.spec import Located, load_class, locate
 from evoens.strategy import Strategy, grow
 
@@ -26,6 +28,8 @@ FORMAT = 1
 
 class Ensemble:
     """Members of one parent; itself a predictor: the mean of the members' probabilities (dissertation eq. 3.24).
+
+    What comes before the first tensor that some member has changed is computed once for all of them.
 
     Attributes:
         parent: the network the members are rebuilt from.
@@ -44,23 +48,35 @@ class Ensemble:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
-        self._members = [self._grown(genome) for genome in self.genomes]
-        for member in self._members:
-            member.fuse()
+        grown = [grow(parent, strategy, genome) for genome in self.genomes]
+        touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
+        found = cut(parent.module, touched)
+        self._trunk = self._placed(found.trunk if found else nn.Identity())
+        fuse(self._trunk)
+        self._members = [self._member(found.tail if found else parent.module, own) for own in grown]
 
-    def _grown(self, genome: Genome) -> Child:
-        child = self.parent.child(grow(self.parent, self.strategy, genome))
-        child.module.to(self.device).to(memory_format=torch.channels_last)
-        return child
+    def _placed(self, module: nn.Module) -> nn.Module:
+        return copy.deepcopy(module).eval().to(self.device).to(memory_format=torch.channels_last)
+
+    def _member(self, module: nn.Module, weights: Mapping[str, Tensor]) -> Child:
+        member = Child(self._placed(module))
+        own = member.module.state_dict()
+        member.load({name: weight for name, weight in weights.items() if name in own})
+        member.fuse()
+        return member
 
     def modules(self) -> list[nn.Module]:
         """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits."""
-        return [self._grown(genome).module for genome in self.genomes]
+        return [
+            self._placed(self.parent.child(grow(self.parent, self.strategy, genome)).module) for genome in self.genomes
+        ]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""
-        here = inputs.to(self.device)
-        return torch.stack([member.predict(here) for member in self._members]).to(inputs.device)
+        with torch.inference_mode():
+            shared = self._trunk(inputs.to(self.device))
+        parts = shared if isinstance(shared, tuple) else (shared,)
+        return torch.stack([member.predict(*parts) for member in self._members]).to(inputs.device)
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return the mean of the members' probabilities, `(n, c)`, for inputs `(n, *input)`."""

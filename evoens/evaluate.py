@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor
 
+from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.parent import Parent, Predictor
 from evoens.plan import Loop, Plan, quickest, scratch
@@ -20,6 +21,7 @@ from evoens.trials import Trial, run
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
 PROBED = 64  # inputs on which plans are measured
+GROUP = 8  # children whose outputs are taken together: they share what they have in common
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,6 @@ class Evaluator:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.plan = plan or quickest(parent, problem.probe(PROBED), self.device)
         self._scratch = scratch(parent, self.plan, self.device)
-        self._exact: Loop | None = None
 
     def evaluate(
         self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] | None = None
@@ -87,13 +88,11 @@ class Evaluator:
 
     def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 256) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass."""
-        plan = replace(self.plan, batching="loop", precision="float32", children=1)
-        child = self._exact = self._exact or Loop(self.parent, plan, self.device)
         rows = []
-        for genome in genomes:
-            child.load(0, grow(self.parent, self.strategy, genome))
-            rows.append(torch.cat([child.answer(0, part) for part in torch.split(inputs, batch)]))
-        return torch.stack(rows)
+        for start in range(0, len(genomes), GROUP):
+            children = Ensemble(self.parent, self.strategy, genomes[start : start + GROUP], self.device)
+            rows.append(torch.cat([children.outputs(part) for part in torch.split(inputs, batch)], dim=1))
+        return torch.cat(rows)
 
     def _loop(self, genomes: Sequence[Genome], split: Split) -> Iterator[tuple[int, Evaluation | Exception]]:
         """Run children side by side; a room is taken again as soon as its child is done."""

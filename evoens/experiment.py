@@ -11,9 +11,11 @@ from evoens.console import Reporter
 from evoens.errors import SpecError, nearest
 from evoens.parent import Architecture, Parent
 from evoens.run import Experiment
+from evoens.scope import resolve
 from evoens.settings import Config, StrategySettings
 from evoens.spec import Located, load_class, locate
 from evoens.strategy import Strategy
+from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.procgen import ProcgenProblem
 
@@ -38,11 +40,13 @@ def open_experiment(
     arguments = strategy_arguments(cls, config.strategy)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
+        _scope(config, _untrained(config))  # before hours of training
         path = _train(config, folder / "parent", reporter)
     module, card = load_policy(path)
     parent = Parent(module, Architecture(**card["architecture"]))
     problem = ProcgenProblem(config.problem, parent, config.seed)
     strategy = cls(**arguments)
+    strategy.scope = _scope(config, parent)
     return Experiment(config, resolved, problem, strategy, source, arguments, card)
 
 
@@ -75,6 +79,18 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
                 raise SpecError(f"strategy.{key}: {takes}, and not this{hint}") from error
         raise SpecError(f"strategy: {takes}: {error}") from error
     return arguments
+
+
+def _scope(config: Config, parent: Parent) -> tuple[str, ...]:
+    try:
+        return resolve(config.strategy.scope, parent.perturbed)
+    except SpecError as error:
+        raise SpecError(f"strategy.scope: {error}") from error
+
+
+def _untrained(config: Config) -> Parent:
+    policy = ImpalaPolicy(config.parent.train.network, 3 * config.problem.frame_stack)
+    return Parent(policy, Architecture("evoens.tasks.networks.impala:ImpalaPolicy"))
 
 
 def _train(config: Config, folder: Path, reporter: Reporter) -> Path:

@@ -82,7 +82,8 @@ class Mask:
 class Gene:
     """One perturbation: noise of `seed`, times `sign · scale`, where `mask` holds (everywhere without one).
 
-    `extra` holds further named numbers that a Strategy of its own needs, in the order of their names.
+    `extra` holds further named numbers that a Strategy of its own needs, in the order of their names; `scope` the
+    tensors it touches (see `evoens.scope.touches`), all that may be perturbed when it is empty.
     """
 
     seed: int
@@ -90,6 +91,7 @@ class Gene:
     sign: int = 1
     mask: Mask | None = None
     extra: tuple[tuple[str, float], ...] = ()
+    scope: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _require(_is_int(self.seed) and 0 <= self.seed < WORD, "gene.seed: expected an integer in [0, 2⁶⁴)", self.seed)
@@ -97,6 +99,8 @@ class Gene:
         _require(_is_int(self.sign) and self.sign in (1, -1), "gene.sign: expected 1 or -1", self.sign)
         _require(self.mask is None or isinstance(self.mask, Mask), "gene.mask: expected a Mask or None", self.mask)
         object.__setattr__(self, "extra", _named_numbers(self.extra))
+        names = isinstance(self.scope, tuple) and all(isinstance(name, str) and name for name in self.scope)
+        _require(names, "gene.scope: expected a tuple of names", self.scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class Genome:
         for gene in self.genes:
             row = asdict(gene)
             row["extra"] = dict(gene.extra)
-            rows.append(row)
+            row["scope"] = list(gene.scope)
+            rows.append(row if gene.scope else {key: value for key, value in row.items() if key != "scope"})
         return rows
 
     @classmethod
@@ -149,6 +154,7 @@ def _gene(row: object) -> Gene:
     try:
         mask = fields.pop("mask", None)
         extra = tuple(sorted(fields.pop("extra", {}).items()))
-        return Gene(mask=None if mask is None else Mask(**mask), extra=extra, **fields)
+        scope = tuple(fields.pop("scope", ()))
+        return Gene(mask=None if mask is None else Mask(**mask), extra=extra, scope=scope, **fields)
     except (TypeError, AttributeError) as error:
-        raise GenomeError(f"gene: expected seed, scale, sign, mask, extra, found {row!r}") from error
+        raise GenomeError(f"gene: expected seed, scale, sign, mask, extra, scope, found {row!r}") from error

@@ -18,15 +18,15 @@ Predictor = Callable[[Tensor], Tensor]
 """`(n, *input)` -> `(n, c)` probabilities: a parent, a child and an ensemble are all predictors."""
 
 
+PERTURBED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
 @runtime_checkable
 class Fusible(Protocol):
-    """A module that can make itself quicker where it only predicts, on a CPU in `channels_last`."""
+    """A layer that can make itself quicker, not those inside it, where it only predicts on a CPU in `channels_last`."""
 
     def fuse(self) -> None:
         """Give up gradients and hooks, and take up the weights as they are now; outputs stay the same to rounding."""
-
-
-PERTURBED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +112,31 @@ class Child:
     def __init__(self, module: nn.Module) -> None:
         self.module = module.eval().requires_grad_(False)
         self._tensors = self.module.state_dict()
-        self._fused: Fusible | None = None
+        self._fused = False
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Copy `weights` over the tensors of these names; layout, dtype and device of the module stay."""
         for name, value in weights.items():
             self._tensors[name].copy_(value)
-        if self._fused is not None:
-            self._fused.fuse()
+        if self._fused:
+            fuse(self.module)
 
     def fuse(self) -> None:
         """From now on only predict, quicker where the module can be; to be called in `channels_last`."""
-        if isinstance(self.module, Fusible) and all(t.device.type == "cpu" for t in self._tensors.values()):
-            self._fused = self.module
-            self._fused.fuse()
+        self._fused = True
+        fuse(self.module)
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Return probabilities `(n, c)` for inputs `(n, *input)`, in float32."""
+    def predict(self, *inputs: Tensor) -> Tensor:
+        """Return probabilities `(n, c)` for inputs `(n, *input)`, in float32; a network's tail may take several."""
         with torch.inference_mode():
-            return torch.softmax(self.module(inputs).float(), dim=-1)
+            return torch.softmax(self.module(*inputs).float(), dim=-1)
+
+
+def fuse(module: nn.Module) -> None:
+    """Fuse all layers of `module` that can, as far as they are on a CPU; to be called in `channels_last`."""
+    for layer in module.modules():
+        if isinstance(layer, Fusible) and all(p.device.type == "cpu" for p in layer.parameters()):
+            layer.fuse()
 
 
 def fingerprint(weights: Mapping[str, Tensor]) -> str:

@@ -34,6 +34,14 @@ ClassText = Annotated[
         min_length=1, json_schema_extra={"expected": "a strategy's name, path/to/file.py:Class or package.module:Class"}
     ),
 ]
+Layer = Annotated[str, Field(min_length=1)]
+Scope = Annotated[
+    Layer
+    | Annotated[tuple[Layer, ...], Field(min_length=1)]
+    | Annotated[dict[Literal["from"], Layer], Field(min_length=1)]
+    | None,
+    Field(json_schema_extra={"expected": "a layer, a list of layers, {from: layer} or null"}),
+]
 
 
 class Conflict(NamedTuple):
@@ -163,7 +171,11 @@ class ParentSettings(Section):
 
 
 class StrategySettings(Section):
-    """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search."""
+    """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search.
+
+    `scope` says which layers genes touch: names or patterns, `{from: layer}` for it and all after it, null for all.
+    What comes before them is computed once for all children that look at the same frames.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -171,6 +183,7 @@ class StrategySettings(Section):
     sigma: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     density: Fraction = 0.5
     parts: Natural = 2
+    scope: Scope = None
 
     @property
     def extra(self) -> dict[str, Any]:

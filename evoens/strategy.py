@@ -13,6 +13,7 @@ from torch import Tensor
 from evoens.errors import ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Parent
+from evoens.scope import touches
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,9 @@ class Record:
 class Strategy(ABC):
     """Makes children of one parent: `perturb` is the only method that must be written.
 
-    `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). `elites` are the genomes
-    that stayed from the generation before: the engine sets them before it asks.
+    `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). The engine sets the rest
+    before it asks: `scope` says which tensors a new gene touches, all when empty, and `elites` are the genomes that
+    stayed from the generation before.
 
     Raises:
         GenomeError: no gene can have this scale, or no mask this density and number of parts.
@@ -37,6 +39,7 @@ class Strategy(ABC):
     def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
         Gene(0, sigma, mask=Mask(0, density, parts))  # refuse now what could not be asked for later
         self.sigma, self.density, self.parts = sigma, density, parts
+        self.scope: tuple[str, ...] = ()
         self.elites: tuple[Genome, ...] = ()
 
     @abstractmethod
@@ -58,8 +61,8 @@ class Strategy(ABC):
             base = self.elites[draw % len(self.elites)] if self.elites else Genome()
             seed, mask_seed = rng.getrandbits(63), rng.getrandbits(63)
             genomes += [
-                base.stacked(Gene(seed, self.sigma, sign, Mask(mask_seed, self.density, self.parts, part)))
-                for part in range(self.parts)
+                base.stacked(Gene(seed, self.sigma, sign, mask, scope=self.scope))
+                for mask in (Mask(mask_seed, self.density, self.parts, part) for part in range(self.parts))
                 for sign in (1, -1)
             ]
             draw += 1
@@ -79,6 +82,8 @@ class Strategy(ABC):
 def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
     """Return the child's perturbed tensors, by name: the genes applied to the parent's weights in order.
 
+    A tensor that no gene touches is the parent's own.
+
     Raises:
         ShapeError: a perturbed tensor has another shape than the parent's.
     """
@@ -87,7 +92,8 @@ def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor
         weight = parent.weights[name]
         shape = weight.shape
         for gene in genome.genes:
-            weight = strategy.perturb(name, weight, gene)
+            if touches(gene.scope, name):
+                weight = strategy.perturb(name, weight, gene)
         if weight.shape != shape:  # copying into the child would broadcast it, unseen
             raise ShapeError(
                 f"{type(strategy).__name__}.perturb({name!r}): expected {tuple(shape)}, found {tuple(weight.shape)}"

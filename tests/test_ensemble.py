@@ -9,6 +9,7 @@ from random import Random
 import pytest
 import torch
 from tiny import TinyProblem
+from torch import Tensor, nn
 
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError
@@ -40,6 +41,26 @@ def test_prediction_is_the_mean_of_members_computed_one_by_one(ensemble: Ensembl
         logits = hidden @ weights["last.weight"].double().T + weights["last.bias"].double()
         by_hand += logits.softmax(-1) / 4
     torch.testing.assert_close(ensemble.predict(inputs).double(), by_hand, atol=1e-6, rtol=1e-5)
+
+
+def test_what_members_share_is_computed_once(tiny_problem: TinyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = load_class(locate("noisy"), Strategy)(**ARGUMENTS)
+    strategy.scope = ("last",)
+    passes: dict[int, int] = {}
+    plain = nn.Linear.forward
+
+    def counted(self: nn.Linear, x: Tensor) -> Tensor:
+        passes[self.out_features] = passes.get(self.out_features, 0) + 1
+        return plain(self, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", counted)
+    parent, inputs = tiny_problem.parent, tiny_problem.probe(20)
+    ensemble = Ensemble(parent, strategy, strategy.ask(4, Random(0)))
+    found = ensemble.outputs(inputs)
+    hidden, classes = len(parent.weights["first.bias"]), len(parent.weights["last.bias"])
+    assert passes == {hidden: 1, classes: 4}
+    alone = [parent.child(grow(parent, strategy, genome)).predict(inputs) for genome in ensemble.genomes]
+    assert torch.equal(found, torch.stack(alone))
 
 
 def test_no_member_no_ensemble(ensemble: Ensemble) -> None:

@@ -33,6 +33,7 @@ GENES = st.builds(
     sign=st.sampled_from([1, -1]),
     mask=st.none() | masks(),
     extra=st.dictionaries(st.text(max_size=8), NUMBERS, max_size=4).map(lambda d: tuple(sorted(d.items()))),
+    scope=st.lists(st.text(min_size=1, max_size=8), max_size=3).map(tuple),
 )
 GENOMES = st.lists(GENES, max_size=4).map(lambda genes: Genome(tuple(genes)))
 
@@ -59,6 +60,14 @@ def test_key_is_the_sha256_of_the_canonical_form_written_by_hand() -> None:
     assert genome.canonical == text
     assert genome.key == hashlib.sha256(text.encode()).hexdigest()
     assert Genome().key == hashlib.sha256(b"[]").hexdigest()
+
+
+def test_a_scope_stands_in_the_canonical_form_only_where_there_is_one() -> None:
+    text = '[{"extra":{},"mask":null,"scale":0.5,"scope":["a","b.*"],"seed":1,"sign":1}]'
+    assert Genome((Gene(1, 0.5, scope=("a", "b.*")),)).canonical == text
+    for wrong in ("a", ["a"], ("a", 1), ("",)):
+        with pytest.raises(GenomeError, match=r"gene\.scope: expected a tuple of names"):
+            Gene(1, 0.5, scope=wrong)  # type: ignore[arg-type]
 
 
 def test_key_is_published() -> None:

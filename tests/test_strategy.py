@@ -41,6 +41,19 @@ def test_one_draw_gives_every_part_with_both_signs(parts: int) -> None:
         assert pairs == Counter({(sign, part): 1 for sign in (1, -1) for part in range(parts)})
 
 
+def test_genes_touch_their_own_scope_only() -> None:
+    strategy, network = Affine(0.5), parent()
+    assert all(gene.scope == () for genome in strategy.ask(4, Random(0)) for gene in genome.genes)
+    strategy.scope = ("2",)
+    (genome,) = strategy.ask(1, Random(0))
+    whole = genome.stacked(Gene(1, 0.25))
+    once, twice = grow(network, strategy, genome), grow(network, strategy, whole)
+    assert once["0.weight"] is network.weights["0.weight"]
+    assert torch.equal(once["2.weight"], 2 * network.weights["2.weight"] + 0.5)
+    assert torch.equal(twice["0.weight"], 2 * network.weights["0.weight"] + 0.25)
+    assert torch.equal(twice["2.weight"], 2 * once["2.weight"] + 0.25)
+
+
 def test_seeds_of_noise_and_mask_are_all_different() -> None:
     genes = [g.genes[0] for g in Affine(0.03).ask(400, Random(0))]
     assert len({gene.seed for gene in genes} | {gene.mask.seed for gene in genes if gene.mask}) == 200

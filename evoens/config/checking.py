@@ -10,11 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evoens.card import find_parent, read_parent
+from evoens.card import find_parent, read_parent, tensor_names
 from evoens.config.faults import Fault, faults_of, shown, unknown_key
 from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Keys, dotted, parse_yaml
 from evoens.errors import CheckpointError, ConfigError, SpecError
+from evoens.scope import resolve
 from evoens.settings import Config, Levels, StrategySettings
 from evoens.spec import locate
 
@@ -154,7 +155,7 @@ def _parent_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]
         return
     keys: Keys = ("parent", "checkpoint")
     try:
-        card = read_parent(path)[1]
+        data, card = read_parent(path)
     except CheckpointError as error:
         yield Fault(keys, f"{error}; --retrain trains one anew")
         return
@@ -167,6 +168,10 @@ def _parent_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]
         message = f"expected {card['network']}, as the parent {path} has, found {list(config.parent.train.network)}"
         yield Fault(("parent", "train", "network"), f"{message}; --retrain trains one anew", (keys,))
     yield from _seen_levels(config, card, path)
+    try:
+        resolve(config.strategy.scope, tensor_names(data))
+    except SpecError as error:
+        yield Fault(("strategy", "scope"), str(error), (keys,))
 
 
 def _seen_levels(config: Config, card: dict[str, Any], path: Path) -> Iterator[Fault]:

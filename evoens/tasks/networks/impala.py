@@ -35,8 +35,9 @@ class Residual(nn.Module):
         return self.conv1(inner).add_(x)  # type: ignore[no-any-return]
 
     def fuse(self) -> None:
-        """From now on use the weights as they are, and only predict."""
-        self.fused = Convolution(self.conv0), Convolution(self.conv1)
+        """See `evoens.parent.Fusible`."""
+        if available(self.conv0.weight.dtype):
+            self.fused = Convolution(self.conv0), Convolution(self.conv1)
 
 
 class Block(nn.Module):
@@ -59,8 +60,9 @@ class Block(nn.Module):
         return self.res1(self.res0(pooled))  # type: ignore[no-any-return]
 
     def fuse(self) -> None:
-        """From now on use the weights as they are, and only predict."""
-        self.fused = Convolution(self.conv)
+        """See `evoens.parent.Fusible`."""
+        if available(self.conv.weight.dtype):
+            self.fused = Convolution(self.conv)
 
 
 class Impala(nn.Module):
@@ -110,11 +112,5 @@ class ImpalaPolicy(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """`(n, in_channels, 64, 64)` bytes (0 to 255) → `(n, actions)` logits."""
-        return self.head(self.trunk(frames.to(self.head.weight.dtype) / 255))  # type: ignore[no-any-return]
-
-    def fuse(self) -> None:
-        """From now on only predict, on a CPU in `channels_last`: quicker where torch can, the same to rounding."""
-        if available(self.head.weight.dtype):
-            for module in self.modules():
-                if isinstance(module, Block | Residual):
-                    module.fuse()
+        first = cast(Block, self.trunk.blocks[0])
+        return self.head(self.trunk(frames.to(first.conv.weight.dtype) / 255))  # type: ignore[no-any-return]

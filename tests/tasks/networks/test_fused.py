@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from evoens.parent import fuse
 from evoens.tasks.networks import fused
 from evoens.tasks.networks.impala import Block, ImpalaPolicy, Residual
 
@@ -43,7 +44,7 @@ def test_a_fused_policy_answers_as_the_plain_one(widths: tuple[int, ...], n: int
     torch.manual_seed(0)
     plain = ImpalaPolicy(widths, 6).to(memory_format=torch.channels_last)
     quick = copy.deepcopy(plain)
-    quick.fuse()
+    fuse(quick)
     assert all(m.fused for m in quick.modules() if isinstance(m, Block | Residual))
     frames = torch.randint(0, 256, (n, 64, 64, 6), dtype=torch.uint8).permute(0, 3, 1, 2)
     with torch.inference_mode():
@@ -57,6 +58,6 @@ def test_where_there_is_no_such_pass_the_policy_stays_plain(monkeypatch: pytest.
     monkeypatch.setattr(fused.Convolution, "relu", missing)
     fused.available.cache_clear()
     policy = ImpalaPolicy((4, 4, 4), 6)
-    policy.fuse()
+    fuse(policy)
     fused.available.cache_clear()
     assert not any(m.fused for m in policy.modules() if isinstance(m, Block | Residual))
