@@ -40,13 +40,12 @@ def open_experiment(
     arguments = strategy_arguments(cls, config.strategy)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
-        _scope(config, _untrained(config))  # before hours of training
         path = _train(config, folder / "parent", reporter)
     module, card = load_policy(path)
     parent = Parent(module, Architecture(**card["architecture"]))
     problem = ProcgenProblem(config.problem, parent, config.seed)
     strategy = cls(**arguments)
-    strategy.scope = _scope(config, parent)
+    strategy.scope = scope(config, parent)
     return Experiment(config, resolved, problem, strategy, source, arguments, card)
 
 
@@ -81,16 +80,19 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
     return arguments
 
 
-def _scope(config: Config, parent: Parent) -> tuple[str, ...]:
+def scope(config: Config, parent: Parent | None = None) -> tuple[str, ...]:
+    """Return the scope of the genes in `parent`'s tensors; without one, in those of the parent that would be trained.
+
+    Raises:
+        SpecError: the parent has no such layer.
+    """
+    if parent is None:
+        policy = ImpalaPolicy(config.parent.train.network, 3 * config.problem.frame_stack)
+        parent = Parent(policy, Architecture("evoens.tasks.networks.impala:ImpalaPolicy"))
     try:
         return resolve(config.strategy.scope, parent.perturbed)
     except SpecError as error:
         raise SpecError(f"strategy.scope: {error}") from error
-
-
-def _untrained(config: Config) -> Parent:
-    policy = ImpalaPolicy(config.parent.train.network, 3 * config.problem.frame_stack)
-    return Parent(policy, Architecture("evoens.tasks.networks.impala:ImpalaPolicy"))
 
 
 def _train(config: Config, folder: Path, reporter: Reporter) -> Path:

@@ -40,7 +40,7 @@ Scope = Annotated[
     | Annotated[tuple[Layer, ...], Field(min_length=1)]
     | Annotated[dict[Literal["from"], Layer], Field(min_length=1)]
     | None,
-    Field(json_schema_extra={"expected": "a layer, a list of layers, {from: layer} or null"}),
+    Field(json_schema_extra={"expected": "a layer, a list of layers, `from: layer` or null"}),
 ]
 
 

@@ -14,7 +14,7 @@ from evoens import results
 from evoens.checkpoint import CheckpointStore
 from evoens.config.load import load, resolved_yaml
 from evoens.errors import CheckpointError, SpecError
-from evoens.experiment import open_experiment, strategy_arguments
+from evoens.experiment import open_experiment, scope, strategy_arguments
 from evoens.plan import Plan
 from evoens.run import Experiment, Run
 from evoens.settings import Config, StrategySettings
@@ -108,6 +108,15 @@ def test_strategy_arguments_are_those_of_the_yaml() -> None:
     fixed = StrategySettings.model_validate({"class": "noisy", "sigma": 0.05, "density": 0.25, "parts": 4})
     assert strategy_arguments(noisy, fixed) == {"sigma": 0.05, "density": 0.25, "parts": 4}
     assert strategy_arguments(noisy, StrategySettings.model_validate({"class": "noisy"}))["sigma"] == 1.0
+
+
+def test_the_scope_is_the_parents_layers(tmp_path: Path) -> None:
+    experiment = opened(tmp_path, tmp_path / "run", strategy={"class": "noisy", "scope": {"from": "trunk.linear"}})
+    assert experiment.strategy.scope == ("trunk.linear.weight", "head.weight")
+    assert scope(experiment.config) == experiment.strategy.scope
+    wrong = Config.model_validate({**WHOLE, "strategy": {"class": "noisy", "scope": "trunk.liner"}})
+    with pytest.raises(SpecError, match=r'strategy\.scope: .* found "trunk\.liner"; did you mean "trunk\.linear"'):
+        scope(wrong)
 
 
 def test_keys_that_do_not_fit_name_the_nearest(tmp_path: Path) -> None:

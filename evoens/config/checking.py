@@ -140,7 +140,7 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
     name: Keys = ("strategy", "class")
     known, given = signature.arguments, {"sigma", "density", "parts", *settings.extra}
     for key in sorted(settings.extra.keys() - known.keys()):
-        fault = unknown_key(("strategy", key), [*known, "class"])
+        fault = unknown_key(("strategy", key), [*known, "class", "scope"])
         yield fault if fault.meant == name else replace(fault, others=(name,))
     for key in sorted(k for k, needed in known.items() if needed and k not in given):
         yield Fault(("strategy", key), f"missing; {settings.class_} needs it", (name,), missing=True)

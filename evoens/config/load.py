@@ -100,7 +100,7 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
-    from evoens.experiment import open_experiment, open_strategy, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment import open_experiment, open_strategy, scope, strategy_arguments  # noqa: PLC0415
     from evoens.files import write_atomic  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
 
@@ -108,6 +108,7 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     try:
         strategy = open_strategy(config.strategy, base)[1]
         strategy(**strategy_arguments(strategy, config.strategy))
+        scope(config)
     except Exception as error:  # a user's constructor may raise anything
         raise ConfigError(f"{loaded.strategy_at}: {error}") from error
     if retrain or find_parent(config.parent.checkpoint, base) is None:

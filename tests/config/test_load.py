@@ -86,7 +86,12 @@ generations: 2
         ("strategy.sigma=0", "expected a number > 0 or auto, found 0"),
         ("strategy.sigma=atuo", 'expected a number > 0 or auto, found "atuo"; did you mean "auto"?'),
         ("strategy.sgima=1", 'unknown key; did you mean "sigma"?'),
-        ("strategy.wings=1", "unknown key; expected one of sigma, density, parts, class"),
+        ("strategy.wings=1", "unknown key; expected one of sigma, density, parts, class, scope"),
+        ("strategy.socpe=head", 'unknown key; did you mean "scope"?'),
+        ("strategy.scope=3", "expected a layer, a list of layers, `from: layer` or null, found 3"),
+        ("strategy.scope=[]", "expected a layer, a list of layers, `from: layer` or null, found []"),
+        ("strategy.scope={form: head}", "expected a layer, a list of layers, `from: layer` or null, found a section "
+         "with form"),
         ("strategy.class=noise", '"noise": expected one of noisy, path/to/file.py:Class or package.module:Class; '
          'did you mean "noisy"?'),
         ("strategy.class=none.py:A", '"none.py:A": expected a Python file, found none at '
@@ -199,7 +204,7 @@ def test_a_damaged_parent_is_a_fault_unless_it_is_trained_anew() -> None:
     path = write_parent(Path("problems/parent.safetensors"))
     path.write_bytes(path.read_bytes()[:-1])
     (line,) = faults(GOOD)
-    assert line.startswith("problems/x.yaml:5:3: parent.checkpoint: problems/parent.safetensors: expected 800 bytes")
+    assert line.startswith("problems/x.yaml:5:3: parent.checkpoint: problems/parent.safetensors: expected 333 bytes")
     assert line.endswith("--retrain trains one anew")
     load(write(GOOD), retrain=True)
 
@@ -208,6 +213,15 @@ def test_a_parent_without_its_card() -> None:
     write_parent(Path("problems/parent.safetensors")).with_suffix(".json").unlink()
     (line,) = faults(GOOD)
     assert "parent.checkpoint: problems/parent.json: expected a parent's card, found no such file" in line
+
+
+def test_a_scope_that_the_parent_does_not_have() -> None:
+    load(write(GOOD), ["strategy.scope=trunk.liner"])  # no parent yet: found before its training starts
+    write_parent(Path("problems/parent.safetensors"))
+    load(write(GOOD), ["strategy.scope={from: trunk.linear}"])
+    (line,) = faults(GOOD, "strategy.scope=[trunk, trunk.liner]")
+    expected = 'expected a layer of the parent, found "trunk.liner"; did you mean "trunk.linear"?'
+    assert line == f"--set strategy.scope=[trunk, trunk.liner]: {expected}"
 
 
 @pytest.mark.parametrize(
@@ -238,7 +252,7 @@ def test_a_strategy_of_ones_own_beside_the_yaml_or_in_the_working_folder() -> No
     assert load(write(text), ["strategy.tilt=2"]).config.strategy.extra == {"tilt": 2}
     Path("problems/my.py").write_text(source.replace("tilt", "slope"))
     assert faults(text, "strategy.tilt=2") == [
-        "--set strategy.tilt=2: unknown key; expected one of sigma, density, parts, slope, class",
+        "--set strategy.tilt=2: unknown key; expected one of sigma, density, parts, slope, class, scope",
         "problems/x.yaml:7:3: strategy.slope: missing; my.py:Mine needs it",
     ]
 
@@ -269,7 +283,7 @@ def test_the_resolved_config_has_every_key() -> None:
     value = read_yaml(Path(write(resolved_yaml(loaded.config, loaded.base), "r.yaml"))).value
     assert value["parent"]["train"]["learning_rate"] == 0.0005
     assert value["search"] == {"population": 16, "generations": 1, "elites": 4, "racing": None}
-    assert value["strategy"] == {"class": "noisy", "sigma": "auto", "density": 0.5, "parts": 2}
+    assert value["strategy"] == {"class": "noisy", "sigma": "auto", "density": 0.5, "parts": 2, "scope": None}
 
 
 def test_differences_are_named() -> None:
