@@ -22,7 +22,7 @@ from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
-from evoens.settings import Config
+from evoens.settings import CANDIDATES, Config
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
 from evoens.strategy import Strategy
@@ -203,10 +203,10 @@ class Run:
     # ---- the members
 
     def _select(self) -> None:
-        """Choose the members on the select split, among the children that search found best."""
+        """Choose the members on the select split, among the children that search found best, so many for each place."""
         self.reporter.stage("choosing members on cases that search never saw")
         rows = {row["key"]: row for row in self.state.population if row["status"] == "ok"}
-        found = sorted(rows.values(), key=lambda row: -row["fitness"])[: self.config.search.population]
+        found = sorted(rows.values(), key=lambda row: -row["fitness"])[: CANDIDATES * self.config.selection.size]
         genomes = [Genome.from_json(row["genome"]) for row in found]
         split = self.problem.split("select")
         outcomes = self.evaluator.evaluate(

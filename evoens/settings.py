@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import Self
 
 SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
+CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
 Game = Literal[
     "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",

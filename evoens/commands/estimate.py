@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evoens.settings import SO_FAR, Config
+from evoens.settings import CANDIDATES, SO_FAR, Config
 
 BACKWARD = 2  # a backward pass costs about two forward passes
 
@@ -43,7 +43,7 @@ def _evaluations(config: Config) -> dict[str, tuple[int, int, int]]:
     return {
         "search": (population * generations + 1, searched, 1),
         "ensembles so far": (generations, min(SO_FAR, levels.search.count), size),
-        "select": (population, levels.select.count, 1),
+        "select": (min(CANDIDATES * size, population * generations), levels.select.count, 1),
         **{
             f"test, {who}": (2 * n, levels.test.count, members)  # two rules of action
             for who, (n, members) in contestants.items()

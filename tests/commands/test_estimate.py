@@ -19,16 +19,16 @@ CARD = {"steps": 6000, "seconds": 10.0, "ppo": {"epochs": 3}, "curve": [{"length
 
 def test_evaluations_counted_by_hand(config: Config) -> None:
     found = estimate(config, None)
-    # search: 3 × 10 children and the parent, 20 levels; 3 ensembles on 16; 10 candidates on 30;
+    # search: 3 × 10 children and the parent, 20 levels; 3 ensembles on 16; 8 candidates on 30;
     # test: parent, best child, random children, ensemble, two rules each, 100 levels
-    assert found["episodes"] == 31 * 20 + 3 * 16 + 10 * 30 + 8 * 100
+    assert found["episodes"] == 31 * 20 + 3 * 16 + 8 * 30 + 8 * 100
     assert found["training_steps"] == 8_000_000
     assert "seconds" not in found
 
 
 def test_cost_from_the_parents_own_training(config: Config) -> None:
     found = estimate(config, CARD)
-    passes = 40 * (31 * 20 + 3 * 16 * 4 + 10 * 30 + 4 * 100 + 4 * 100 * 4)
+    passes = 40 * (31 * 20 + 3 * 16 * 4 + 8 * 30 + 4 * 100 + 4 * 100 * 4)
     assert found["passes"] == passes
     # 600 steps a second, each a rollout's forward pass and three epochs of a forward and a backward (two forwards) one
     assert found["seconds"] == round(passes / 6000)
