@@ -82,7 +82,7 @@ def _elites(run: Run) -> list[Measured]:
 def _alive(number: int, outcomes: Sequence[Outcome]) -> list[Measured]:
     alive = [(o.genome, o.evaluation.cases) for o in outcomes if o.evaluation is not None]
     if not alive:
-        raise EvoensError(f"all {len(outcomes)} children of generation {number} failed; the first: {outcomes[0].error}")
+        raise EvoensError(f"all {len(outcomes)} children of generation {number + 1} failed; the first: {outcomes[0].error}")
     return alive
 
 
@@ -113,7 +113,7 @@ def _tell(run: Run, number: int, outcomes: Sequence[Outcome], scores: dict[str, 
         row |= {"status": outcome.status, "fitness": None if failed else scores[outcome.genome.key]}
         run.state.population.append(row)
         if failed:
-            run.warn(f"generation {number}: child {outcome.genome.key[:12]} failed: {outcome.error}")
+            run.warn(f"generation {number + 1}: child {outcome.genome.key[:12]} failed: {outcome.error}")
 
 
 def _fitness(scores: Sequence[float], parent: float) -> dict[str, float]:
@@ -165,6 +165,6 @@ def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:
         alike = "has no value (all children score alike, or there are too few)"
         found = alike if reliable is None else f"is {reliable:.2f}"
         run.warn(
-            f"generation {number}: the reliability of fitness {found}: its ranking is mostly chance; "
+            f"generation {number + 1}: the reliability of fitness {found}: its ranking is mostly chance; "
             "more levels (problem.levels.search.count, search.racing) or a larger σ would tell children apart"
         )

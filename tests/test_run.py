@@ -265,7 +265,7 @@ def test_failed_children_are_recorded_and_never_selected(tmp_path: Path) -> None
 
 def test_all_failing_stops_the_run(tmp_path: Path) -> None:
     spec = strategy_file(tmp_path, FAILS, nan="False", raises="True") + ":Fails"
-    with pytest.raises(EvoensError, match=r"all 6 children of generation 0 failed; the first: Arith.* no such child"):
+    with pytest.raises(EvoensError, match=r"all 6 children of generation 1 failed; the first: Arith.* no such child"):
         execute(tmp_path / "run", spec=spec)
     assert not (tmp_path / "run" / "report.json").exists()
 
@@ -289,7 +289,7 @@ def test_says_where_selection_picks_noise(tmp_path: Path, sigma: float, says: st
     if says is None:
         assert sentences == [] and run.state.generations[0]["reliability"] > 0.5
     else:
-        assert len(sentences) == 1 and f"generation 0: the reliability of fitness {says}" in sentences[0]
+        assert len(sentences) == 1 and f"generation 1: the reliability of fitness {says}" in sentences[0]
 
 
 def contending(cases: dict[str, list[float]], k: int) -> set[str]:

@@ -12,8 +12,9 @@ BACKWARD = 2  # a backward pass costs about two forward passes
 def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
     """Return splits, evaluations and their cost.
 
-    A policy's passes are counted as frames × members; how long an episode lasts, and how many passes a second the
-    machine does, are taken from the training that the parent's card describes.
+    A policy's passes are counted as frames × members, or as frames where a scope lets members share most of one; how
+    long an episode lasts, and how many passes a second the machine does, are taken from the training that the parent's
+    card describes.
 
     Args:
         config: the checked YAML.
@@ -36,17 +37,18 @@ def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
 def _evaluations(config: Config) -> dict[str, tuple[int, int, int]]:
     """For each stage: policies measured, levels each, members each."""
     levels, size = config.problem.levels, config.selection.size
+    members = 1 if config.strategy.scope else size
     population, generations = config.search.population, config.search.generations
     racing = config.search.racing
-    contestants = {"parent and best child": (2, 1), "random children and ensemble": (2, size)}
+    contestants = {"parent and best child": (2, 1), "random children and ensemble": (2, members)}
     searched = max(levels.search.count, racing.levels if racing else 0)
     return {
         "search": (population * generations + 1, searched, 1),
-        "ensembles so far": (generations, min(SO_FAR, levels.search.count), size),
+        "ensembles so far": (generations, min(SO_FAR, levels.search.count), members),
         "select": (min(CANDIDATES * size, population * generations), levels.select.count, 1),
         **{
-            f"test, {who}": (2 * n, levels.test.count, members)  # two rules of action
-            for who, (n, members) in contestants.items()
+            f"test, {who}": (2 * n, levels.test.count, passes)  # two rules of action
+            for who, (n, passes) in contestants.items()
         },
     }
 

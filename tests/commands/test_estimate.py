@@ -8,7 +8,7 @@ from evoens.settings import Config
 @pytest.fixture
 def config() -> Config:
     sets = [
-        "search.population=10", "search.generations=3", "search.elites=2", "selection.size=4",
+        "search.population=10", "search.generations=3", "search.elites=2", "selection.size=4", "strategy.scope=",
         "problem.levels.search.count=20", "problem.levels.select.count=30", "problem.levels.test.count=100",
     ]  # fmt: skip
     return load("procgen_bigfish", sets, retrain=True).config
@@ -33,6 +33,12 @@ def test_cost_from_the_parents_own_training(config: Config) -> None:
     # 600 steps a second, each a rollout's forward pass and three epochs of a forward and a backward (two forwards) one
     assert found["seconds"] == round(passes / 6000)
     assert found["training_steps"] == 0
+
+
+def test_members_that_share_a_trunk_cost_about_one_network(config: Config) -> None:
+    shared = config.model_copy(update={"strategy": config.strategy.model_copy(update={"scope": "trunk.linear"})})
+    saved = estimate(config, CARD)["passes"] - estimate(shared, CARD)["passes"]
+    assert saved == 40 * (3 * 16 * 3 + 4 * 100 * 3)
 
 
 def test_racing_counts_all_the_levels_it_may_use(config: Config) -> None:
