@@ -82,7 +82,9 @@ def _elites(run: Run) -> list[Measured]:
 def _alive(number: int, outcomes: Sequence[Outcome]) -> list[Measured]:
     alive = [(o.genome, o.evaluation.cases) for o in outcomes if o.evaluation is not None]
     if not alive:
-        raise EvoensError(f"all {len(outcomes)} children of generation {number + 1} failed; the first: {outcomes[0].error}")
+        raise EvoensError(
+            f"all {len(outcomes)} children of generation {number + 1} failed; the first: {outcomes[0].error}"
+        )
     return alive
 
 

@@ -110,7 +110,7 @@ WRONG = {
     "a folder": Wrong("problems: expected a YAML file, found a folder", args=("run", "problems")),
     "not text": Wrong(f"{AT}:1:1: expected UTF-8 text, found byte 0xff", files={AT: b"\xff\xfe"}),
     "corrupt parent": Wrong(
-        f"{AT}:5:3: parent.checkpoint: problems/parent.safetensors: expected 800 bytes",
+        f"{AT}:5:3: parent.checkpoint: problems/parent.safetensors: expected 333 bytes",
         files={"problems/parent.safetensors": b"weights"},
     ),
     "parent with a broken card": Wrong(
@@ -396,6 +396,8 @@ def test_check_says_what_is_broken() -> None:
     assert result.stdout.startswith("BROKEN  imports: ")
     found = json.loads(call("check", "my.py:Mine", "--json").stdout)
     assert [row["ok"] for row in found] == [False]
+    wrong = call("check", "mine.py:Mine")
+    assert wrong.exit_code == 2 and 'error: "mine.py:Mine": expected a Python file, found none at' in wrong.stderr
 
 
 def test_verify_checks_the_published_vectors() -> None:

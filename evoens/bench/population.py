@@ -23,6 +23,7 @@ from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
 from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy, grow
+from evoens.threads import side_by_side
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)
@@ -142,7 +143,7 @@ def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequenc
     loops = [_loaded(Loop(parent, Plan(), device), [own]) for own in weights[:children]]
     turns = itertools.cycle(loops)
     work: Work = {
-        "plan": (lambda: _pass(room, frames), plan.children * len(frames)),
+        "plan": (lambda: _passes(room, frames, children), children * len(frames)),
         "loop": (lambda: _pass(next(turns), frames), len(frames)),
     }
     for side in squares:
@@ -177,6 +178,17 @@ def _loaded(room: Scratch, weights: Sequence[dict[str, Tensor]]) -> Scratch:
 
 def _pass(room: Scratch, frames: Tensor) -> Tensor:
     return room.predict(dict.fromkeys(range(room.plan.children), frames))[0]
+
+
+def _passes(room: Scratch, frames: Tensor, children: int) -> None:
+    """Send `children` children through `frames`, a core each: here is no game to be played meanwhile."""
+    places = room.plan.children
+    if isinstance(room, Loop) and places > 1:
+        with side_by_side(min(places, torch.get_num_threads())) as pool:
+            list(pool.map(lambda child: room.answer(child % places, frames), range(children)))
+    else:
+        for start in range(0, children, places):
+            room.predict(dict.fromkeys(range(min(places, children - start)), frames))
 
 
 def _product(side: int, times: int, plan: Plan, device: torch.device) -> Callable[[], float]:

@@ -24,10 +24,14 @@ def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
     Returns:
         One check a clause, in order. After a clause that the rest depends on has failed, the rest is left out; a fresh
         process is only tried where all else holds.
+
+    Raises:
+        SpecError: there is no such file or module.
     """
+    source = locate(spec, folders)
     with global_seed(0):
         try:
-            subject = _subject(spec, folders)
+            subject = Subject(load_class(source, Strategy), small_parent())
         except EvoensError as error:
             return [Check("imports", False, str(error))]
         checks = [Check("imports", True, f"{subject.cls.__name__}, a Strategy")]
@@ -38,10 +42,6 @@ def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
         if all(check.ok for check in checks):
             checks.append(_run("fresh process", partial(_fresh_process, subject, spec, folders)))
         return checks
-
-
-def _subject(spec: str, folders: Sequence[Path]) -> Subject:
-    return Subject(load_class(locate(spec, folders), Strategy), small_parent())
 
 
 def _run(name: str, clause: Callable[[], str]) -> Check:
@@ -63,7 +63,8 @@ def _place(error: Exception) -> str:
 
 def print_bits(spec: str, folders: Sequence[str]) -> None:
     """Print each child's key and the hash of its weights, a line each: what a fresh process is asked for."""
-    print("\n".join(_subject(spec, [Path(folder) for folder in folders]).bits()))
+    cls = load_class(locate(spec, [Path(folder) for folder in folders]), Strategy)
+    print("\n".join(Subject(cls, small_parent()).bits()))
 
 
 def _fresh_process(subject: Subject, spec: str, folders: Sequence[Path]) -> str:
