@@ -19,7 +19,8 @@ MEASURES = {
     "disagreement": "disagreement, share of frames",
     **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
 }
-FITNESS = ("best", "mean", "worst", "parent")
+LINES = ("best", "mean", "worst", "parent", "ensemble", "members", "floor")
+CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class Generation:
 
 
 class Tracker:
-    """Writes a run's TensorBoard log to `folder/tb`.
+    """Writes a run's TensorBoard log to `folder/tb`; a step is a generation, the first is 1.
+
+    Curves that share a chart are runs of their own there, `tb/best`, `tb/floor` and so on: TensorBoard gives a colour
+    and a name to a run, and to nothing else.
 
     Args:
         folder: the run's folder.
@@ -60,7 +64,8 @@ class Tracker:
     """
 
     def __init__(self, folder: Path, first: int = 0) -> None:
-        self._writer = SummaryWriter(folder / "tb", purge_step=first)
+        self._writer = SummaryWriter(folder / "tb", purge_step=first + bool(first))
+        self._lines = {name: SummaryWriter(folder / "tb" / name, purge_step=first + bool(first)) for name in LINES}
         self._writer.add_custom_scalars(_layout())
 
     def trust_region(self, found: Mapping[str, Any]) -> None:
@@ -76,10 +81,14 @@ class Tracker:
 
     def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8]) -> None:
         """Write every number of a generation, and the picture `(height, width, 3)` of what its members look at."""
+        step = summary.generation + 1
         for tag, value in _scalars(summary):
-            self._writer.add_scalar(tag, value, summary.generation)
-        self._writer.add_image("saliency", saliency, summary.generation, dataformats="HWC")
-        self._writer.flush()
+            self._writer.add_scalar(tag, value, step)
+        for line, tag, value in _shared(summary):
+            self._lines[line].add_scalar(tag, value, step)
+        self._writer.add_image("saliency", saliency, step, dataformats="HWC")
+        for writer in (self._writer, *self._lines.values()):
+            writer.flush()
 
     def results(self, report: Mapping[str, Any]) -> None:
         """Write the final comparison of report.json: a table, and one number for each competitor."""
@@ -92,36 +101,41 @@ class Tracker:
 
     def close(self) -> None:
         """Finish the log."""
-        self._writer.close()
+        for writer in (self._writer, *self._lines.values()):
+            writer.close()
 
 
 def _scalars(g: Generation) -> Iterator[tuple[str, float]]:
-    yield from ((f"fitness/{name}", g.fitness[name]) for name in FITNESS)
-    if g.ensemble is not None:
-        yield "fitness/ensemble", g.ensemble
     if g.reliability is not None:
         yield "search/reliability", g.reliability
     yield "search/sigma", g.sigma
     yield "search/failed", g.failed
     yield "search/evaluations", g.evaluations
-    for name, measure in g.diversity.items():
-        yield f"diversity/{name}", measure["value"]
-        yield f"diversity/{name}_floor", measure["floor"]
     yield "speed/samples_per_second", g.samples_per_second
     yield "speed/seconds", g.seconds
+
+
+def _shared(g: Generation) -> Iterator[tuple[str, str, float]]:
+    """Yield line, tag and value of what shares a chart."""
+    for name, value in g.fitness.items():
+        yield name, CHILDREN, value
+    yield "parent", ENSEMBLE, g.fitness["parent"]
+    if g.ensemble is not None:
+        yield "ensemble", ENSEMBLE, g.ensemble
+    for name, measure in g.diversity.items():
+        yield "members", f"diversity/{name}", measure["value"]
+        yield "floor", f"diversity/{name}", measure["floor"]
 
 
 def _layout() -> dict[str, dict[str, list[Any]]]:
     """The custom-scalars page: fitness in one chart, each diversity measure beside its floor."""
     return {
         "fitness": {
-            "children and parent": ["Multiline", [f"fitness/{name}$" for name in FITNESS]],
-            "ensemble and parent": ["Multiline", ["fitness/ensemble$", "fitness/parent$"]],
+            "children and parent": ["Multiline", [f"{CHILDREN}$"]],
+            "ensemble and parent": ["Multiline", [f"{ENSEMBLE}$"]],
             "reliability of the ranking": ["Multiline", ["search/reliability$"]],
         },
-        "diversity and its floor": {
-            title: ["Multiline", [f"diversity/{name}$", f"diversity/{name}_floor$"]] for name, title in MEASURES.items()
-        },
+        "diversity and its floor": {title: ["Multiline", [f"diversity/{name}$"]] for name, title in MEASURES.items()},
         "search and speed": {
             "σ": ["Multiline", ["search/sigma$"]],
             "samples per second": ["Multiline", ["speed/samples_per_second$"]],

@@ -55,8 +55,11 @@ REPORT = {
 }
 
 
-def read(folder: Path) -> EventAccumulator:
-    return EventAccumulator(str(folder / "tb"), {SCALARS: 0, IMAGES: 0, TENSORS: 0}).Reload()
+CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
+
+
+def read(folder: Path, line: str = "") -> EventAccumulator:
+    return EventAccumulator(str(folder / "tb" / line), {SCALARS: 0, IMAGES: 0, TENSORS: 0}).Reload()
 
 
 def scalar(log: EventAccumulator, tag: str) -> list[tuple[int, float]]:
@@ -64,7 +67,7 @@ def scalar(log: EventAccumulator, tag: str) -> list[tuple[int, float]]:
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     tracker = Tracker(folder)
     tracker.trust_region(TRUST_REGION)
@@ -72,37 +75,49 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> EventAccumulator:
         tracker.generation(generation(number), PICTURE)
     tracker.results(REPORT)
     tracker.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def log(folder: Path) -> EventAccumulator:
     return read(folder)
 
 
 def test_every_number_of_a_generation_is_a_curve(log: EventAccumulator) -> None:
-    assert scalar(log, "fitness/best") == [(0, 12.0), (1, 12.0)]
-    assert scalar(log, "fitness/ensemble")[0] == (0, 11.0)
-    assert scalar(log, "diversity/kl")[1] == (1, pytest.approx(1.2))
-    assert scalar(log, "diversity/kl_floor")[1] == (1, pytest.approx(0.1))
-    assert scalar(log, "search/reliability")[0] == (0, pytest.approx(0.4))
-    assert scalar(log, "speed/samples_per_second")[0] == (0, 5000.0)
-    expected = {f"diversity/{name}{end}" for name in MEASURES for end in ("", "_floor")}
-    expected |= {f"fitness/{name}" for name in ("best", "mean", "worst", "parent", "ensemble")}
-    expected |= {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations")}
+    assert scalar(log, "search/reliability")[0] == (1, pytest.approx(0.4))
+    assert scalar(log, "speed/samples_per_second")[0] == (1, 5000.0)
+    expected = {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations")}
     expected |= {"speed/samples_per_second", "speed/seconds"}
     expected |= {f"results/{name}" for name in ("parent", "best_child", "random_children", "ensemble")}
     assert set(log.Tags()["scalars"]) == expected
 
 
-def test_the_layout_names_only_curves_that_are_there(log: EventAccumulator) -> None:
+def test_curves_that_share_a_chart_are_runs_of_their_own(folder: Path) -> None:
+    lines = {path.name: read(folder, path.name) for path in (folder / "tb").iterdir() if path.is_dir()}
+    found = {name: set(log.Tags()["scalars"]) for name, log in lines.items()}
+    measures = {f"diversity/{name}" for name in MEASURES}
+    children = {name: {CHILDREN} for name in ("best", "mean", "worst")}
+    shared = {"parent": {CHILDREN, ENSEMBLE}, "ensemble": {ENSEMBLE}, "members": measures, "floor": measures}
+    assert found == children | shared
+    assert scalar(lines["best"], CHILDREN) == [(1, 12.0), (2, 12.0)]
+    assert scalar(lines["ensemble"], ENSEMBLE)[0] == (1, 11.0)
+    assert scalar(lines["members"], "diversity/kl")[1] == (2, pytest.approx(1.2))
+    assert scalar(lines["floor"], "diversity/kl")[1] == (2, pytest.approx(0.1))
+
+
+def test_the_layout_names_only_curves_that_are_there(log: EventAccumulator, folder: Path) -> None:
+    tags = {tag for name in ("", "parent", "floor") for tag in read(folder, name).Tags()["scalars"]}
     config = log.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     charts = [chart for category in Layout.FromString(config).category for chart in category.chart]
     assert len(charts) == 12
     for chart in charts:
         for pattern in chart.multiline.tag:
-            assert sum(bool(re.match(pattern, tag)) for tag in log.Tags()["scalars"]) == 1, pattern
-    assert {len(c.multiline.tag) for c in charts if "hash" in c.title} == {2}  # each beside its floor
+            assert sum(bool(re.match(pattern, tag)) for tag in tags) == 1, pattern
 
 
 def test_the_picture_comes_back_as_it_was(log: EventAccumulator) -> None:
     events = log.Images("saliency")
-    assert [event.step for event in events] == [0, 1]
+    assert [event.step for event in events] == [1, 2]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(events[0].encoded_image_string))), PICTURE)
     assert "trust region/KL over σ" in log.Tags()["images"]
 
@@ -127,8 +142,8 @@ def test_numbers_that_are_not_known_are_left_out(tmp_path: Path) -> None:
     tracker = Tracker(tmp_path)
     tracker.generation(replace(generation(0), reliability=None, ensemble=None), PICTURE)
     tracker.close()
-    tags = read(tmp_path).Tags()["scalars"]
-    assert "search/reliability" not in tags and "fitness/ensemble" not in tags and "fitness/best" in tags
+    assert "search/reliability" not in read(tmp_path).Tags()["scalars"]
+    assert read(tmp_path, "ensemble").Tags()["scalars"] == [] and read(tmp_path, "best").Tags()["scalars"] == [CHILDREN]
 
 
 def test_a_resumed_run_hides_what_it_repeats(tmp_path: Path) -> None:
@@ -140,6 +155,6 @@ def test_a_resumed_run_hides_what_it_repeats(tmp_path: Path) -> None:
             tracker.generation(generation(number, best), PICTURE)
         tracker.close()
     log = read(tmp_path)
-    assert scalar(log, "fitness/best") == [(0, 12.0), (1, 12.0), (2, 15.0), (3, 15.0), (4, 15.0)]
-    assert [event.step for event in log.Images("saliency")] == [0, 1, 2, 3, 4]
+    assert scalar(read(tmp_path, "best"), CHILDREN) == [(1, 12.0), (2, 12.0), (3, 15.0), (4, 15.0), (5, 15.0)]
+    assert [event.step for event in log.Images("saliency")] == [1, 2, 3, 4, 5]
     assert "trust region/text_summary" in log.Tags()["tensors"]

@@ -16,7 +16,10 @@ IMAGES = (".png", ".gif")
 
 @dataclass(frozen=True)
 class Facts:
-    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes."""
+    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes.
+
+    Files count generations from 0; here, as wherever people read, the first is 1.
+    """
 
     folder: Path
     config: str
@@ -44,7 +47,7 @@ class Facts:
     @property
     def generations(self) -> Sequence[Json]:
         """One summary for each generation that is done."""
-        return list(self.history.get("generations") or [])
+        return _from_one(self.history.get("generations") or [])
 
     @property
     def scored(self) -> Sequence[Json]:
@@ -99,9 +102,13 @@ def read_facts(folder: Path) -> Facts:
         config=config.read_text(encoding="utf-8"),
         report=_json(folder / "report.json"),
         history=_json(folder / "history.json"),
-        population=_rows(folder / "population.jsonl"),
+        population=_from_one(_rows(folder / "population.jsonl")),
         pictures={path.name: path.read_bytes() for path in pictures if path.suffix in IMAGES},
     )
+
+
+def _from_one(rows: Sequence[Json]) -> list[Json]:
+    return [{**row, "generation": row["generation"] + 1} for row in rows]
 
 
 def _json(path: Path) -> Json:

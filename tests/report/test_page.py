@@ -154,7 +154,7 @@ def test_members_are_listed_with_their_scores(finished: tuple[Path, dict[str, An
         child = next(row for row in born if row["key"] == key)
         select = next(row["select"] for row in report["candidates"] if row["key"] == key)
         _, generation, search_cell, select_cell = found.row(key[:12])
-        assert int(generation) == child["generation"]
+        assert int(generation) == child["generation"] + 1  # people count from 1
         assert numbers(search_cell + " " + select_cell) == pytest.approx([child["fitness"], select], abs=0.00501)
 
 
