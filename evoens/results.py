@@ -125,7 +125,7 @@ def _cost(run: Run) -> dict[str, float]:
 
 def _next(folder: Path, page: Path) -> list[str]:
     return [
-        f"tensorboard --logdir {folder / 'tb'}  # then http://localhost:6006/#custom_scalars",
+        f"tensorboard --logdir {folder / 'tb'}  # then http://localhost:6006/#custom_scalars&_smoothingWeight=0",
         f"python -m evoens play {folder}",
         f"python -m evoens verify {folder}",
         f"python -m evoens inspect {folder}",

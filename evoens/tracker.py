@@ -19,7 +19,7 @@ MEASURES = {
     "disagreement": "disagreement, share of frames",
     **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
 }
-LINES = ("best", "mean", "worst", "parent", "ensemble", "members", "floor")
+LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
 CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
 
 
@@ -123,12 +123,15 @@ def _shared(g: Generation) -> Iterator[tuple[str, str, float]]:
     if g.ensemble is not None:
         yield "ensemble", ENSEMBLE, g.ensemble
     for name, measure in g.diversity.items():
-        yield "members", f"diversity/{name}", measure["value"]
+        yield "ensemble", f"diversity/{name}", measure["value"]
         yield "floor", f"diversity/{name}", measure["floor"]
 
 
 def _layout() -> dict[str, dict[str, list[Any]]]:
-    """The custom-scalars page: fitness in one chart, each diversity measure beside its floor."""
+    """The custom-scalars page: fitness in one chart, each diversity measure beside its floor.
+
+    Speed is not on it: of two points that go down TensorBoard shows none there, unless outliers are to be shown.
+    """
     return {
         "fitness": {
             "children and parent": ["Multiline", [f"{CHILDREN}$"]],
@@ -136,10 +139,7 @@ def _layout() -> dict[str, dict[str, list[Any]]]:
             "reliability of the ranking": ["Multiline", ["search/reliability$"]],
         },
         "diversity and its floor": {title: ["Multiline", [f"diversity/{name}$"]] for name, title in MEASURES.items()},
-        "search and speed": {
-            "σ": ["Multiline", ["search/sigma$"]],
-            "samples per second": ["Multiline", ["speed/samples_per_second$"]],
-        },
+        "search": {"σ": ["Multiline", ["search/sigma$"]], "measurements": ["Multiline", ["search/evaluations$"]]},
     }
 
 

@@ -97,11 +97,11 @@ def test_curves_that_share_a_chart_are_runs_of_their_own(folder: Path) -> None:
     found = {name: set(log.Tags()["scalars"]) for name, log in lines.items()}
     measures = {f"diversity/{name}" for name in MEASURES}
     children = {name: {CHILDREN} for name in ("best", "mean", "worst")}
-    shared = {"parent": {CHILDREN, ENSEMBLE}, "ensemble": {ENSEMBLE}, "members": measures, "floor": measures}
+    shared = {"parent": {CHILDREN, ENSEMBLE}, "ensemble": {ENSEMBLE, *measures}, "floor": measures}
     assert found == children | shared
     assert scalar(lines["best"], CHILDREN) == [(1, 12.0), (2, 12.0)]
     assert scalar(lines["ensemble"], ENSEMBLE)[0] == (1, 11.0)
-    assert scalar(lines["members"], "diversity/kl")[1] == (2, pytest.approx(1.2))
+    assert scalar(lines["ensemble"], "diversity/kl")[1] == (2, pytest.approx(1.2))
     assert scalar(lines["floor"], "diversity/kl")[1] == (2, pytest.approx(0.1))
 
 
@@ -143,7 +143,8 @@ def test_numbers_that_are_not_known_are_left_out(tmp_path: Path) -> None:
     tracker.generation(replace(generation(0), reliability=None, ensemble=None), PICTURE)
     tracker.close()
     assert "search/reliability" not in read(tmp_path).Tags()["scalars"]
-    assert read(tmp_path, "ensemble").Tags()["scalars"] == [] and read(tmp_path, "best").Tags()["scalars"] == [CHILDREN]
+    assert ENSEMBLE not in read(tmp_path, "ensemble").Tags()["scalars"]
+    assert read(tmp_path, "best").Tags()["scalars"] == [CHILDREN]
 
 
 def test_a_resumed_run_hides_what_it_repeats(tmp_path: Path) -> None:
