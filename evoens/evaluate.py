@@ -86,7 +86,7 @@ class Evaluator:
                 told += 1
         return [outcomes[place] for place in range(len(genomes))]
 
-    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 256) -> Tensor:
+    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass."""
         rows = []
         for start in range(0, len(genomes), GROUP):
