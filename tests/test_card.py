@@ -29,13 +29,13 @@ def test_every_flipped_byte_is_found(parent: Path) -> None:
         bad = bytearray(good)
         bad[place] ^= 1
         parent.write_bytes(bytes(bad))
-        with pytest.raises(CheckpointError, match="expected 800 bytes with sha256"):
+        with pytest.raises(CheckpointError, match="expected 333 bytes with sha256"):
             read_parent(parent)
 
 
 def test_a_truncated_file_is_found(parent: Path) -> None:
     parent.write_bytes(parent.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match="found 799 bytes"):
+    with pytest.raises(CheckpointError, match="found 332 bytes"):
         read_parent(parent)
 
 
