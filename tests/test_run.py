@@ -185,8 +185,10 @@ def test_costs_count_every_measurement_once(finished: Path) -> None:
 def test_tensorboard_has_every_generation(finished: Path) -> None:
     events = EventAccumulator(str(finished / "tb")).Reload()
     history = json.loads((finished / "history.json").read_text())["generations"]
-    found = [(e.step, e.value) for e in events.Scalars("fitness/best")]
-    assert found == [(g["generation"], pytest.approx(g["fitness"]["best"])) for g in history]
+    best = EventAccumulator(str(finished / "tb" / "best")).Reload().Scalars("fitness/children and parent")
+    assert [(e.step, e.value) for e in best] == [
+        (g["generation"] + 1, pytest.approx(g["fitness"]["best"])) for g in history
+    ]
     assert "trust region/text_summary" in events.Tags()["tensors"]
     assert events.Scalars("results/ensemble")[0].value == pytest.approx(
         report_of(finished)["ensemble"]["test"]["score"]
@@ -410,7 +412,7 @@ def test_goes_on_to_the_same_bits(finished: Path, tmp_path: Path, kill: Callable
     execute(tmp_path, AUTO)
     assert outcome_of(tmp_path) == outcome_of(finished)
     events = EventAccumulator(str(tmp_path / "tb")).Reload()
-    assert [e.step for e in events.Scalars("fitness/best")] == [0, 1]
+    assert [e.step for e in events.Scalars("search/sigma")] == [1, 2]
     assert "trust region/text_summary" in events.Tags()["tensors"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,7 @@ IMAGES = (".png", ".gif")
 
 @dataclass(frozen=True)
 class Facts:
-    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes.
-
-    Files count generations from 0; here, as wherever people read, the first is 1.
-    """
+    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes."""
 
     folder: Path
     config: str
@@ -47,7 +44,16 @@ class Facts:
     @property
     def generations(self) -> Sequence[Json]:
         """One summary for each generation that is done."""
-        return _from_one(self.history.get("generations") or [])
+        return list(self.history.get("generations") or [])
+
+    def from_one(self) -> Facts:
+        """Return the same facts with generations counted from 1, as people count; files count from 0."""
+
+        def counted(rows: Sequence[Json]) -> list[Json]:
+            return [{**row, "generation": row["generation"] + 1} for row in rows]
+
+        history = {**self.history, "generations": counted(self.generations)}
+        return replace(self, population=counted(self.population), history=history)
 
     @property
     def scored(self) -> Sequence[Json]:
@@ -102,13 +108,9 @@ def read_facts(folder: Path) -> Facts:
         config=config.read_text(encoding="utf-8"),
         report=_json(folder / "report.json"),
         history=_json(folder / "history.json"),
-        population=_from_one(_rows(folder / "population.jsonl")),
+        population=_rows(folder / "population.jsonl"),
         pictures={path.name: path.read_bytes() for path in pictures if path.suffix in IMAGES},
     )
-
-
-def _from_one(rows: Sequence[Json]) -> list[Json]:
-    return [{**row, "generation": row["generation"] + 1} for row in rows]
 
 
 def _json(path: Path) -> Json:

@@ -29,6 +29,7 @@ def write_report(folder: Path) -> Path:
 
 def render(facts: Facts) -> str:
     """Return the page as HTML; every text from the run is escaped."""
+    facts = facts.from_one()
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
