@@ -69,6 +69,7 @@ class Run:
         self.state = RunState()
         self.ledger = Ledger()
         self._saved = self.state.to_json()
+        self._identity = experiment.identity()  # now: while networks run side by side torch has fewer threads
         self._started = time.monotonic()
 
     def execute(self) -> Path:
@@ -110,7 +111,7 @@ class Run:
         if saved is None:
             return
         identity = saved.state.pop("identity")
-        changed = require_same(self.experiment.identity(), identity, self.folder, self.force)
+        changed = require_same(self._identity, identity, self.folder, self.force)
         self.state = RunState(**saved.state)
         self.ledger = Ledger(self.state.ledger)
         if changed:
@@ -139,7 +140,7 @@ class Run:
         write_atomic(self.folder / "population.jsonl", rows)
         write_atomic(self.folder / "history.json", json.dumps(self._history(), indent=1) + "\n")
         self._saved = self.state.to_json()
-        self.store.save(self.state.step, {**self._saved, "identity": self.experiment.identity()})
+        self.store.save(self.state.step, {**self._saved, "identity": self._identity})
 
     def _history(self) -> dict[str, Any]:
         names = ("plan", "trust_region", "sigma", "generations", "selection", "warnings")

@@ -416,6 +416,29 @@ def test_goes_on_to_the_same_bits(finished: Path, tmp_path: Path, kill: Callable
     assert "trust region/text_summary" in events.Tags()["tensors"]
 
 
+@pytest.mark.usefixtures("no_page")
+def test_a_checkpoint_between_networks_side_by_side_can_be_gone_on_from(
+    tmp_path: Path, kill: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then torch has one thread for each of them; what is the same for the whole run is all its threads."""
+    found: list[int] = []
+    save = CheckpointStore.save
+
+    def seen(self: CheckpointStore, step: int, state: dict[str, Any], *more: Any) -> Path:
+        found.append(torch.get_num_threads())
+        assert state["identity"]["threads"] == 2
+        return save(self, step, state, *more)
+
+    monkeypatch.setattr(CheckpointStore, "save", seen)
+    torch.set_num_threads(2)
+    try:
+        kill(tmp_path, 18)
+        execute(tmp_path, AUTO)
+    finally:
+        torch.set_num_threads(1)
+    assert set(found) == {1, 2}
+
+
 ADAPTS = """
 from evoens_strategies.noisy import Noisy
 
