@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -432,7 +433,13 @@ def test_train_parent_stops_goes_on_and_leaves_a_parent_that_validates(monkeypat
         path.unlink()
     args = ["problems/x.yaml", *(word for text in TINY for word in ("--set", text))]
     command = [sys.executable, "-m", "evoens", "train-parent", *args, "--set", "parent.train.steps=1000000"]
-    stopped = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    stopped = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (background jobs ignore it)
+    )
     while not list(Path("runs").glob("x-parent/checkpoints/0*")):
         assert stopped.poll() is None, stopped.communicate()[1]
         time.sleep(0.05)
