@@ -30,8 +30,7 @@ def resolve(wanted: str | Sequence[str] | Mapping[Any, str] | None, names: Seque
     if wanted is None:
         return ()
     if isinstance(wanted, Mapping):
-        first = next(i for i, name in enumerate(names) if name in _held(wanted["from"], names))
-        return tuple(names[first:])
+        return tuple(names[names.index(_held(wanted["from"], names)[0]) :])
     entries = (wanted,) if isinstance(wanted, str) else tuple(wanted)
     for entry in entries:
         _held(entry, names)

@@ -29,8 +29,8 @@ class Strategy(ABC):
     """Makes children of one parent: `perturb` is the only method that must be written.
 
     `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). The engine sets the rest
-    before it asks: `scope` says which tensors a new gene touches, all when empty, and `elites` are the genomes that
-    stayed from the generation before.
+    before it asks: `scope`, which `ask` gives to new genes, says which tensors they touch, all when empty; `elites` are
+    the genomes that stayed from the generation before.
 
     Raises:
         GenomeError: no gene can have this scale, or no mask this density and number of parts.
