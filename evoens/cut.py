@@ -11,9 +11,6 @@ from typing import Any
 from torch import fx, nn
 
 _TRACING = threading.Lock()
-AUGMENTED = frozenset(
-    {"iadd", "isub", "imul", "itruediv", "ifloordiv", "imatmul", "iand", "ior", "ixor", "ipow", "imod"}
-)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def _writes(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
     if user.op == "call_module":
         return bool(getattr(root.get_submodule(str(user.target)), "inplace", False))
     name = user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
-    in_place = name.endswith("_") or name in AUGMENTED or bool(user.kwargs.get("inplace"))
+    in_place = name.endswith("_") or bool(user.kwargs.get("inplace"))  # torch.fx makes an addition of every `+=`
     return user.args[:1] == (node,) and in_place
 
 

@@ -22,7 +22,7 @@ CUTS: dict[str, tuple[Callable[[], nn.Module], Tensor, tuple[str, ...]]] = {
     "the last": (lambda: ImpalaPolicy((4, 6, 8), 6), FRAMES, ("head.weight",)),
     "in a residual": (lambda: ImpalaPolicy((4, 6, 8), 6), FRAMES, ("trunk.blocks.2.res1.conv1.weight",)),
     "two": (lambda: ImpalaPolicy((4, 6, 8), 6), FRAMES, ("trunk.blocks.1.res0.conv0.weight", "head.weight")),
-    "in-place addition": (resnet18, IMAGES, ("layer4.1.conv2.weight",)),
+    "added to what is shared": (resnet18, IMAGES, ("layer4.1.conv2.weight",)),
     "beside the main path": (resnet18, IMAGES, ("layer3.0.downsample.0.weight",)),
     "concatenation": (densenet121, IMAGES, ("features.denseblock4.denselayer16.conv2.weight",)),
 }
@@ -74,6 +74,32 @@ class Earlier(Branches):
         x = torch.relu(x)
         first = self.first(x)
         return self.last(x.mul_(2)) + first[:, :2]  # type: ignore[no-any-return]
+
+
+class Writes(Branches):
+    """What the touched layer gives is written into what is shared, and only the sum is used."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(x).add_(self.first(x)))  # type: ignore[no-any-return]
+
+
+class Stemmed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.writes = nn.Linear(4, 4), Writes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.writes(self.stem(x))  # type: ignore[no-any-return]
+
+
+def test_what_the_tail_writes_into_the_next_child_finds_as_it_was() -> None:
+    module = Stemmed()
+    found = cut(module, ["writes.first.weight"])
+    assert found is not None
+    x = torch.randn(5, 4)
+    with torch.inference_mode():
+        features = found.trunk(x)
+        assert all(torch.equal(found.tail(*features), module(x)) for _ in range(3))
 
 
 @pytest.mark.parametrize(
