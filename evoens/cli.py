@@ -113,12 +113,9 @@ def train_parent(
     there = find_parent(checkpoint, loaded.base)
     if there and not retrain:
         raise CheckpointError(f"{there}: expected no parent yet, found one; --retrain replaces it")
-    path = session.train(loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force)
-    card = read_card(path)
+    path, card = session.train(loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force)
     if json:
         printing.print_json({"path": str(path), **card})
-    elif not quiet:
-        typer.echo(f"{path}: a parent of {card['steps']:,} steps, return {card['returns']['train']} on its own levels")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 if TYPE_CHECKING:
-    from evoens.tasks import ppo
+    from evoens.tasks import task
     from evoens.tracker import Generation
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
@@ -77,13 +77,12 @@ class Reporter:
         state = f"{done}/{total}" + (f", {duration(left)} left" if left else "")
         self._state(state, done < total)
 
-    def training(self, progress: ppo.Progress) -> None:
+    def training(self, progress: task.Progress) -> None:
         """The parent's training has come this far."""
         self._advance(progress.steps, progress.total, "training the parent")
-        reached = "" if progress.return_mean is None else f"return {progress.return_mean:.2f}, "
         self._state(
-            f"{progress.steps:,} of {progress.total:,} steps, {progress.steps_per_second:.0f} steps/s, {reached}"
-            f"{duration(progress.seconds_left)} left",
+            f"{progress.steps:,} of {progress.total:,} steps, {progress.steps_per_second:.0f} steps/s, "
+            f"{f'{progress.reached}, ' if progress.reached else ''}{duration(progress.seconds_left)} left",
             progress.steps < progress.total,
         )
 

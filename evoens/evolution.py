@@ -22,7 +22,7 @@ from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.metrics import reliability
 from evoens.problem import Split
-from evoens.settings import SO_FAR
+from evoens.settings.config import SO_FAR
 from evoens.strategy import Record
 from evoens.tracker import Generation
 

@@ -9,23 +9,22 @@ from typing import Any
 from evoens.card import find_parent
 from evoens.console import Reporter
 from evoens.errors import SpecError, nearest
-from evoens.parent import Architecture, Parent
+from evoens.parent import Parent
 from evoens.run import Experiment
 from evoens.scope import resolve
-from evoens.settings import Config, StrategySettings
+from evoens.settings.config import Config, StrategySettings
 from evoens.spec import Located, load_class, locate
 from evoens.strategy import Strategy
-from evoens.tasks.networks.impala import ImpalaPolicy
-from evoens.tasks.ppo import export_from, load_policy, train_parent
-from evoens.tasks.procgen import ProcgenProblem
+from evoens.tasks.task import Task
 
 
 def open_experiment(
-    config: Config, resolved: str, base: Path, folder: Path, *, reporter: Reporter, retrain: bool = False
+    task: Task, config: Config, resolved: str, base: Path, folder: Path, *, reporter: Reporter, retrain: bool = False
 ) -> Experiment:
     """Load everything a run needs.
 
     Args:
+        task: what the config describes.
         config: the checked YAML.
         resolved: its text with every default filled in.
         base: the YAML's folder, from which relative paths start.
@@ -40,10 +39,9 @@ def open_experiment(
     arguments = strategy_arguments(cls, config.strategy)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
-        path = _train(config, folder / "parent", reporter)
-    module, card = load_policy(path)
-    parent = Parent(module, Architecture(**card["architecture"]))
-    problem = ProcgenProblem(config.problem, parent, config.seed)
+        path = _train(task, folder / "parent", reporter)
+    parent, card = task.load(path)
+    problem = task.problem(parent)
     strategy = cls(**arguments)
     strategy.scope = scope(config, parent)
     return Experiment(config, resolved, problem, strategy, source, arguments, card)
@@ -80,22 +78,19 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
     return arguments
 
 
-def scope(config: Config, parent: Parent | None = None) -> tuple[str, ...]:
-    """Return the scope of the genes in `parent`'s tensors; without one, in those of the parent that would be trained.
+def scope(config: Config, parent: Parent) -> tuple[str, ...]:
+    """Return the scope of the genes in `parent`'s tensors.
 
     Raises:
         SpecError: the parent has no such layer.
     """
-    if parent is None:
-        policy = ImpalaPolicy(config.parent.train.network, 3 * config.problem.frame_stack)
-        parent = Parent(policy, Architecture("evoens.tasks.networks.impala:ImpalaPolicy"))
     try:
         return resolve(config.strategy.scope, parent.perturbed)
     except SpecError as error:
         raise SpecError(f"strategy.scope: {error}") from error
 
 
-def _train(config: Config, folder: Path, reporter: Reporter) -> Path:
-    reporter.stage(f"training a parent for {config.parent.train.steps:,} steps")
-    train_parent(config.parent.train, config.problem, config.seed, folder, on_progress=reporter.training)
-    return export_from(folder, folder / "parent.safetensors")
+def _train(task: Task, folder: Path, reporter: Reporter) -> Path:
+    reporter.stage(f"training a parent for {task.budget}")
+    task.train(folder, reporter.training)
+    return task.export(folder, folder / "parent.safetensors")

@@ -16,7 +16,7 @@ from evoens.errors import CheckpointError, ProblemError
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.problem import Split
-from evoens.settings import ProblemSettings
+from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen import ProcgenProblem
 
 Frames = Sequence[NDArray[np.uint8]]
@@ -61,7 +61,7 @@ def _problem(folder: Path, ensemble: Ensemble) -> ProcgenProblem:
     place = folder if (folder / "genomes.json").is_file() else folder / "ensemble"
     about = read_description(place)["about"]
     try:
-        return ProcgenProblem(ProblemSettings.model_validate(about["problem"]), ensemble.parent, about["seed"])
+        return ProcgenProblem(ProcgenSettings.model_validate(about["problem"]), ensemble.parent, about["seed"])
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{place}: expected the settings of a problem under about.problem: {error}") from error
 

@@ -22,7 +22,7 @@ from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
-from evoens.settings import CANDIDATES, Config
+from evoens.settings.config import CANDIDATES, Config
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
 from evoens.strategy import Strategy

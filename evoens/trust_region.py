@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evoens.evaluate import Evaluator
 from evoens.genome import Genome
-from evoens.settings import TrustRegionSettings
+from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import Strategy
 
 

@@ -157,12 +157,12 @@ def test_training_tells_steps_speed_return_and_time_left(monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     reporter.training(
         SimpleNamespace(
-            steps=1_310_720, total=8_000_000, steps_per_second=652.3, seconds_left=10_260.0, return_mean=1.234
+            steps=1_310_720, total=8_000_000, steps_per_second=652.3, seconds_left=10_260.0, reached="return 1.23"
         )
     )  # type: ignore[arg-type]
     monkeypatch.setattr(time, "monotonic", lambda: 2000.0)
     reporter.training(
-        SimpleNamespace(steps=1_327_104, total=8_000_000, steps_per_second=650.0, seconds_left=60.0, return_mean=None)
+        SimpleNamespace(steps=1_327_104, total=8_000_000, steps_per_second=650.0, seconds_left=60.0, reached="")
     )  # type: ignore[arg-type]
     assert out.getvalue().splitlines() == [
         "training the parent: 1,310,720 of 8,000,000 steps, 652 steps/s, return 1.23, 2 h 51 min left",

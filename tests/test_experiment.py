@@ -17,9 +17,11 @@ from evoens.errors import CheckpointError, SpecError
 from evoens.experiment import open_experiment, scope, strategy_arguments
 from evoens.plan import Plan
 from evoens.run import Experiment, Run
-from evoens.settings import Config, StrategySettings
+from evoens.settings.config import StrategySettings
+from evoens.settings.procgen import ProcgenConfig
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
+from evoens.tasks.procgen_task import ProcgenTask
 
 ROLLOUT = 4 * 16
 WHOLE: dict[str, Any] = {
@@ -60,8 +62,8 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def opened(base: Path, folder: Path, **changes: Any) -> Experiment:
-    config = Config.model_validate({**WHOLE, **changes})
-    return open_experiment(config, resolved_yaml(config, base), base, folder, reporter=Listener())
+    config = ProcgenConfig.model_validate({**WHOLE, **changes})
+    return open_experiment(ProcgenTask(config), config, resolved_yaml(config, base), base, folder, reporter=Listener())
 
 
 def finished(experiment: Experiment, folder: Path) -> dict[str, Any]:
@@ -112,11 +114,12 @@ def test_strategy_arguments_are_those_of_the_yaml() -> None:
 
 def test_the_scope_is_the_parents_layers(tmp_path: Path) -> None:
     experiment = opened(tmp_path, tmp_path / "run", strategy={"class": "noisy", "scope": {"from": "trunk.linear"}})
+    task = ProcgenTask(ProcgenConfig.model_validate(WHOLE))
     assert experiment.strategy.scope == ("trunk.linear.weight", "head.weight")
-    assert scope(experiment.config) == experiment.strategy.scope
-    wrong = Config.model_validate({**WHOLE, "strategy": {"class": "noisy", "scope": "trunk.liner"}})
+    assert scope(experiment.config, task.untrained()) == experiment.strategy.scope
+    wrong = ProcgenConfig.model_validate({**WHOLE, "strategy": {"class": "noisy", "scope": "trunk.liner"}})
     with pytest.raises(SpecError, match=r'strategy\.scope: .* found "trunk\.liner"; did you mean "trunk\.linear"'):
-        scope(wrong)
+        scope(wrong, task.untrained())
 
 
 def test_keys_that_do_not_fit_name_the_nearest(tmp_path: Path) -> None:

@@ -17,13 +17,13 @@ from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
 from evoens.play import LARGEST, LAST_SHOWN, LINE, LONGEST, gif, play
 from evoens.problem import Split
-from evoens.settings import ProblemSettings
+from evoens.settings.procgen import ProcgenSettings
 from evoens.spec import locate
 from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.procgen import ProcgenProblem
 
 Frame = NDArray[np.uint8]
-SETTINGS = ProblemSettings(game="bossfight")  # a game of a few dozen frames
+SETTINGS = ProcgenSettings(game="bossfight")  # a game of a few dozen frames
 
 
 def moving(n: int, side: int = 64) -> list[Frame]:

@@ -26,7 +26,7 @@ from evoens.genome import Genome
 from evoens.plan import Plan
 from evoens.problem import Split
 from evoens.run import Run
-from evoens.settings import Config
+from evoens.settings.config import Config
 
 AUTO = config(strategy={"sigma": "auto"})
 RACING = config(

@@ -19,7 +19,8 @@ from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split, SplitName
 from evoens.run import Experiment, Run
-from evoens.settings import Config
+from evoens.settings import parse_config
+from evoens.settings.config import Config
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 
@@ -91,7 +92,7 @@ def config(**sections: Any) -> Config:
     }
     for name, value in sections.items():
         whole[name] = {**whole[name], **value} if isinstance(value, Mapping) else value
-    return Config.model_validate(whole)
+    return parse_config(whole)
 
 
 def experiment(settings: Config, problem: TinyProblem | None = None, spec: str = "noisy", **more: Any) -> Experiment:

@@ -11,7 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize
 from torch import Tensor, nn
 
-from evoens.settings import PPOSettings, ProblemSettings
+from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.procgen_env import ProcgenVecEnv
 from evoens.tasks.sb3 import hyperparameters
 
@@ -51,7 +51,7 @@ class PlainExtractor(BaseFeaturesExtractor):
         return cast(Tensor, self.body(frames))
 
 
-def plain_ppo(settings: PPOSettings, problem: ProblemSettings) -> Any:
+def plain_ppo(settings: PPOSettings, problem: ProcgenSettings) -> Any:
     """Return a PPO model of the same settings, games and network."""
     torch.manual_seed(0)
     games: Any = ProcgenVecEnv(problem.game, problem.difficulty, problem.levels.train, settings.envs, 0)

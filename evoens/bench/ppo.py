@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from evoens.settings import PPOSettings, ProblemSettings
+from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.state import environment
 from evoens.threads import WAIT_POLICY
 
 SETTINGS = PPOSettings(rollout=32, minibatches=1, epochs=3, target_kl=None)  # minibatches of 2048, as in the defaults
-PROBLEM = ProblemSettings(game="bigfish")
+PROBLEM = ProcgenSettings(game="bigfish")
 ROLLOUTS = 2  # measured, after one that warms up
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from evoens.settings import CANDIDATES, SO_FAR, Config
+from evoens.settings.config import CANDIDATES, SO_FAR, Config
+from evoens.settings.procgen import ProcgenConfig
 
 BACKWARD = 2  # a backward pass costs about two forward passes
+RULES = 2  # of action, by which a policy plays the test levels
+
+Stages = dict[str, tuple[int, str, int]]
+"""For each stage: predictors measured, the split, members each."""
 
 
 def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
-    """Return splits, evaluations and their cost.
+    """Return splits, evaluations and, for Procgen, their cost.
 
     A policy's passes are counted as frames × members, or as frames where a scope lets members share most of one; how
     long an episode lasts, and how many passes a second the machine does, are taken from the training that the parent's
@@ -20,37 +25,45 @@ def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
         config: the checked YAML.
         card: the parent's card; None where the parent is yet to be trained.
     """
-    evaluations = _evaluations(config)
+    stages = _stages(config)
+    found: dict[str, Any] = {"evaluations": {name: children for name, (children, _, _) in stages.items()}}
+    return _games(config, card, stages) | found if isinstance(config, ProcgenConfig) else found
+
+
+def _stages(config: Config) -> Stages:
+    size = config.selection.size
+    members = 1 if config.strategy.scope else size
+    population, generations = config.search.population, config.search.generations
+    return {
+        "search": (population * generations + 1, "search", 1),
+        "ensembles so far": (generations, "so far", members),
+        "select": (min(CANDIDATES * size, population * generations), "select", 1),
+        "test, parent and best child": (2, "test", 1),
+        "test, random children and ensemble": (2, "test", members),
+    }
+
+
+def _games(config: ProcgenConfig, card: dict[str, Any] | None, stages: Stages) -> dict[str, Any]:
+    levels = _levels(config)
+    games = {name: children * levels[split] for name, (children, split, _) in stages.items()}
     found: dict[str, Any] = {
         "splits": {name: str(levels) for name, levels in config.problem.levels if name != "train"},
-        "evaluations": {name: children for name, (children, _, _) in evaluations.items()},
-        "episodes": sum(children * levels for children, levels, _ in evaluations.values()),
+        "episodes": sum(games.values()),
         "training_steps": 0 if card else config.parent.train.steps,
     }
     lasts, speed = _length(card), _passes_per_second(card)
     if lasts and speed:
-        passes = lasts * sum(children * levels * members for children, levels, members in evaluations.values())
+        passes = lasts * sum(games[name] * members for name, (_, _, members) in stages.items())
         found |= {"episode_length": round(lasts), "passes": round(passes), "seconds": round(passes / speed)}
     return found
 
 
-def _evaluations(config: Config) -> dict[str, tuple[int, int, int]]:
-    """For each stage: policies measured, levels each, members each."""
-    levels, size = config.problem.levels, config.selection.size
-    members = 1 if config.strategy.scope else size
-    population, generations = config.search.population, config.search.generations
-    racing = config.search.racing
-    contestants = {"parent and best child": (2, 1), "random children and ensemble": (2, members)}
-    searched = max(levels.search.count, racing.levels if racing else 0)
-    return {
-        "search": (population * generations + 1, searched, 1),
-        "ensembles so far": (generations, min(SO_FAR, levels.search.count), members),
-        "select": (min(CANDIDATES * size, population * generations), levels.select.count, 1),
-        **{
-            f"test, {who}": (2 * n, levels.test.count, passes)  # two rules of action
-            for who, (n, passes) in contestants.items()
-        },
-    }
+def _levels(config: ProcgenConfig) -> dict[str, int]:
+    """How many levels are played of each split, by one predictor."""
+    counts, racing = config.problem.counts, config.search.racing
+    so_far = min(SO_FAR, counts["search"])
+    searched = max(counts["search"], racing.levels if racing else 0)
+    return {**counts, "search": searched, "so far": so_far, "test": RULES * counts["test"]}
 
 
 def _length(card: dict[str, Any] | None) -> float | None:

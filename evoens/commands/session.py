@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
 from evoens.allocator import keep_memory
+from evoens.card import read_card
 from evoens.config.load import RESOLVED, Loaded, build, differences
 from evoens.errors import CheckpointError, nearest
 
@@ -37,20 +38,22 @@ def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force:
         build(loaded, folder, reporter, retrain=retrain, force=force).execute()
 
 
-def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> Path:
-    """Train the parent, or go on training it, and write it to `path`; return the file of its weights."""
+def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> tuple[Path, dict[str, Any]]:
+    """Train the parent, or go on training it, and write it to `path`; return the file of its weights, and its card."""
     keep_memory()
     from evoens.console import Reporter  # noqa: PLC0415
-    from evoens.tasks.ppo import export_from, train_parent  # noqa: PLC0415
+    from evoens.tasks import open_task  # noqa: PLC0415
 
-    config = loaded.config
-    folder, command = runs / f"{config.name}-parent", this_command()
+    task = open_task(loaded.config, loaded.base)
+    folder, command = runs / f"{loaded.config.name}-parent", this_command()
     with interruptible(command, folder), Reporter(quiet=silent) as reporter:
-        reporter.stage(f"training a parent for {config.parent.train.steps:,} steps in {folder}")
-        train_parent(
-            config.parent.train, config.problem, config.seed, folder, on_progress=reporter.training, force=force
-        )
-    return export_from(folder, path, command)
+        reporter.stage(f"training a parent for {task.budget} in {folder}")
+        task.train(folder, reporter.training, force)
+    path = task.export(folder, path, command)
+    card = read_card(path)
+    if not silent:
+        typer.echo(f"{path}: a parent of {task.summary(card)}")
+    return path, card
 
 
 @contextmanager

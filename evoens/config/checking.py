@@ -10,22 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evoens.card import find_parent, read_parent, tensor_names
 from evoens.config.faults import Fault, faults_of, shown, unknown_key
+from evoens.config.policies import policy_faults
 from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Keys, dotted, parse_yaml
-from evoens.errors import CheckpointError, ConfigError, SpecError
-from evoens.scope import resolve
-from evoens.settings import Config, Levels, StrategySettings
+from evoens.errors import ConfigError, SpecError
+from evoens.settings import config_type, parse_config
+from evoens.settings.config import Config, StrategySettings
+from evoens.settings.procgen import ProcgenConfig
 from evoens.spec import locate
-
-# What stands in for a required key that is wrong or missing, so that the rest can still be checked.
-_SAMPLE: dict[str, Any] = {
-    "name": "sample",
-    "problem": {"game": "bigfish"},
-    "parent": {"checkpoint": "sample"},
-    "strategy": {"class": "noisy"},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +61,14 @@ def check(value: Any, overrides: Sequence[Override], base: Path, retrain: bool) 
     """
     if not isinstance(value, dict):
         found = "nothing" if value is None else shown(value)
-        return Config.model_validate(_SAMPLE), [
+        return parse_config(ProcgenConfig.sample), [
             Fault((), f"expected a mapping with {', '.join(Config.model_fields)}, found {found}")
         ]
     value = copy.deepcopy(value)
     faults = [fault for override in overrides if (fault := _set(value, override))]
     config, wrong = _settings(value)
     faults += wrong
-    for fault in (*_strategy_faults(config.strategy, base), *_parent_faults(config, base, retrain)):
+    for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain)):
         if not any(fault.touches(other) for other in wrong):
             faults.append(fault)
     meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
@@ -97,18 +90,19 @@ def _set(value: dict[str, Any], override: Override) -> Fault | None:
 def _settings(value: dict[str, Any]) -> tuple[Config, list[Fault]]:
     """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too."""
     faults: list[Fault] = []
+    kind = config_type(value)
     while True:
         try:
-            return Config.model_validate(value), faults
+            return kind.model_validate(value), faults
         except ValidationError as error:
-            found = faults_of(error, Config, value)
+            found = faults_of(error, kind, value)
             faults += [fault for fault in found if not any(fault.touches(other) for other in faults)]
             for fault in found:
                 for keys in (fault.keys, *fault.others):
-                    _mend(value, keys)
+                    _mend(value, keys, kind.sample)
 
 
-def _mend(value: dict[str, Any], keys: Keys) -> None:
+def _mend(value: dict[str, Any], keys: Keys, samples: dict[str, Any]) -> None:
     """Take away what is at `keys`; where nothing is, the sample's value comes, or the section around goes."""
     *around, last = (key for key in keys if isinstance(key, str))
     section: Any = value
@@ -119,13 +113,13 @@ def _mend(value: dict[str, Any], keys: Keys) -> None:
     if last in section:
         del section[last]
         return
-    sample: Any = _SAMPLE
+    sample: Any = samples
     for key in (*around, last):
         sample = sample.get(key) if isinstance(sample, dict) else None
     if sample is not None:
         section[last] = copy.deepcopy(sample)
     elif around:
-        _mend(value, tuple(around))
+        _mend(value, tuple(around), samples)
 
 
 def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
@@ -148,39 +142,7 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
         yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
 
 
-def _parent_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
-    """What the parent's files say, where they are there and are to be used."""
-    path = find_parent(config.parent.checkpoint, base)
-    if retrain or path is None:
-        return
-    keys: Keys = ("parent", "checkpoint")
-    try:
-        data, card = read_parent(path)
-    except CheckpointError as error:
-        yield Fault(keys, f"{error}; --retrain trains one anew")
-        return
-    problem = config.problem
-    for key in ("game", "frame_stack"):
-        if key in card and card[key] != getattr(problem, key):
-            message = f"expected {card[key]}, as the parent {path} was trained on, found {getattr(problem, key)}"
-            yield Fault(("problem", key), message, (keys,))
-    if "network" in card and card["network"] != list(config.parent.train.network):
-        message = f"expected {card['network']}, as the parent {path} has, found {list(config.parent.train.network)}"
-        yield Fault(("parent", "train", "network"), f"{message}; --retrain trains one anew", (keys,))
-    yield from _seen_levels(config, card, path)
-    try:
-        resolve(config.strategy.scope, tensor_names(data))
-    except SpecError as error:
-        yield Fault(("strategy", "scope"), str(error), (keys,))
-
-
-def _seen_levels(config: Config, card: dict[str, Any], path: Path) -> Iterator[Fault]:
-    """Splits that overlap what the parent has learnt on, whatever the YAML says of `train`."""
-    if "levels" not in card:
-        return
-    learnt = Levels.model_validate(card["levels"])
-    for name in ("search", "select", "test"):
-        levels = getattr(config.problem.levels, name)
-        if levels.overlaps(learnt):
-            message = f"expected levels that the parent {path} has not learnt on ({learnt}), found {levels}"
-            yield Fault(("problem", "levels", name), message, (("parent", "checkpoint"),))
+def _task_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
+    """What the files of the task say: the parent's, where it is there and is to be used, and the data's."""
+    if isinstance(config, ProcgenConfig):
+        yield from policy_faults(config, base, retrain)

@@ -13,7 +13,7 @@ from evoens.config.checking import Override, check
 from evoens.config.faults import Fault, related, shown
 from evoens.config.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import ConfigError, nearest
-from evoens.settings import Config
+from evoens.settings.config import Config
 
 if TYPE_CHECKING:
     from evoens.console import Reporter
@@ -103,18 +103,20 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     from evoens.experiment import open_experiment, open_strategy, scope, strategy_arguments  # noqa: PLC0415
     from evoens.files import write_atomic  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
+    from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
+    task = open_task(config, base)
     try:
         strategy = open_strategy(config.strategy, base)[1]
         strategy(**strategy_arguments(strategy, config.strategy))
-        scope(config)
+        scope(config, task.untrained())
     except Exception as error:  # a user's constructor may raise anything
         raise ConfigError(f"{loaded.strategy_at}: {error}") from error
     if retrain or find_parent(config.parent.checkpoint, base) is None:
         (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
         write_atomic(folder / RESOLVED, loaded.resolved)
-    experiment = open_experiment(config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
+    experiment = open_experiment(task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
     return Run(experiment, folder, reporter, force)
 
 

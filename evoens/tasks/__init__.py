@@ -1,1 +1,20 @@
-"""The concrete problems, their trainers and networks."""
+"""The concrete problems, and how their parents are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evoens.settings.config import Config
+from evoens.settings.procgen import ProcgenConfig
+
+if TYPE_CHECKING:
+    from evoens.tasks.task import Task
+
+
+def open_task(config: Config, base: Path) -> Task:
+    """Return the task that a checked YAML describes; `base` is the folder its relative paths start from."""
+    assert isinstance(config, ProcgenConfig)
+    from evoens.tasks.procgen_task import ProcgenTask  # noqa: PLC0415 (each task has heavy libraries of its own)
+
+    return ProcgenTask(config)

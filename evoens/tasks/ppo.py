@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,24 +24,14 @@ from evoens.card import parent_files, read_parent
 from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError, ConfigError
 from evoens.files import write_atomic
-from evoens.settings import PPOSettings, ProblemSettings
+from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.sb3 import Training, measured_precision
+from evoens.tasks.task import OnProgress, Progress
 
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")
 _RENAMED = {"policy/features_extractor.impala.": "trunk.", "policy/action_net.": "head."}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands: environment steps, steps per second, seconds to go, mean return of 100 episodes."""
-
-    steps: int
-    total: int
-    steps_per_second: float
-    seconds_left: float
-    return_mean: float | None
 
 
 @dataclass(frozen=True)
@@ -55,7 +44,7 @@ class TrainedParent:
     curve: list[dict[str, Any]]
 
 
-def _identity(settings: PPOSettings, problem: ProblemSettings, seed: int) -> dict[str, Any]:
+def _identity(settings: PPOSettings, problem: ProcgenSettings, seed: int) -> dict[str, Any]:
     """All that decides the bits of a training; the number of steps may grow."""
     return {
         "settings": settings.model_dump(mode="json", exclude={"steps"}),
@@ -73,11 +62,11 @@ def _identity(settings: PPOSettings, problem: ProblemSettings, seed: int) -> dic
 
 def train_parent(
     settings: PPOSettings,
-    problem: ProblemSettings,
+    problem: ProcgenSettings,
     seed: int,
     folder: Path,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: OnProgress | None = None,
     tensorboard: bool = True,
     stop_after: int | None = None,
     force: bool = False,
@@ -147,7 +136,8 @@ def _progress(training: Training, total: int, session_start: tuple[int, float]) 
     speed = (training.steps - session_start[0]) / (training.seconds - session_start[1])
     left = max(0, total - training.steps) / speed
     record = training.curve[-1]
-    return Progress(training.steps, total, record["steps_per_second"], left, record["return_mean"])
+    reached = "" if record["return_mean"] is None else f"return {record['return_mean']:.2f}"
+    return Progress(training.steps, total, record["steps_per_second"], left, reached)
 
 
 def export_from(folder: Path, path: Path, command: str | None = None) -> Path:

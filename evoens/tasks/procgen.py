@@ -16,7 +16,7 @@ from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName, answered
-from evoens.settings import ProblemSettings
+from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen_env import LevelEnv
 
 LONGEST = 6001  # steps of the longest game (bigfish) before Procgen ends the episode
@@ -38,7 +38,7 @@ class ProcgenProblem(Problem):
 
     unit = "episode return"
 
-    def __init__(self, settings: ProblemSettings, parent: Parent, seed: int = 0) -> None:
+    def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule = settings.action
         self._seen: Tensor | None = None

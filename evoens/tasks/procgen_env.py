@@ -15,7 +15,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from evoens.errors import CheckpointError
-from evoens.settings import Levels
+from evoens.settings.procgen import Levels
 from evoens.tasks.networks.impala import ACTIONS, SIDE
 
 with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by both, prints a banner

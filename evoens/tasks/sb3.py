@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from evoens.checkpoint import Checkpoint
 from evoens.errors import CheckpointError
-from evoens.settings import PPOSettings, ProblemSettings
+from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.networks.impala import SIDE, Impala
 from evoens.tasks.procgen_env import EnvStates, ProcgenVecEnv
 
@@ -87,7 +87,7 @@ class Training:
         precision: `float32` or `bfloat16`, of the trunk; see `measured_precision`.
     """
 
-    def __init__(self, settings: PPOSettings, problem: ProblemSettings, seed: int, precision: str) -> None:
+    def __init__(self, settings: PPOSettings, problem: ProcgenSettings, seed: int, precision: str) -> None:
         games = ProcgenVecEnv(problem.game, problem.difficulty, problem.levels.train, settings.envs, seed)
         self.games, self.monitor = games, VecMonitor(games)
         self.normalize = VecNormalize(self.monitor, norm_obs=False, gamma=settings.gamma)

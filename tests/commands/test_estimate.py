@@ -2,7 +2,7 @@ import pytest
 
 from evoens.commands.estimate import estimate
 from evoens.config.load import load
-from evoens.settings import Config
+from evoens.settings.config import Config
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from evoens.checkpoint import CheckpointStore, RunLock
 from evoens.errors import CheckpointError, ConfigError
-from evoens.settings import Levels, PPOSettings, ProblemSettings, SplitLevels
+from evoens.settings.procgen import Levels, PPOSettings, ProcgenSettings, SplitLevels
 from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.sb3 import Training, measured_precision
 
@@ -23,7 +23,7 @@ ROLLOUT = 4 * 16
 SETTINGS = PPOSettings(
     steps=6 * ROLLOUT, network=(4, 4, 4), envs=4, rollout=16, minibatches=2, epochs=2, target_kl=None
 )
-PROBLEM = ProblemSettings(game="bigfish", levels=SplitLevels(train=Levels(start=7, count=90)))
+PROBLEM = ProcgenSettings(game="bigfish", levels=SplitLevels(train=Levels(start=7, count=90)))
 SEED = 3
 
 

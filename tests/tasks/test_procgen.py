@@ -17,7 +17,7 @@ from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split
-from evoens.settings import Levels, ProblemSettings, SplitLevels
+from evoens.settings.procgen import Levels, ProcgenSettings, SplitLevels
 from evoens.tasks import procgen
 from evoens.tasks.procgen import ProcgenProblem
 
@@ -52,8 +52,8 @@ def make_parent(in_channels: int = 6, actions: int = ACTIONS) -> Parent:
     return Parent.from_weights(architecture, {n: 0.2 * noise.normals(1, n, w.shape) for n, w in weights.items()})
 
 
-def settings(**changes: Any) -> ProblemSettings:
-    return ProblemSettings(game="bigfish", levels=LEVELS).model_copy(update=changes)
+def settings(**changes: Any) -> ProcgenSettings:
+    return ProcgenSettings(game="bigfish", levels=LEVELS).model_copy(update=changes)
 
 
 def one(frame: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from procgen import ProcgenGym3Env
 from stable_baselines3.common.vec_env import VecMonitor
 
 from evoens.errors import CheckpointError
-from evoens.settings import Levels
+from evoens.settings.procgen import Levels
 from evoens.tasks.procgen_env import LevelEnv, ProcgenVecEnv, level_states
 
 ENVS, SEED = 6, 5

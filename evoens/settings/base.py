@@ -1,0 +1,78 @@
+"""What every section of a YAML is made of: frozen, strict, and able to name values that do not go together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from typing_extensions import Self
+
+Fraction = Annotated[float, Field(gt=0, le=1)]
+Natural = Annotated[int, Field(ge=1)]
+Name = Annotated[
+    str,
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        json_schema_extra={"expected": 'a name of letters, digits, "_", "." and "-"'},
+    ),
+]
+PathText = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "a path"})]
+ClassText = Annotated[
+    str,
+    Field(
+        min_length=1, json_schema_extra={"expected": "a strategy's name, path/to/file.py:Class or package.module:Class"}
+    ),
+]
+Layer = Annotated[str, Field(min_length=1)]
+Scope = Annotated[
+    Layer
+    | Annotated[tuple[Layer, ...], Field(min_length=1)]
+    | Annotated[dict[Literal["from"], Layer], Field(min_length=1)]
+    | None,
+    Field(json_schema_extra={"expected": "a layer, a list of layers, `from: layer` or null"}),
+]
+
+
+class Conflict(NamedTuple):
+    """Two values that do not go together: `key` is the one to mend, `other` what it must fit, from the section on."""
+
+    key: str
+    other: str
+    message: str
+
+
+class Section(BaseModel):
+    """A block of the YAML: frozen, an unknown key is an error, and values that do not go together are named."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False)
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Yield the values of this section that are fine alone and wrong together; the base has none."""
+        return iter(())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        found = list(self.conflicts())
+        if found:
+            text = "; ".join(f"{c.key}: {c.message}" for c in found)
+            raise PydanticCustomError("conflict", "{text}", {"text": text, "conflicts": found})
+        return self
+
+
+class ProblemSettings(Section):
+    """What is solved: the part of a YAML that the engine leaves to the problem; `type` says which problem it is."""
+
+    type: str
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many cases the search, select and test splits have; a split whose size only the data tell is left out."""
+        return {}
+
+
+class ParentSettings(Section):
+    """Where the parent's weights are, and how it is trained when they are not there."""
+
+    checkpoint: PathText

@@ -1,0 +1,162 @@
+"""The settings of image classification: data and their splits, the network, its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, PathText, ProblemSettings, Section
+from evoens.settings.config import Config
+
+DATASETS = ("digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet")
+POOLS = ("train", "test")
+"""What a data set may come in: CIFAR-10 has both, digits only the first."""
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+class Cut(Section):
+    """A split: `count` images of a pool, or that share of it, or (null) all that the other splits leave."""
+
+    from_: Literal["train", "test"] = Field(alias="from")
+    count: Annotated[
+        Natural | Share | None,
+        Field(json_schema_extra={"expected": "an integer ≥ 1, a share of the images between 0 and 1, or null"}),
+    ] = None
+
+
+class SplitCuts(Section):
+    """The four disjoint splits, stratified by class: the parent learns on `train`, the rest it never sees."""
+
+    train: Cut = Cut(from_="train")
+    search: Cut = Cut(from_="train", count=0.1)
+    select: Cut = Cut(from_="train", count=0.1)
+    test: Cut = Cut(from_="test")
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Only one split can have what the others leave, and shares of a pool must leave something to give."""
+        cuts: dict[str, Cut] = dict(self.__dict__)
+        for pool in POOLS:
+            here = [name for name, cut in cuts.items() if cut.from_ == pool]
+            rest = [name for name in here if cuts[name].count is None]
+            for name in rest[1:]:
+                yield Conflict(
+                    f"{name}.count", f"{rest[0]}.count", f"expected a number: {rest[0]} has what is left of {pool}"
+                )
+            shares = [name for name in here if isinstance(cuts[name].count, float)]
+            total = sum(float(cuts[name].count or 0) for name in shares)
+            if total > 1 or (rest and total >= 1):
+                message = f"expected shares of {pool} below 1 in all, found {total:g}"
+                yield Conflict(f"{shares[-1]}.count", f"{shares[0]}.count", message)
+
+
+class Normalisation(Section):
+    """Subtract `mean` from each channel of an image in [0, 1], then divide by `std`."""
+
+    mean: Annotated[tuple[float, ...], Field(min_length=1)]
+    std: Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """One number a channel, in both."""
+        if len(self.mean) != len(self.std):
+            yield Conflict("std", "mean", f"expected {len(self.mean)} numbers, as mean has, found {len(self.std)}")
+
+
+class ClassificationSettings(ProblemSettings):
+    """Which images are classified, and how they are cut and shown to the network.
+
+    `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
+    `test/` or `val/`), or an `.npz` file. `image_size` resizes (the shorter side to `resize`, else to the same) and
+    crops the centre; without it all images must have one size. `normalise` is by default what the train split's images
+    give. `augment` is for training only: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right.
+    """
+
+    type: Literal["classification"]
+    data: PathText
+    splits: SplitCuts = SplitCuts()
+    channels: Literal[1, 3] | None = None
+    image_size: Natural | None = None
+    resize: Natural | None = None
+    normalise: Normalisation | None = None
+    augment: tuple[Literal["crop", "flip"], ...] = ()
+    score: Literal["accuracy", "log-likelihood"] = "accuracy"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The splits whose sizes the YAML gives in numbers."""
+        cuts = {name: getattr(self.splits, name).count for name in ("search", "select", "test")}
+        return {name: count for name, count in cuts.items() if isinstance(count, int)}
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """The crop lies within the resized image; one mean a channel."""
+        if self.resize is not None and (self.image_size or self.resize + 1) > self.resize:
+            yield Conflict(
+                "resize", "image_size", f"expected at least image_size ({self.image_size}), found {self.resize}"
+            )
+        if self.normalise and self.channels and len(self.normalise.mean) != self.channels:
+            message = f"expected {self.channels} numbers, as there are channels, found {len(self.normalise.mean)}"
+            yield Conflict("normalise.mean", "channels", message)
+
+
+class TrainSettings(Section):
+    """How a network is trained, the parent or a child.
+
+    The learning rate over the share of steps that are done:
+
+    - `constant`: `learning_rate`.
+    - `step`: times `decay` at each of `milestones`.
+    - `linear`: `learning_rate` up to the first of two `milestones`, then along a line to `final_rate` at the second.
+    - `cosine`: along a half cosine from `learning_rate` to `final_rate`.
+    - `one-cycle`: up along a half cosine from `initial_rate` over the first `warmup`, then down to `final_rate`; the
+      momentum moves inversely, from `momentum` to `low_momentum` and back (Smith & Topin 2018; dissertation 5.4, 5.5).
+    """
+
+    epochs: Natural = 8
+    batch: Natural = 128
+    optimiser: Literal["adam", "sgd"] = "adam"
+    learning_rate: Positive = 1e-3
+    schedule: Literal["constant", "step", "linear", "cosine", "one-cycle"] = "constant"
+    milestones: tuple[Unit, ...] = (0.5, 0.75)
+    decay: Fraction = 0.1
+    initial_rate: Positive = 1e-3
+    final_rate: NotNegative = 1e-7
+    warmup: Share = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    low_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    weight_decay: NotNegative = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Milestones go up; a line needs two."""
+        if list(self.milestones) != sorted(self.milestones):
+            yield Conflict("milestones", "milestones", "expected numbers that go up")
+        if self.schedule == "linear" and len(self.milestones) != 2:
+            message = f"expected two, where the line begins and ends, found {len(self.milestones)}"
+            yield Conflict("milestones", "schedule", message)
+
+
+class ClassifierParent(ParentSettings):
+    """The network, where its weights are, and how it is trained when they are not there.
+
+    `network` is one of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`, with its `arguments`.
+    `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`.
+    """
+
+    network: PathText = "lenet-l"
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    train: TrainSettings = TrainSettings()
+
+
+class ClassificationConfig(Config):
+    """An experiment on a set of images; `tune` says how each child is trained, null that it is not."""
+
+    sample: ClassVar[dict[str, Any]] = {**Config.sample, "problem": {"type": "classification", "data": "digits"}}
+
+    problem: ClassificationSettings
+    parent: ClassifierParent
+    tune: TrainSettings | None = None

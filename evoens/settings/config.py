@@ -1,0 +1,130 @@
+"""The settings of any run: strategy, σ, search, selection, report; and the whole YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field
+
+from evoens.settings.base import (
+    ClassText,
+    Conflict,
+    Fraction,
+    Name,
+    Natural,
+    ParentSettings,
+    PathText,
+    ProblemSettings,
+    Scope,
+    Section,
+)
+
+SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
+CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
+
+
+class StrategySettings(Section):
+    """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search.
+
+    `scope` says which layers genes touch: names or patterns, `{from: layer}` for it and all after it, null for all.
+    What comes before them is computed once for all children that look at the same frames.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    class_: ClassText = Field(alias="class")
+    sigma: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    density: Fraction = 0.5
+    parts: Natural = 2
+    scope: Scope = None
+
+    @property
+    def extra(self) -> dict[str, Any]:
+        """The keys that only the named class knows."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """More than two parts are equal parts."""
+        if self.parts > 2 and abs(self.density * self.parts - 1) >= 1e-2:
+            share = f"{1 / self.parts:.4g}, as {self.parts} equal parts have"
+            yield Conflict("density", "parts", f"expected {share}, found {self.density}")
+
+
+class TrustRegionSettings(Section):
+    """Search for σ: the largest on the grid whose mean KL(parent ‖ child) stays at the target (dissertation 4.2.1)."""
+
+    target_kl: Annotated[float, Field(gt=0)] = 0.02
+    grid: tuple[Annotated[float, Field(gt=0)], ...] = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
+    frames: Natural = 256
+    children: Natural = 4
+
+
+class RacingSettings(Section):
+    """Give more levels to the children still in contention, `step` at a time, until `levels` are spent on each."""
+
+    step: Natural = 16
+    levels: Natural = 96
+
+
+class SearchSettings(Section):
+    """The evolution: children per generation, generations, elites that stay and breed."""
+
+    population: Annotated[int, Field(ge=4)] = 16
+    generations: Natural = 1
+    elites: Annotated[int, Field(ge=0)] = 4
+    racing: RacingSettings | None = None
+
+
+class SelectionSettings(Section):
+    """How members are chosen on the select split: `greedy` for the ensemble's sake, `top` by their own score."""
+
+    rule: Literal["greedy", "top"] = "greedy"
+    size: Natural = 8
+
+
+class ReportSettings(Section):
+    """The final comparison: how many draws of random children, and how many bootstrap resamples."""
+
+    random_draws: Natural = 4
+    bootstrap: Annotated[int, Field(ge=100)] = 2000
+
+
+class DataSettings(Section):
+    """Where data sets lie; the environment variable EVOENS_DATA serves when `root` is not set."""
+
+    root: PathText | None = None
+
+
+class Config(Section):
+    """One experiment: a whole YAML file, checked; each problem narrows `problem` and `parent`.
+
+    `sample` stands in for required keys that are wrong or missing, so that the rest can still be checked.
+    """
+
+    sample: ClassVar[dict[str, Any]] = {
+        "name": "sample",
+        "parent": {"checkpoint": "sample"},
+        "strategy": {"class": "noisy"},
+    }
+
+    name: Name
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    problem: ProblemSettings
+    parent: ParentSettings
+    strategy: StrategySettings
+    trust_region: TrustRegionSettings = TrustRegionSettings()
+    search: SearchSettings = SearchSettings()
+    selection: SelectionSettings = SelectionSettings()
+    report: ReportSettings = ReportSettings()
+    data: DataSettings = DataSettings()
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """The ensemble and the elites come from the population."""
+        population = self.search.population
+        if self.selection.size > population:
+            message = f"expected at most search.population ({population}), found {self.selection.size}"
+            yield Conflict("selection.size", "search.population", message)
+        if self.search.elites >= population:
+            message = f"expected fewer than search.population ({population}), found {self.search.elites}"
+            yield Conflict("search.elites", "search.population", message)

@@ -1,0 +1,145 @@
+"""The settings of Procgen: games, levels, PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, ProblemSettings, Section
+from evoens.settings.config import Config
+
+Game = Literal[
+    "bigfish", "bossfight", "caveflyer", "chaser", "climber", "coinrun", "dodgeball", "fruitbot",
+    "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
+]  # fmt: skip
+GAMES: tuple[str, ...] = get_args(Game)
+LEVELS = 2**31
+"""Procgen's level seeds are 0 to LEVELS − 1."""
+
+
+class Levels(Section):
+    """Level seeds `start` to `start + count − 1` (Procgen); `count` 0 is every level from `start` on."""
+
+    start: Annotated[int, Field(ge=0)]
+    count: Annotated[int, Field(ge=0)]
+
+    def __str__(self) -> str:
+        return f"{self.start} to {self.start + self.count - 1}" if self.count else f"{self.start} and on"
+
+    def overlaps(self, other: Levels) -> bool:
+        """Whether some level belongs to both ranges."""
+        ends = [float("inf") if s.count == 0 else s.start + s.count for s in (self, other)]
+        return self.start < ends[1] and other.start < ends[0]
+
+
+class SplitLevels(Section):
+    """The four disjoint ranges of levels: the parent learns on `train`, the rest it never sees."""
+
+    train: Levels = Levels(start=0, count=100_000)
+    search: Levels = Levels(start=1_000_000, count=32)
+    select: Levels = Levels(start=2_000_000, count=32)
+    test: Levels = Levels(start=3_000_000, count=100)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _half_given(cls, value: Any) -> Any:
+        """Let a split that names only its start, or only its count, have the other by default."""
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: {**cls.model_fields[name].default.model_dump(), **given}
+            if isinstance(given, dict) and name in cls.model_fields
+            else given
+            for name, given in value.items()
+        }
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """The splits must be disjoint, finite where they are evaluated, and within Procgen's seeds."""
+        ranges: list[tuple[str, Levels]] = list(self.__dict__.items())
+        for i, (a, x) in enumerate(ranges):
+            if x.count == 0 and a != "train":
+                yield Conflict(f"{a}.count", f"{a}.start", "expected an integer ≥ 1, found 0")
+            if x.start + x.count > LEVELS:
+                yield Conflict(f"{a}.count", f"{a}.start", f"expected levels below {LEVELS}, found {x}")
+            for b, y in ranges[:i]:
+                if x.overlaps(y):
+                    yield Conflict(a, b, f"expected levels apart from those of {b} ({y}), found {x}")
+
+
+class ProcgenSettings(ProblemSettings):
+    """What is played, and by which rule an action is taken from the policy's probabilities.
+
+    `max_episode_steps` ends the games of the search and select splits early (Salimans et al. 2017, 2.1): the few that
+    go on for long leave a batch of one or two. Those of the test split are always played to their end.
+    """
+
+    type: Literal["procgen"] = "procgen"
+    game: Game
+    difficulty: Literal["easy", "hard"] = "easy"
+    frame_stack: Annotated[int, Field(ge=1, le=8)] = 2
+    action: Literal["sampled", "greedy"] = "sampled"
+    max_episode_steps: Natural | None = None
+    levels: SplitLevels = SplitLevels()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many levels each split has."""
+        return {name: getattr(self.levels, name).count for name in ("search", "select", "test")}
+
+
+class PPOSettings(Section):
+    """PPO as in dissertation ch. 9 (spec of the defaults: table of hyperparameters for Procgen)."""
+
+    steps: Natural = 8_000_000
+    network: tuple[Natural, Natural, Natural] = (16, 32, 32)
+    envs: Natural = 64
+    rollout: Natural = 256
+    minibatches: Natural = 8
+    epochs: Natural = 3
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    gamma: Fraction = 0.999
+    gae_lambda: Fraction = 0.95
+    clip: Fraction = 0.2
+    entropy: Annotated[float, Field(ge=0)] = 0.01
+    value_coefficient: Annotated[float, Field(gt=0)] = 0.25
+    max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    target_kl: Annotated[float, Field(gt=0)] | None = 0.01
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """A rollout must split into whole minibatches."""
+        if self.envs * self.rollout % self.minibatches:
+            yield Conflict(
+                "minibatches",
+                "rollout",
+                f"expected a divisor of envs × rollout ({self.envs * self.rollout}), found {self.minibatches}",
+            )
+
+
+class ProcgenParent(ParentSettings):
+    """Where the policy's weights are, and how PPO trains it when they are not there."""
+
+    train: PPOSettings = PPOSettings()
+
+
+class ProcgenConfig(Config):
+    """An experiment on a Procgen game."""
+
+    sample: ClassVar[dict[str, Any]] = {**Config.sample, "problem": {"game": "bigfish"}}
+
+    problem: ProcgenSettings
+    parent: ProcgenParent
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Racing goes on beyond the search levels, and must not reach those of another split."""
+        yield from super().conflicts()
+        levels, racing = self.problem.levels, self.search.racing
+        if racing is None or racing.levels <= levels.search.count:
+            return
+        reached = Levels(start=levels.search.start, count=racing.levels)
+        for name in ("train", "select", "test"):
+            other: Levels = getattr(levels, name)
+            if other.overlaps(reached):
+                message = f"expected levels apart from those of {name} ({other}), found {reached}"
+                yield Conflict("search.racing.levels", f"problem.levels.{name}", message)
