@@ -14,7 +14,7 @@ from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.metrics import mean_interval, paired_difference
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Problem, Split, together
+from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy
 from evoens.threads import lanes
 from evoens.trials import Trial, run
@@ -24,7 +24,7 @@ NAMES = ("parent", "best_child", "random_children", "ensemble")
 
 @dataclass(frozen=True)
 class Bout:
-    """One measurement of a contest: the mean of `genomes` plays a part of the test split, by every rule."""
+    """One measurement of a contest: the mean of `genomes` plays a part of the test split, by every measure."""
 
     name: str
     part: Split
@@ -51,22 +51,23 @@ class Contest:
     def run(
         self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
     ) -> dict[str, dict[str, Any]]:
-        """Measure all four by the problem's own rule and by those beside it; return a block of report.json for each.
+        """Measure all four by the problem's score and the measures beside it; return a block of report.json for each.
 
         on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        rules = {"test": problem, **{f"test_{name}": other for name, other in problem.beside().items()}}
         bouts = list(self._bouts(problem.split("test")))
         missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
-        for i, (bout, evaluation) in enumerate(self._play(missing, list(rules.values())), 1):
+        for i, (bout, evaluation) in enumerate(self._play(missing, problem), 1):
             ledger.note(bout.part, bout.name, evaluation, None)
             on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        for place, label in enumerate(rules):
-            results = {
-                name: torch.cat([ledger.cases(b.part, name).chunk(len(rules))[place] for b in bouts if b.name == name])
-                for name in NAMES
-            }
+        for measure in problem.measures:
+            score = measure is problem.measures[0]
+            label = "test" if score else f"test_{measure.name}"
+            results = {}
+            for name in NAMES:
+                parts = [ledger.evaluation(bout.part, name) for bout in bouts if bout.name == name]
+                results[name] = torch.cat([part.cases if score else part.beside[measure.name] for part in parts])
             for name, cases in results.items():
                 blocks[name][label] = mean_interval(cases, resamples, self.seed).to_json()
                 difference = paired_difference(cases, results["parent"], resamples, self.seed)
@@ -81,7 +82,7 @@ class Contest:
                 genomes = self._draw(draw) if name == "random_children" else who[name]
                 yield Bout(name, split.part(draw * size, size), genomes)
 
-    def _play(self, bouts: Sequence[Bout], rules: Sequence[Problem]) -> Iterator[tuple[Bout, Evaluation]]:
+    def _play(self, bouts: Sequence[Bout], problem: Problem) -> Iterator[tuple[Bout, Evaluation]]:
         """Play all bouts, several at once, and give each one's evaluation when it ends.
 
         Raises:
@@ -92,7 +93,7 @@ class Contest:
         def trials() -> Iterator[tuple[Trial, Predictor]]:
             """Start each when there is room for it."""
             for bout in bouts:
-                trial = Trial(together([ruled.cases(bout.part) for ruled in rules]))
+                trial = Trial(problem.reported(bout.part))
                 playing[trial] = bout
                 trial.start()
                 yield trial, Ensemble(self.parent, self.strategy, bout.genomes, self.device).predict
@@ -107,15 +108,16 @@ class Contest:
         return Random(f"{self.seed}:random-children:{draw}").sample(pool, min(len(self.members), len(pool)))
 
 
-def verdict(blocks: dict[str, dict[str, Any]], unit: str) -> str:
-    """Return one honest sentence: whether the ensemble beats the parent on unseen cases, and whether selection paid."""
+def verdict(problem: Problem, blocks: dict[str, dict[str, Any]]) -> str:
+    """Return honest words: whether the ensemble beats the parent on unseen cases, and whether selection paid."""
     ensemble, parent, drawn = (blocks[name]["test"]["score"] for name in ("ensemble", "parent", "random_children"))
     difference = blocks["ensemble"]["test_difference"]
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
     better = "above" if ensemble > drawn else "not above"
+    remark = problem.remark(blocks)
     return (
-        f"On {difference['n']} unseen cases the ensemble {word} the parent: {unit} {ensemble:.3g} "
+        f"On {difference['n']} unseen cases the ensemble {word} the parent: {problem.unit} {ensemble:.3g} "
         f"against {parent:.3g}, difference {difference['score']:+.3g} [{low:+.3g}, {high:+.3g}] (95 %, paired); "
-        f"it is {better} as many random children ({drawn:.3g})."
+        f"it is {better} as many random children ({drawn:.3g}).{remark and f' {remark}'}"
     )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -37,11 +37,13 @@ class Split:
 class Evaluation:
     """What one predictor reached: `cases` holds one result per case, float64 `(n,)`; `score` is their mean.
 
-    `samples` counts the inputs predicted. `kept` holds what the problem keeps for selection, by name.
+    `samples` counts the inputs predicted. `beside` holds results by further measures, `(n,)` or `(n, d)` each; `kept`
+    what the problem keeps for selection, by name.
     """
 
     cases: Tensor
     samples: int
+    beside: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -52,20 +54,34 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Recorded inputs `(n, *input)`, and what outputs `(n, c)` on them are worth to the problem: higher is better."""
+    """What outputs `(n, c)` on recorded inputs `(n, *input)` are worth to the problem: higher is better.
+
+    `outputs` are the candidates' own, `(k, n, c)`, where their evaluations have kept them.
+    """
 
     inputs: Tensor
     score: Score
+    outputs: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A figure of the verdict: a mean over cases, and whether higher is better."""
+
+    name: str
+    higher_is_better: bool = True
 
 
 class Problem(ABC):
     """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (the report).
 
-    Scores are in `unit`; higher is better.
+    Scores are in `unit`; higher is better. `measures` are what the verdict shows: the score first, then what `reported`
+    has beside it.
     """
 
     parent: Parent
     unit: str
+    measures: tuple[Measure, ...] = (Measure("score"),)
 
     @abstractmethod
     def split(self, name: SplitName) -> Split:
@@ -96,9 +112,13 @@ class Problem(ABC):
         """Return frames `(h, w, 3)` and the result of one case, or None where there is nothing to see."""
         return None
 
-    def beside(self) -> dict[str, Problem]:
-        """Return other measurements to report beside this one's, by name; none unless a problem has them."""
-        return {}
+    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
+        return self.cases(split)
+
+    def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
+        """Return what else an honest verdict says of the report's blocks; nothing unless a problem has something."""
+        return ""
 
     def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
         """Return what `predict` reaches on `split`."""
@@ -116,13 +136,13 @@ def answered(cases: Generator[Tensor, Tensor, Result], predict: Predictor) -> Re
         return result
 
 
-def together(parts: Sequence[Generator[Tensor, Tensor, Evaluation]]) -> Generator[Tensor, Tensor, Evaluation]:
-    """Give one predictor the cases of several generators at once; return all their cases, one after another's.
+def together(parts: Sequence[Generator[Tensor, Tensor, Result]]) -> Generator[Tensor, Tensor, list[Result]]:
+    """Give one predictor the cases of several generators at once; return what each of them ends with.
 
-    Their inputs share a batch, which is quicker than two small ones; nothing is kept for selection.
+    Their inputs share a batch, which is quicker than two small ones.
     """
     waiting: dict[int, Tensor] = {}
-    ended: dict[int, Evaluation] = {}
+    ended: dict[int, Result] = {}
 
     def advance(place: int, step: Callable[[], Tensor]) -> None:
         """Take a generator's next inputs, or its end."""
@@ -139,8 +159,7 @@ def together(parts: Sequence[Generator[Tensor, Tensor, Evaluation]]) -> Generato
         answers = torch.split(outputs, [len(inputs) for inputs in waiting.values()])
         for place, answer in zip(list(waiting), answers, strict=True):
             advance(place, partial(parts[place].send, answer))
-    evaluations = [ended[place] for place in range(len(parts))]
-    return Evaluation(torch.cat([e.cases for e in evaluations]), sum(e.samples for e in evaluations))
+    return [ended[place] for place in range(len(parts))]
 
 
 def finite(evaluation: Evaluation) -> bool:

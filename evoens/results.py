@@ -84,7 +84,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
     generations = state.generations
     report: dict[str, Any] = {
         "name": config.name,
-        "verdict": verdict(blocks, problem.unit),
+        "verdict": verdict(problem, blocks),
         "problem": config.problem.model_dump(mode="json"),
         "unit": problem.unit,
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},

@@ -113,7 +113,7 @@ class Run:
         identity = saved.state.pop("identity")
         changed = require_same(self._identity, identity, self.folder, self.force)
         self.state = RunState(**saved.state)
-        self.ledger = Ledger(self.state.ledger)
+        self.ledger = Ledger.load(self.state.ledger, saved.tensors)
         if changed:
             self._go_on_changed(changed)
         self._saved = self.state.to_json()
@@ -135,12 +135,12 @@ class Run:
         self.state.step += 1
         now = time.monotonic()
         self.state.seconds, self._started = self.state.seconds + now - self._started, now
-        self.state.ledger = self.ledger.entries
+        self.state.ledger = self.ledger.to_json()
         rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in self.state.population)
         write_atomic(self.folder / "population.jsonl", rows)
         write_atomic(self.folder / "history.json", json.dumps(self._history(), indent=1) + "\n")
         self._saved = self.state.to_json()
-        self.store.save(self.state.step, {**self._saved, "identity": self._identity})
+        self.store.save(self.state.step, {**self._saved, "identity": self._identity}, self.ledger.tensors())
 
     def _history(self) -> dict[str, Any]:
         names = ("plan", "trust_region", "sigma", "generations", "selection", "warnings")
@@ -235,4 +235,7 @@ class Run:
         if self.config.selection.rule == "top":
             return selection.top(scores, size)
         judgement = self.problem.judgement(evaluations)
-        return selection.greedy(self.evaluator.outputs(genomes, judgement.inputs), judgement.score, size)
+        outputs = judgement.outputs
+        if outputs is None:
+            outputs = self.evaluator.outputs(genomes, judgement.inputs)
+        return selection.greedy(outputs, judgement.score, size)

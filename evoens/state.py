@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-from evoens.ledger import Entry
-
 PACKAGES = ("evoens", "torch", "numpy", "procgen-mirror", "procgen", "stable-baselines3", "imagehash", "pydantic")
 
 
@@ -25,7 +23,7 @@ class RunState:
     trust_region: dict[str, Any] | None = None
     sigma: float | None = None
     strategy: dict[str, Any] = field(default_factory=dict)
-    ledger: dict[str, Entry] = field(default_factory=dict)
+    ledger: dict[str, Any] = field(default_factory=dict)
     population: list[dict[str, Any]] = field(default_factory=list)
     elites: list[dict[str, Any]] = field(default_factory=list)
     generations: list[dict[str, Any]] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -11,24 +11,34 @@ import pytest
 import torch
 from tiny import COUNT
 from tiny_run import TinyFrames, config, experiment, right_answers
+from torch import Tensor
 
 from evoens import compare
 from evoens.compare import NAMES, Contest, verdict
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
-from evoens.problem import Problem, Split
+from evoens.problem import Evaluation, Measure, Problem, Split, together
 
 TEST = Split("test", 0, COUNT)
 
 
 class TwoRules(TinyFrames):
-    """Beside its own measurement it has one that turns every answer round."""
+    """Beside its own measure it has one that turns every answer round."""
 
-    def beside(self) -> dict[str, Problem]:
+    measures = (Measure("accuracy"), Measure("turned", higher_is_better=False))
+
+    def turned(self) -> TinyFrames:
         other = TinyFrames(before=self.before)
         other.labels = (other.labels + 1) % 3
-        return {"turned": other}
+        return other
+
+    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        own, other = yield from together([self.cases(split), self.turned().cases(split)])
+        return Evaluation(own.cases, own.samples, {"turned": other.cases})
+
+    def remark(self, blocks: Mapping[str, Any]) -> str:
+        return f"Turned round it is right in {blocks['parent']['test_turned']['score']:.3f} of the cases."
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def measured() -> list[Split]:
 
 
 @pytest.fixture
-def problem(measured: list[Split]) -> TinyFrames:
+def problem(measured: list[Split]) -> TwoRules:
     return TwoRules(before=measured.append)
 
 
@@ -53,9 +63,8 @@ def run(contest: Contest, problem: Problem, ledger: Ledger | None = None) -> dic
     return contest.run(problem, ledger or Ledger(), 200, lambda *_: None)
 
 
-def test_each_is_measured_on_every_case_by_both_rules(contest: Contest, problem: TinyFrames) -> None:
-    blocks, turned = run(contest, problem), problem.beside()["turned"]
-    assert isinstance(turned, TinyFrames)
+def test_each_is_measured_on_every_case_by_both_measures(contest: Contest, problem: TwoRules) -> None:
+    blocks, turned = run(contest, problem), problem.turned()
     for label, ruled in (("test", problem), ("test_turned", turned)):
         parent = right_answers(ruled, Genome(), TEST)
         best = right_answers(ruled, contest.best, TEST)
@@ -92,8 +101,8 @@ def test_random_children_are_unselected_and_share_the_cases(
     run(contest, problem)
     drawn = [genomes for genomes in built if set(genomes) <= set(contest.unselected)]
     assert len(drawn) == 4 and all(len(set(genomes)) == 3 for genomes in drawn) and len(set(drawn)) == 4
-    by_both_rules = [Split("test", first, 10) for first in (0, 10, 20, 30) for _ in range(2)]
-    assert measured == by_both_rules * len(NAMES)
+    by_both = [Split("test", first, 10) for first in (0, 10, 20, 30) for _ in range(2)]
+    assert measured == by_both * len(NAMES)
     assert [len(genomes) for genomes in built] == [*[3] * 8, *[1] * 8]
 
 
@@ -133,7 +142,13 @@ def test_verdict_claims_no_more_than_the_interval(
         for name, score in zip(("parent", "ensemble", "random_children"), scores, strict=True)
     }
     blocks["ensemble"]["test_difference"] = {"score": ensemble - parent, "ci95": list(interval), "n": 77}  # type: ignore[dict-item]
-    sentence = verdict(blocks, "accuracy")
+    sentence = verdict(TinyFrames(), blocks)
     assert sentence.startswith("On 77 unseen cases the ensemble ")
     assert all(part in sentence for part in says) and f"accuracy {ensemble:.3g} against {parent:.3g}" in sentence
     assert f"({drawn:.3g})" in sentence
+
+
+def test_a_problem_may_add_its_own_remark(contest: Contest, problem: TwoRules) -> None:
+    blocks = run(contest, problem)
+    turned = blocks["parent"]["test_turned"]["score"]
+    assert verdict(problem, blocks).endswith(f". Turned round it is right in {turned:.3f} of the cases.")

@@ -41,10 +41,14 @@ def test_only_the_missing_are_measured_and_order_holds(evaluator: Evaluator, tin
 def test_it_survives_json(evaluator: Evaluator, tiny_problem: TinyProblem) -> None:
     split, ledger = tiny_problem.split("search"), Ledger()
     (before,) = ledger.measure(evaluator, [Genome()], split, lambda _: None)
-    again = Ledger(json.loads(json.dumps(ledger.entries)))
+    beside = {"nll": torch.tensor([0.1, 5e-324], dtype=torch.float64), "pairs": torch.eye(2)}
+    ledger.note(split, "more", Evaluation(torch.ones(2), 7, beside), None)
+    again = Ledger.load(json.loads(json.dumps(ledger.to_json())), ledger.tensors())
+    more = again.evaluation(split, "more")
+    assert more.samples == 7 and all(torch.equal(more.beside[name], rows) for name, rows in beside.items())
     (after,) = again.measure(evaluator, [Genome()], split, lambda _: pytest.fail("measured twice"))
     assert before.evaluation is not None and after.evaluation is not None
-    assert torch.equal(before.evaluation.cases, after.evaluation.cases) and again.samples == split.count
+    assert torch.equal(before.evaluation.cases, after.evaluation.cases) and again.samples == split.count + 7
 
 
 def test_a_failure_is_remembered(evaluator: Evaluator, tiny_problem: TinyProblem) -> None:

@@ -8,7 +8,6 @@ from importlib.metadata import version
 
 import torch
 
-from evoens.ledger import Entry
 from evoens.state import RunState, environment, versions
 
 
@@ -19,7 +18,7 @@ def test_state_survives_json() -> None:
         plan={"batching": "loop"},
         sigma=1 / 3,
         strategy={"told": [1, 2]},
-        ledger={"search/0+4/ab": Entry(cases=[0.1, 5e-324], samples=4, error=None)},
+        ledger={"search/0+4/ab": {"samples": 4, "beside": [], "error": None}},
         population=[{"key": "a", "fitness": None}],
         warnings=["σ"],
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName, answered
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName, answered, together
 from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen_env import LevelEnv
 
@@ -41,6 +41,7 @@ class ProcgenProblem(Problem):
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule = settings.action
+        self.measures = (Measure(self.rule), Measure("greedy" if self.rule == "sampled" else "sampled"))
         self._seen: Tensor | None = None
         frame = torch.zeros(1, 3 * settings.frame_stack, 64, 64, dtype=torch.uint8)
         try:
@@ -50,11 +51,13 @@ class ProcgenProblem(Problem):
         if found != (1, 15):
             raise ProblemError(f"the parent: expected probabilities of 15 actions, found outputs of shape {found}")
 
-    def beside(self) -> dict[str, Problem]:
-        """Return the other action rule, by its name."""
-        other = "greedy" if self.rule == "sampled" else "sampled"
+    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Play every level by both action rules; the other's returns are beside this one's."""
+        other = self.measures[1].name
         settings = self.settings.model_copy(update={"action": other})
-        return {other: ProcgenProblem(settings, self.parent, self.seed)}
+        problem = ProcgenProblem(settings, self.parent, self.seed)
+        own, beside = yield from together([self.cases(split), problem.cases(split)])
+        return Evaluation(own.cases, own.samples + beside.samples, {other: beside.cases})
 
     def split(self, name: SplitName) -> Split:
         """Return all levels of a split."""
@@ -68,7 +71,7 @@ class ProcgenProblem(Problem):
     def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Play every level once, all at the same time; yield the frames of those still going on, `(m, c, 64, 64)`."""
         tape = yield from self._play(self.levels(split), self._horizon(split), record=split.name == "select")
-        return Evaluation(torch.from_numpy(tape.returns), tape.samples, tape.kept())
+        return Evaluation(torch.from_numpy(tape.returns), tape.samples, kept=tape.kept())
 
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` stacked frames the parent saw on search levels, spread evenly over levels and time."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Split
+from evoens.problem import Evaluation, Split, answered
 from evoens.settings.procgen import Levels, ProcgenSettings, SplitLevels
 from evoens.tasks import procgen
 from evoens.tasks.procgen import ProcgenProblem
@@ -155,9 +155,18 @@ def test_splits_are_the_levels_of_the_settings(parent: Parent) -> None:
     problem = ProcgenProblem(settings(), parent, SEED)
     assert problem.describe("select") == {"start": 2000, "count": 5}
     assert problem.levels(problem.split("test").part(1, 9)) == [3001, 3002, 3003]
-    (other,) = problem.beside().values()
-    assert list(problem.beside()) == ["greedy"] and isinstance(other, ProcgenProblem) and other.rule == "greedy"
-    assert list(other.beside()) == ["sampled"] and other.seed == SEED and other.settings.levels == LEVELS
+
+
+def test_the_report_has_the_other_action_rule_beside_the_problems_own(parent: Parent) -> None:
+    sampled = ProcgenProblem(settings(), parent, SEED)
+    greedy = ProcgenProblem(settings().model_copy(update={"action": "greedy"}), parent, SEED)
+    split = sampled.split("search").part(0, 2)
+    alone = {rule.measures[0].name: rule.evaluate(parent.predict, split) for rule in (sampled, greedy)}
+    for problem, own, other in ((sampled, "sampled", "greedy"), (greedy, "greedy", "sampled")):
+        assert [measure.name for measure in problem.measures] == [own, other]
+        found = answered(problem.reported(split), parent.predict)
+        assert torch.equal(found.cases, alone[own].cases) and torch.equal(found.beside[other], alone[other].cases)
+        assert found.samples == alone[own].samples + alone[other].samples
 
 
 @pytest.mark.parametrize(
