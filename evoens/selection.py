@@ -15,21 +15,42 @@ def top(scores: Sequence[float], size: int) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])[:size]
 
 
-def greedy(outputs: Tensor, score: Score, size: int) -> list[int]:
-    """Return `size` different members, each the one that lifts the mean output's score most (Caruana et al. 2004).
+def greedy(outputs: Tensor, score: Score, size: int, replacement: bool = False, diversity: float = 0.0) -> list[int]:
+    """Return `size` members, each the one that lifts the mean output's score most (Caruana et al. 2004).
 
-    outputs: kept probabilities of the candidates, `(k, n, c)`; no network runs here.
-    score: the worth of probabilities `(n, c)`, higher is better; ties go to the earlier candidate.
+    The worth of a candidate i to the members S chosen so far, repeats counted, is
+
+        score(mean output of S and i) + diversity · mean over j in S of d(i, j),
+
+    d the share of cases in which the two put different classes first (dissertation eq. 7.3); the first member has no
+    bonus. This is the form of greedy max-sum diversification (Borodin, Lee & Ye 2012).
+
+    Args:
+        outputs: kept probabilities of the candidates, `(k, n, c)`; no network runs here.
+        score: the worth of probabilities `(n, c)`, higher is better; ties go to the earlier candidate.
+        size: how many; without replacement no more than there are candidates.
+        replacement: whether a member may be chosen again, which gives it weight (see `shares`) and lets a few good
+            members stay where a worse one would have to join.
+        diversity: how much of the score's unit full disagreement is worth.
     """
     chosen: list[int] = []
     total = torch.zeros_like(outputs[0])
-    while len(chosen) < min(size, len(outputs)):
-        rest = [i for i in range(len(outputs)) if i not in chosen]
-        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) for i in rest}
+    firsts = outputs.argmax(-1) if diversity else outputs.new_zeros(len(outputs), 1)
+    apart = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)  # the sum over S of d(i, j)
+    while len(chosen) < (size if replacement else min(size, len(outputs))):
+        rest = [i for i in range(len(outputs)) if replacement or i not in chosen]
+        bonus = (diversity * apart / max(1, len(chosen))).tolist()
+        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) + bonus[i] for i in rest}
         best = max(rest, key=lambda i: worth[i])
         chosen.append(best)
         total = total + outputs[best]
+        apart += (firsts != firsts[best]).double().mean(-1)
     return chosen
+
+
+def shares(chosen: Sequence[int]) -> dict[int, float]:
+    """Return each different member and its share of the choices, in the order of the first choice; they sum to 1."""
+    return {i: chosen.count(i) / len(chosen) for i in dict.fromkeys(chosen)}
 
 
 def contenders(cases: Sequence[Tensor], k: int) -> list[int]:

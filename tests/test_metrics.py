@@ -1,11 +1,26 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
+from evoens import metrics
+from evoens.calibration import ece
 from evoens.errors import ShapeError
-from evoens.metrics import mean_interval, paired_difference, reliability, spearman
+from evoens.metrics import (
+    bootstrap,
+    confidence_bins,
+    ece_difference,
+    ece_interval,
+    mean_interval,
+    paired_difference,
+    reliability,
+    spearman,
+)
 
 
 def returns(seed: int, n: int = 120) -> np.ndarray:
@@ -54,6 +69,106 @@ def test_pairing_cancels_what_the_cases_share() -> None:
 def test_pairing_refuses_other_cases() -> None:
     with pytest.raises(ShapeError, match=r"\(2,\) and \(3,\)"):
         paired_difference([1.0, 2.0], [1.0, 2.0, 3.0])
+
+
+def all_at_once(cases: np.ndarray, resamples: int, seed: int) -> tuple[float, float, float]:
+    draws = np.random.Generator(np.random.Philox(seed)).integers(0, cases.size, (resamples, cases.size))
+    low, high = np.quantile(cases[draws].mean(axis=1), (0.025, 0.975))
+    return float(cases.mean()), float(low), float(high)
+
+
+@pytest.mark.parametrize(
+    ("n", "resamples"), [(1, 50), (2, 7), (60, 500), (120, 2000), (333, 2000), (4097, 129), (70_001, 9), (300_000, 3)]
+)
+def test_drawing_a_few_resamples_at_a_time_changes_no_bit(n: int, resamples: int) -> None:
+    x = returns(n, n)
+    found = mean_interval(x, resamples, seed=n)
+    assert (found.score, found.low, found.high) == all_at_once(x, resamples, n)
+
+
+@given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 400))
+@settings(deadline=None, max_examples=60)
+def test_the_size_of_a_draw_changes_no_bit(n: int, resamples: int, chunk: int) -> None:
+    x = returns(n, n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "CHUNK", chunk)
+        found = mean_interval(x, resamples, seed=3)
+    assert (found.score, found.low, found.high) == all_at_once(x, resamples, 3)
+
+
+def test_memory_does_not_grow_with_the_resamples() -> None:
+    rows = np.random.default_rng(0).uniform(size=(40_000, 2))
+    for measure in (lambda: mean_interval(rows[:, 0], 40), lambda: ece_interval(rows, 40)):
+        tracemalloc.start()
+        measure()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 24e6  # all 40 at once: 13 MB of places, as much of cases, and so on
+
+
+def test_bootstrap_takes_any_statistic() -> None:
+    x = returns(12)
+    middle = bootstrap(lambda places: np.median(x[places], axis=1), 120, 2000, 5)
+    draws = np.random.Generator(np.random.Philox(5)).integers(0, 120, (2000, 120))
+    expected = np.quantile([np.median(x[row]) for row in draws], (0.025, 0.975))
+    assert (middle.score, middle.low, middle.high) == (np.median(x), *expected)
+
+
+def answers(seed: int, n: int, too_sure: float = 0.0) -> np.ndarray:
+    """Confidence and correct of `n` cases; by `too_sure` the confidence is above the chance of being right."""
+    rng = np.random.default_rng(seed)
+    chance = rng.uniform(0.3, 1, n)
+    return np.stack([np.minimum(chance + too_sure, 1), rng.uniform(size=n) < chance], axis=1)
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_ece_interval_is_a_plain_loop_over_resamples(bins: int) -> None:
+    rows = answers(0, 200, 0.1)
+    found = ece_interval(rows, 300, seed=4, bins=bins)
+    draws = np.random.Generator(np.random.Philox(4)).integers(0, 200, (300, 200))
+    expected = np.quantile([ece(*rows[row].T, bins) for row in draws], (0.025, 0.975))
+    assert found.score == ece(*rows.T, bins) and found.n == 200
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_ece_difference_is_a_plain_loop_over_the_same_resamples() -> None:
+    a, b = answers(1, 200), answers(1, 200, 0.1)
+    found = ece_difference(a, b, 300, seed=4)
+    draws = np.random.Generator(np.random.Philox(4)).integers(0, 200, (300, 200))
+    expected = np.quantile([ece(*a[row].T) - ece(*b[row].T) for row in draws], (0.025, 0.975))
+    assert found.score == ece(*a.T) - ece(*b.T)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), rel=1e-9)
+    back = ece_difference(b, a, 300, seed=4)
+    assert (back.score, back.low, back.high) == pytest.approx((-found.score, -found.high, -found.low))
+
+
+def test_ece_difference_tells_a_better_calibrated_predictor_and_nothing_from_itself() -> None:
+    good, bad = answers(2, 4000), answers(2, 4000, 0.08)
+    assert ece_difference(good, bad, 500).high < 0
+    assert ece_difference(good, good, 50).to_json() == {"score": 0.0, "ci95": [0.0, 0.0], "n": 4000}
+
+
+def test_ece_interval_covers_the_true_error_where_there_is_one() -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for seed in range(200):  # half of the cases sure by .6, half by .9, right in .45 and .75: every gap is .15
+        rows = np.repeat([[0.6, 0.45], [0.9, 0.75]], 300, axis=0)
+        rows[:, 1] = rng.uniform(size=600) < rows[:, 1]
+        interval = ece_interval(rows, 300, seed)
+        covered += interval.low <= 0.15 <= interval.high
+    assert 180 <= covered <= 198
+
+
+def test_ece_refuses_other_shapes() -> None:
+    for rows in ([0.5, 1.0], [[0.5, 1.0, 1.0]], np.empty((0, 2))):
+        with pytest.raises(ShapeError, match=r"expected shape \(n, 2\)"):
+            ece_interval(rows)
+    with pytest.raises(ShapeError, match=r"\(2, 2\) and \(3, 2\)"):
+        ece_difference(answers(0, 2), answers(0, 3))
+
+
+def test_confidence_bins_by_hand() -> None:
+    assert confidence_bins([0.0, 0.24, 0.25, 0.5, 0.99, 1.0], 4).tolist() == [0, 0, 1, 2, 3, 3]
 
 
 def test_spearman_by_hand() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from itertools import permutations
 
+import pytest
 import torch
 from torch import Tensor
 
 from evoens import selection
+from evoens.calibration import calibrated_nll
+from evoens.combine import combine
+from evoens.diversity.outputs import pairwise_disagreement
 from evoens.problem import Split
 
 
@@ -44,6 +48,120 @@ def test_greedy_prefers_members_that_err_apart_to_the_two_best_alone() -> None:
 
 def test_greedy_asks_for_no_more_than_there_are() -> None:
     assert sorted(selection.greedy(torch.full((2, 4, 2), 0.5), nll(torch.zeros(4, dtype=torch.long)), 8)) == [0, 1]
+
+
+def candidates(seed: int, k: int = 7, n: int = 60, c: int = 4) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, c, (n,), generator=rng)
+    logits = torch.randn(k, n, c, generator=rng) * torch.linspace(0.5, 4, k)[:, None, None]
+    logits[:, torch.arange(n), labels] += 1
+    return logits.softmax(-1), labels
+
+
+def recorded(score: selection.Score, seen: list[bytes]) -> selection.Score:
+    def keeping(outputs: Tensor) -> float:
+        seen.append(outputs.numpy().tobytes())
+        return score(outputs)
+
+    return keeping
+
+
+def plain_greedy(outputs: Tensor, score: selection.Score, size: int) -> list[int]:
+    """Forward selection as published, without its enhancements."""
+    chosen: list[int] = []
+    total = torch.zeros_like(outputs[0])
+    while len(chosen) < min(size, len(outputs)):
+        rest = [i for i in range(len(outputs)) if i not in chosen]
+        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) for i in rest}
+        chosen.append(max(rest, key=lambda i: worth[i]))
+        total = total + outputs[chosen[-1]]
+    return chosen
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_plain_greedy_scores_the_same_bits_in_the_same_order(seed: int) -> None:
+    outputs, labels = candidates(seed)
+    ours: list[bytes] = []
+    theirs: list[bytes] = []
+    expected = plain_greedy(outputs, recorded(nll(labels), theirs), 5)
+    assert selection.greedy(outputs, recorded(nll(labels), ours), 5) == expected
+    assert ours == theirs
+
+
+def naive_greedy(outputs: Tensor, score: selection.Score, size: int, replacement: bool, diversity: float) -> list[int]:
+    """The docstring's formula, every mean and every distance worked out anew."""
+    apart = pairwise_disagreement(outputs, outputs)
+    chosen: list[int] = []
+
+    def worth(i: int) -> float:
+        bonus = sum(float(apart[i, j]) for j in chosen) / len(chosen) if chosen else 0.0
+        return score(outputs[[*chosen, i]].double().mean(dim=0).float()) + diversity * bonus
+
+    while len(chosen) < size:
+        chosen.append(max((i for i in range(len(outputs)) if replacement or i not in chosen), key=worth))
+    return chosen
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.05, 0.5, 100.0])
+@pytest.mark.parametrize("replacement", [False, True])
+def test_greedy_is_what_its_formula_says(replacement: bool, diversity: float) -> None:
+    for seed in range(6):
+        outputs, labels = candidates(seed)
+        found = selection.greedy(outputs, nll(labels), 6, replacement, diversity)
+        assert found == naive_greedy(outputs, nll(labels), 6, replacement, diversity)
+
+
+def test_replacement_lets_a_good_member_stay_where_a_bad_one_would_join() -> None:
+    good = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    outputs, labels = torch.stack([1 - good, good, 1 - good]), torch.tensor([0, 0, 0])
+    assert selection.greedy(outputs, nll(labels), 3) == [1, 0, 2]
+    assert selection.greedy(outputs, nll(labels), 5, replacement=True) == [1] * 5  # more than there are candidates
+
+
+def test_replacement_never_scores_below_what_it_could_have_taken() -> None:
+    for seed in range(6):
+        outputs, labels = candidates(seed)
+        score = nll(labels)
+        last = [score(outputs[selection.greedy(outputs, score, m, True)].mean(dim=0)) for m in range(1, 8)]
+        once = [score(outputs[selection.greedy(outputs, score, m)].mean(dim=0)) for m in range(1, 8)]
+        assert last[0] == once[0] and last[-1] > once[-1]  # at the end, once must take all seven
+
+
+def even(outputs: Tensor) -> float:
+    return 0.0
+
+
+def test_diversity_chooses_among_equals_the_one_that_differs() -> None:
+    # all score the same, however they are combined; 0 and 1 answer alike, 2 differs in half of the cases
+    alike = torch.tensor([[0.6, 0.4]] * 4)
+    other = torch.tensor([[0.6, 0.4]] * 2 + [[0.4, 0.6]] * 2)
+    outputs = torch.stack([alike, alike, other])
+    assert selection.greedy(outputs, even, 2) == [0, 1]
+    assert selection.greedy(outputs, even, 2, diversity=1e-9) == [0, 2]
+    assert selection.greedy(outputs, even, 3, replacement=True, diversity=1.0) == [0, 2, 0]
+
+
+def test_shares_are_the_weights_of_the_same_ensemble() -> None:
+    assert selection.shares([4, 1, 4, 4]) == {4: 0.75, 1: 0.25}
+    assert selection.shares([]) == {}
+    outputs, labels = candidates(1)
+    chosen = selection.greedy(outputs, nll(labels), 9, replacement=True)
+    weights = selection.shares(chosen)
+    together = combine(outputs[list(weights)], "weighted", list(weights.values()))
+    assert torch.allclose(together, outputs[chosen].mean(dim=0), rtol=1e-5)
+
+
+def test_calibrated_score_is_not_fooled_by_a_member_that_is_only_less_sure() -> None:
+    # 1 is 0 with its overconfidence taken back; 2 knows a little more than either and is as overconfident as 0
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 4, (4000,), generator=rng)
+    logits = torch.randn(4000, 4, generator=rng)
+    logits[torch.arange(4000), labels] += 1.5
+    more = logits.clone()
+    more[torch.arange(4000), labels] += 0.2
+    outputs = torch.stack([(4 * logits).softmax(-1), logits.softmax(-1), (4 * more).softmax(-1)])
+    assert selection.greedy(outputs, nll(labels), 1) == [1]
+    assert selection.greedy(outputs, lambda p: -calibrated_nll(p, labels), 1) == [2]
 
 
 def test_contenders_are_those_not_yet_told_apart() -> None:
