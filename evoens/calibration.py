@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from evoens.errors import EvoensError, ShapeError
-from evoens.metrics import confidence_bins, ece_statistic
+from evoens.metrics import confidence_bins, ece_of
 
 Floats = npt.NDArray[np.float64]
 Values = Tensor | npt.ArrayLike
@@ -70,7 +70,7 @@ def ece(confidence: Values, correct: Values, bins: int = 15) -> float:
         ShapeError: the two differ in shape, or are empty.
     """
     rows = _rows(confidence, correct)
-    return float(ece_statistic(rows, bins)(np.arange(len(rows))[None])[0])
+    return float(ece_of(rows, bins).of(np.arange(len(rows))[None])[0])
 
 
 @dataclass(frozen=True, slots=True)

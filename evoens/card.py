@@ -9,6 +9,8 @@ from typing import Any
 
 from evoens.errors import CheckpointError
 
+TORCHVISION = "torchvision:"
+"""What stands before the name of weights that torchvision has."""
 _NEEDED = ("architecture", "bytes", "sha256")
 
 
@@ -19,7 +21,12 @@ def parent_files(path: Path) -> tuple[Path, Path]:
 
 
 def find_parent(name: str, base: Path) -> Path | None:
-    """Return the file `name` from `base`, else from the working folder; None where there is none."""
+    """Return the file `name` from `base`, else from the working folder; None where there is none.
+
+    The name of torchvision's own weights is returned as it is.
+    """
+    if name.startswith(TORCHVISION):
+        return Path(name)
     return next((path for path in (base / name, Path(name)) if path.exists()), None)
 
 

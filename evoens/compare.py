@@ -12,7 +12,7 @@ import torch
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
-from evoens.metrics import mean_interval, paired_difference
+from evoens.metrics import bootstrap, difference
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy
@@ -68,10 +68,11 @@ class Contest:
             for name in NAMES:
                 parts = [ledger.evaluation(bout.part, name) for bout in bouts if bout.name == name]
                 results[name] = torch.cat([part.cases if score else part.beside[measure.name] for part in parts])
-            for name, cases in results.items():
-                blocks[name][label] = mean_interval(cases, resamples, self.seed).to_json()
-                difference = paired_difference(cases, results["parent"], resamples, self.seed)
-                blocks[name][f"{label}_difference"] = difference.to_json()
+            statistics = {name: measure.statistic(rows) for name, rows in results.items()}
+            for name, statistic in statistics.items():
+                blocks[name][label] = bootstrap(statistic, resamples, self.seed).to_json()
+                less = difference(statistic, statistics["parent"])
+                blocks[name][f"{label}_difference"] = bootstrap(less, resamples, self.seed).to_json()
         return blocks
 
     def _bouts(self, split: Split) -> Iterator[Bout]:

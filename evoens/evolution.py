@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from evoens import selection
-from evoens.diversity.watch import watch
+from evoens.diversity.saliency import Looker
+from evoens.diversity.watch import Diversity, watch
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Outcome
@@ -137,7 +138,7 @@ def _watch(
     ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device)
     some = run.problem.split("search").part(0, SO_FAR)
     so_far = run.ledger.once(some, f"ensemble so far:{number}", lambda: run.problem.evaluate(ensemble.predict, some))
-    seen = watch(ensemble.modules(), run.problem.probe(), run.config.seed, run.problem.parent.module)
+    seen = _look(run, ensemble)
     _warn_of_chance(run, number, reliable)
     seconds = time.monotonic() - began[0]
     summary = Generation(
@@ -160,6 +161,18 @@ def _watch(
     write_atomic(run.folder / "pictures" / "saliency.png", png.getvalue())
     run.reporter.generation(summary)
     run.save()
+
+
+def _look(run: Run, ensemble: Ensemble) -> Diversity:
+    """Watch the members, and beside them the parent, on the same pictures."""
+    problem = run.problem
+
+    def seeing(module: nn.Module) -> Looker:
+        """Let a network look at pictures."""
+        return lambda frames: module(problem.inputs_of(frames))
+
+    members = [seeing(module) for module in ensemble.modules()]
+    return watch(members, problem.pictures(), run.config.seed, seeing(problem.parent.module))
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

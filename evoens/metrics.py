@@ -14,7 +14,6 @@ from evoens.errors import ShapeError
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
-Statistic = Callable[[Places], Floats]  # cases' places, `(r, n)`, a row a resample -> the statistic of each row, `(r,)`
 CHUNK = 1 << 18  # places drawn at a time: 2 MB
 SPLITS = 100  # random halves that `reliability` averages over
 
@@ -33,29 +32,34 @@ class Interval:
         return {"score": self.score, "ci95": [self.low, self.high], "n": self.n}
 
 
-def bootstrap(statistic: Statistic, n: int, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return a statistic of `n` cases with its percentile bootstrap interval (Efron 1979), the same for the same seed.
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """A figure of `n` cases, of any draw of them: `of` takes places `(r, n)`, a resample a row, and gives `(r,)`."""
+
+    n: int
+    of: Callable[[Places], Floats]
+
+
+def bootstrap(statistic: Statistic, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Return a statistic with its percentile bootstrap interval (Efron 1979), the same for the same seed.
 
     Args:
-        statistic: of each row of places `(r, n)`, whole numbers below `n`: `(r,)`.
-        n: how many cases there are, at least 1.
+        statistic: of 1 case or more; what belongs to one case (a level) is averaged first.
         resamples: how many times the cases are drawn anew.
         seed: of the Philox stream that draws them.
     """
-    rng = np.random.Generator(np.random.Philox(seed))
+    n, rng = statistic.n, np.random.Generator(np.random.Philox(seed))
     rows = max(1, CHUNK // n)  # a few resamples at a time: less memory, the same bits
-    values = [statistic(rng.integers(0, n, (min(rows, resamples - done), n))) for done in range(0, resamples, rows)]
+    values = [statistic.of(rng.integers(0, n, (min(rows, resamples - done), n))) for done in range(0, resamples, rows)]
     low, high = np.quantile(np.concatenate(values), (0.025, 0.975))
-    return Interval(float(statistic(np.arange(n)[None])[0]), float(low), float(high), n)
+    return Interval(float(statistic.of(np.arange(n)[None])[0]), float(low), float(high), n)
 
 
-def mean_interval(cases: npt.ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return the mean of `cases` with its bootstrap interval.
+def mean_of(cases: npt.ArrayLike) -> Statistic:
+    """Return the mean of cases as a statistic.
 
     Args:
-        cases: one result per independent case, `(n,)`; average what belongs to one case (a level) first.
-        resamples: as in `bootstrap`.
-        seed: as in `bootstrap`.
+        cases: one result per independent case, `(n,)`.
 
     Raises:
         ShapeError: `cases` is empty or not one-dimensional.
@@ -63,25 +67,7 @@ def mean_interval(cases: npt.ArrayLike, resamples: int = 2000, seed: int = 0) ->
     x = np.asarray(cases, dtype=np.float64)
     if x.ndim != 1 or x.size == 0:
         raise ShapeError(f"cases: expected shape (n,) with n ≥ 1, found {x.shape}")
-    return bootstrap(lambda places: x[places].mean(axis=1), x.size, resamples, seed)
-
-
-def paired_difference(a: npt.ArrayLike, b: npt.ArrayLike, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Return the mean of `a − b`, paired case by case: luck that both share with a case cancels.
-
-    Args:
-        a: results `(n,)`.
-        b: results of the same cases in the same order, `(n,)`.
-        resamples: as in `bootstrap`.
-        seed: as in `bootstrap`.
-
-    Raises:
-        ShapeError: the two differ in length, or are empty.
-    """
-    x, y = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if x.shape != y.shape:
-        raise ShapeError(f"a and b: expected the same cases, found shapes {x.shape} and {y.shape}")
-    return mean_interval(x - y, resamples, seed)
+    return Statistic(x.size, lambda places: np.asarray(x[places].mean(axis=1)))
 
 
 def confidence_bins(confidence: npt.ArrayLike, bins: int) -> Places:
@@ -89,12 +75,16 @@ def confidence_bins(confidence: npt.ArrayLike, bins: int) -> Places:
     return np.searchsorted(np.arange(1, bins) / bins, np.asarray(confidence), side="right")
 
 
-def ece_statistic(rows: npt.ArrayLike, bins: int = 15) -> Statistic:
-    """Return the expected calibration error as a statistic of resampled cases: Σ_bins |Σ confidence − correct| / n.
+def ece_of(rows: npt.ArrayLike, bins: int = 15) -> Statistic:
+    """Return the expected calibration error as a statistic: Σ_bins |Σ confidence − correct| / n.
 
     Args:
         rows: confidence (0 to 1) and correct (1 or 0) of each case, `(n, 2)`.
         bins: how many; a case keeps its bin in every resample.
+
+    Luck in a bin never cancels, so the error measured is above the true one, and a resample's further above: the
+    interval of a well calibrated predictor can lie above its own score. In the difference of two that are about equally
+    well calibrated most of this cancels; else it favours the worse one.
 
     Raises:
         ShapeError: `rows` is not `(n, 2)`, or is empty.
@@ -104,50 +94,24 @@ def ece_statistic(rows: npt.ArrayLike, bins: int = 15) -> Statistic:
         raise ShapeError(f"rows: expected shape (n, 2), confidence and correct, with n ≥ 1, found {x.shape}")
     cells, gaps = confidence_bins(x[:, 0], bins), x[:, 0] - x[:, 1]
 
-    def statistic(places: Places) -> Floats:
+    def error(places: Places) -> Floats:
         """Sum every resample's gaps in bins of its own."""
         apart = cells[places] + bins * np.arange(len(places))[:, None]
         sums = np.bincount(apart.ravel(), gaps[places].ravel(), bins * len(places))
         return np.asarray(np.abs(sums.reshape(-1, bins)).sum(axis=1) / places.shape[1])
 
-    return statistic
+    return Statistic(len(x), error)
 
 
-def ece_interval(rows: npt.ArrayLike, resamples: int = 2000, seed: int = 0, bins: int = 15) -> Interval:
-    """Return the expected calibration error with its bootstrap interval.
-
-    Luck in a bin never cancels, so the error measured is above the true one, and a resample's further above: the
-    interval of a well calibrated predictor can lie above its own score. Between two that are about equally well
-    calibrated most of this cancels (`ece_difference`); else it favours the worse one.
-
-    Args:
-        rows: as in `ece_statistic`.
-        resamples: as in `bootstrap`.
-        seed: as in `bootstrap`.
-        bins: as in `ece_statistic`.
-    """
-    return bootstrap(ece_statistic(rows, bins), len(np.asarray(rows)), resamples, seed)
-
-
-def ece_difference(
-    a: npt.ArrayLike, b: npt.ArrayLike, resamples: int = 2000, seed: int = 0, bins: int = 15
-) -> Interval:
-    """Return the ECE of `a` less that of `b`, both of the same resampled cases; below zero: a is better calibrated.
-
-    Args:
-        a: rows as in `ece_statistic`.
-        b: those of another predictor on the same cases in the same order.
-        resamples: as in `bootstrap`.
-        seed: as in `bootstrap`.
-        bins: as in `ece_statistic`.
+def difference(a: Statistic, b: Statistic) -> Statistic:
+    """Return `a − b` of the same resampled cases: luck that both share with a case cancels.
 
     Raises:
-        ShapeError: the two differ in length, or are not `(n, 2)`.
+        ShapeError: they have different numbers of cases.
     """
-    if np.shape(a) != np.shape(b):
-        raise ShapeError(f"a and b: expected the same cases, found shapes {np.shape(a)} and {np.shape(b)}")
-    first, second = ece_statistic(a, bins), ece_statistic(b, bins)
-    return bootstrap(lambda places: first(places) - second(places), len(np.asarray(a)), resamples, seed)
+    if a.n != b.n:
+        raise ShapeError(f"a and b: expected the same cases, found {a.n} and {b.n} of them")
+    return Statistic(a.n, lambda places: a.of(places) - b.of(places))
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> Floats:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
 
 SplitName = Literal["search", "select", "test"]
@@ -66,10 +68,11 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure of the verdict: a mean over cases, and whether higher is better."""
+    """A figure of the verdict: which statistic of the cases' results, and whether higher is better."""
 
     name: str
     higher_is_better: bool = True
+    statistic: Callable[[npt.ArrayLike], Statistic] = mean_of
 
 
 class Problem(ABC):
@@ -99,6 +102,14 @@ class Problem(ABC):
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` fixed inputs `(n, *input)` of the search split, on which σ is measured and diversity watched."""
 
+    def pictures(self, n: int = 8) -> Tensor:
+        """Return `n` pictures of the search split, `(n, c, h, w)` of bytes, on which diversity is watched."""
+        return self.probe(n)
+
+    def inputs_of(self, frames: Tensor) -> Tensor:
+        """Return pictures `(n, c, h, w)`, floats from 0 to 255, as a network takes them; gradients go through."""
+        return frames
+
     @abstractmethod
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Return recorded inputs and the worth of outputs on them, from evaluations of the select split."""
@@ -107,6 +118,10 @@ class Problem(ABC):
         """Return what the report says of a split."""
         split = self.split(name)
         return {"first": split.first, "count": split.count}
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's folder keeps of the data, JSON, so that the splits can be had again; often nothing."""
+        return {}
 
     def film(self, predict: Predictor, case: Split) -> tuple[list[NDArray[np.uint8]], float] | None:
         """Return frames `(h, w, 3)` and the result of one case, or None where there is nothing to see."""
@@ -123,6 +138,29 @@ class Problem(ABC):
     def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
         """Return what `predict` reaches on `split`."""
         return answered(self.cases(split), predict)
+
+
+class FixedInputs(Problem):
+    """A problem whose inputs are the same for every predictor: what children share is then computed once for all."""
+
+    @abstractmethod
+    def batches(self, split: Split) -> Iterator[Tensor]:
+        """Yield all inputs of `split` in order, `(m, *input)` each."""
+
+    @abstractmethod
+    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
+        """Return the evaluation of probabilities `(n, c)` on all inputs of `split`."""
+
+    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """See `Problem.cases`."""
+        return self.judge(split, (yield from self.answers(split)))
+
+    def answers(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
+        """Yield the inputs of `split`, receive their probabilities, and return all of them, `(n, c)`."""
+        outputs = []
+        for inputs in self.batches(split):
+            outputs.append((yield inputs))
+        return torch.cat(outputs)
 
 
 def answered(cases: Generator[Tensor, Tensor, Result], predict: Predictor) -> Result:

@@ -68,6 +68,24 @@ class Strategy(ABC):
             draw += 1
         return genomes[:n]
 
+    settled: float = 0.0
+    """The share of a child's training after which `keep` gives the same."""
+
+    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+        """Return which weights of the tensor `name` take part in one step of a child's training; None: all of them.
+
+        Args:
+            name: of the tensor.
+            weight: as it is now.
+            gene: the child's; each of its genes is asked.
+            progress: how much of the training is done, 0 to 1; at 1 what is returned is the child's for good.
+            step: the number of the step, from 0.
+
+        Returns:
+            bool, of `weight`'s shape. Pure, like `perturb`: draw through `evoens.noise` by name, seeds and step.
+        """
+        return None
+
     def tell(self, records: Sequence[Record]) -> None:  # noqa: B027 (a Strategy may well not care)
         """Learn from the evaluated children of a generation; only finite scores are told, higher is better."""
 

@@ -24,7 +24,7 @@ LAYERS = [
         "threads",
         "card",
     },
-    {"parent", "cut", "metrics", "diversity"},
+    {"parent", "cut", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
     {"strategy", "problem", "ensemble"},
     {
         "plan",

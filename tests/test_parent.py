@@ -1,9 +1,14 @@
 """The parent: its fingerprint, which tensors are perturbed, loading, and children that leave it alone."""
 
+import hashlib
+import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
+import torch.hub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -11,6 +16,7 @@ from torch import Tensor, nn
 
 from evoens.errors import ShapeError, SpecError
 from evoens.parent import Architecture, Parent, fingerprint
+from evoens.tasks.networks import mlp
 
 LINEAR = Architecture("torch.nn:Linear", {"in_features": 4, "out_features": 3})
 
@@ -154,6 +160,93 @@ def test_an_architecture_calls_nothing_but_a_module_class(tmp_path: Path) -> Non
     with pytest.raises(SpecError, match=r"expected a torch\.nn\.Module class"):
         Architecture("os:makedirs", {"name": str(tmp_path / "made")}).build()
     assert not (tmp_path / "made").exists()
+
+
+FILE = """
+import os, shutil
+from os import makedirs
+from shutil import copyfile
+from torch import nn
+def build(outputs=2):
+    return nn.Linear(4, outputs)
+def number():
+    return 3
+def broken():
+    return {}["no such key"]
+Layer = nn.Linear
+"""
+
+
+def own_file(folder: Path, text: str = FILE) -> tuple[str, str]:
+    """Write a user's file; return its path and its sha256."""
+    path = folder / "own.py"
+    path.write_text(text)
+    return str(path), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_functions_of_torchvision_and_of_a_file_build_too(tmp_path: Path) -> None:
+    path, sha256 = own_file(tmp_path)
+    with torch.device("meta"):
+        assert Architecture("torchvision.models:resnet18", {"num_classes": 7}).build().fc.out_features == 7
+    assert Architecture(f"{path}:build", {"outputs": 3}, sha256).build().out_features == 3
+    assert Architecture(f"{path}:Layer", {"in_features": 2, "out_features": 5}, sha256).build().out_features == 5
+
+
+def test_a_file_that_has_moved_is_looked_for_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, sha256 = own_file(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for target in (path, "own.py", "/no/such/folder/own.py"):
+        assert isinstance(Architecture(f"{target}:build", {}, sha256).build(), nn.Linear)
+    with pytest.raises(SpecError, match=r"expected a Python file, found none at other\.py"):
+        Architecture("/no/such/folder/other.py:build", {}, sha256).build()
+
+
+def test_a_file_is_the_one_that_was_recorded_or_is_not_run(tmp_path: Path) -> None:
+    path, sha256 = own_file(tmp_path, "raise SystemExit('imported')")
+    with pytest.raises(SpecError, match=r"expected the sha256 of the file beside its name, found a file with"):
+        Architecture(f"{path}:build").build()
+    with pytest.raises(SpecError, match=rf"expected sha256 {'0' * 16}…, found a file with {sha256[:16]}…"):
+        Architecture(f"{path}:build", {}, "0" * 64).build()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("biuld", 'expected a torch.nn.Module class.* found no such .biuld.; did you mean "build"'),
+        ("makedirs", "found no such 'makedirs'"),
+        ("copyfile", "found no such 'copyfile'"),
+        ("os", "found no such 'os'"),
+        ("number", "expected a torch.nn.Module, found int"),
+        ("broken", "cannot be built: 'no such key'"),
+    ],
+)
+def test_only_a_files_own_functions_are_called(name: str, message: str, tmp_path: Path) -> None:
+    path, sha256 = own_file(tmp_path)
+    with pytest.raises(SpecError, match=message):
+        Architecture(f"{path}:{name}", {}, sha256).build()
+
+
+@pytest.mark.parametrize("file", [shutil.__file__, torch.hub.__file__])
+def test_files_of_installed_packages_are_no_users_files(file: str) -> None:
+    """Anyone knows their hashes."""
+    sha256 = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    with pytest.raises(SpecError, match="expected a file of your own, found one of an installed package"):
+        Architecture(f"{file}:copyfile", {"src": "a", "dst": "b"}, sha256).build()
+
+
+def test_a_package_may_give_its_classes_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = types.ModuleType("late")
+    package.__getattr__ = {"Layer": nn.Identity}.get  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "late", package)
+    assert isinstance(Architecture("late:Layer").build(), nn.Identity)
+
+
+def test_the_file_of_a_module_is_checked_where_its_hash_was_recorded() -> None:
+    target, arguments = "evoens.tasks.networks.mlp:MLP", {"classes": 2, "features": 3}
+    sha256 = hashlib.sha256(Path(mlp.__file__).read_bytes()).hexdigest()
+    assert isinstance(Architecture(target, arguments, sha256).build(), mlp.MLP)
+    with pytest.raises(SpecError, match="expected sha256 000"):
+        Architecture(target, arguments, "0" * 64).build()
 
 
 # ---- predicting, and children

@@ -10,12 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evoens.config.classification_data import data_faults
+from evoens.config.classifiers import classifier_faults
 from evoens.config.faults import Fault, faults_of, shown, unknown_key
 from evoens.config.policies import policy_faults
 from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Keys, dotted, parse_yaml
 from evoens.errors import ConfigError, SpecError
 from evoens.settings import config_type, parse_config
+from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config, StrategySettings
 from evoens.settings.procgen import ProcgenConfig
 from evoens.spec import locate
@@ -146,3 +149,6 @@ def _task_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
     """What the files of the task say: the parent's, where it is there and is to be used, and the data's."""
     if isinstance(config, ProcgenConfig):
         yield from policy_faults(config, base, retrain)
+    elif isinstance(config, ClassificationConfig):
+        yield from data_faults(config, base)
+        yield from classifier_faults(config, base, retrain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -10,11 +11,13 @@ import numpy.typing as npt
 import torch
 from captum.attr import Saliency
 from matplotlib import colormaps
-from torch import Tensor, nn
+from torch import Tensor
 
 from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]
+Looker = Callable[[Tensor], Tensor]
+"""Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,14 @@ def noisy_copies(frames: Tensor, copies: int, sigma: float, seed: int) -> Tensor
     return noise.to(frames.device).add_(frames)
 
 
-def view(module: nn.Module, copies: Tensor, actions: Tensor) -> View:
+def view(module: Looker, copies: Tensor, actions: Tensor) -> View:
     """See through one member: what it answers on noisy frames, and which pixels the probability of its action hangs on.
 
     SmoothGrad (IDA eq. 15): gradients of the action's probability by the frame, averaged over the noisy copies; their
     absolute values, summed over channels, are the map.
 
     Args:
-        module: frames (floats 0 to 255) to logits `(n, c)`; its weights need no gradient.
+        module: frames to logits; its weights need no gradient.
         copies: noisy frames `(s, n, c, h, w)`.
         actions: the action to explain for each frame, `(n,)`.
     """
@@ -66,7 +69,7 @@ def view(module: nn.Module, copies: Tensor, actions: Tensor) -> View:
     return View(seen[-1].detach().cpu(), maps.detach().cpu())
 
 
-def greedy_actions(module: nn.Module, frames: Tensor) -> Tensor:
+def greedy_actions(module: Looker, frames: Tensor) -> Tensor:
     """The action of the highest logit for each of the frames `(n, c, h, w)`: `(n,)`."""
     with torch.no_grad():
         actions: Tensor = module(frames.to(torch.float32, copy=True)).argmax(-1)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
 from evoens.diversity.pictures import saliency_strip
-from evoens.diversity.saliency import View, coloured, greedy_actions, noisy_copies, view
+from evoens.diversity.saliency import Looker, View, coloured, greedy_actions, noisy_copies, view
 from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,7 +45,7 @@ class Diversity:
         return {name: {"value": m.value, "floor": m.floor} for name, m in self.measures.items()}
 
 
-def watch(members: Iterable[nn.Module], probe: Tensor, seed: int, parent: nn.Module | None = None) -> Diversity:
+def watch(members: Iterable[Looker], probe: Tensor, seed: int, parent: Looker | None = None) -> Diversity:
     """Measure how far `members` differ on `probe`: their answers, and the hashes of their saliency maps.
 
     Each member is measured twice, A and B, under two independent draws of a faint noise on the frames (σ = 4/255, the
@@ -53,7 +53,7 @@ def watch(members: Iterable[nn.Module], probe: Tensor, seed: int, parent: nn.Mod
     a value at its floor says nothing about the members. A lone member differs from nobody: its values are 0.
 
     Args:
-        members: modules, frames to logits. Each is done with before the next is asked for, so a generator may
+        members: networks, frames to logits. Each is done with before the next is asked for, so a generator may
             load one child after another into the same module.
         probe: frames `(n, c, h, w)`, 0 to 255.
         seed: of the noise.
@@ -73,7 +73,7 @@ def watch(members: Iterable[nn.Module], probe: Tensor, seed: int, parent: nn.Mod
     return Diversity(_measures(pairs), saliency_strip(probe, maps, list(shown)))
 
 
-def _seen_twice(module: nn.Module, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
+def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
     actions = greedy_actions(module, probe)
     a, b = (view(module, copies, actions) for copies in draws)
     return a, b

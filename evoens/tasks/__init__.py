@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config
 from evoens.settings.procgen import ProcgenConfig
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 def open_task(config: Config, base: Path) -> Task:
     """Return the task that a checked YAML describes; `base` is the folder its relative paths start from."""
+    if isinstance(config, ClassificationConfig):
+        from evoens.tasks.classification_task import ClassificationTask  # noqa: PLC0415
+
+        return ClassificationTask(config, base)
     assert isinstance(config, ProcgenConfig)
     from evoens.tasks.procgen_task import ProcgenTask  # noqa: PLC0415 (each task has heavy libraries of its own)
 

@@ -1,0 +1,161 @@
+"""Image classification as a Problem: accuracy or likelihood on splits that lie in memory, and how well it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evoens import calibration
+from evoens.errors import ProblemError
+from evoens.metrics import ece_of
+from evoens.parent import Parent
+from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName
+from evoens.settings.classification import ClassificationSettings
+from evoens.tasks.data.data import Data
+from evoens.tasks.data.images import Images, Normalise
+
+BATCH = 500  # images a pass
+UNITS = {"accuracy": "accuracy", "log-likelihood": "log-likelihood, nats"}
+_BESIDE = (
+    Measure("nll", higher_is_better=False),
+    Measure("ece", higher_is_better=False, statistic=ece_of),
+    Measure("calibrated_nll", higher_is_better=False),
+    Measure("calibrated_ece", higher_is_better=False, statistic=ece_of),
+)
+
+
+class ClassificationProblem(FixedInputs):
+    """A classifier's accuracy, or mean log-likelihood: normalised images `(n, c, h, w)` to probabilities `(n, k)`.
+
+    One case is one image. The report has beside the score the negative log-likelihood and the expected calibration
+    error, as they are and after temperature scaling (Guo et al. 2017) fitted on the select split: what a single number
+    could have gained.
+
+    Args:
+        settings: the score, and how members are judged.
+        parent: its outputs are logits.
+        data: the splits.
+        normalise: from bytes to what the parent takes.
+
+    Raises:
+        ProblemError: the parent does not take these images, or has another number of classes.
+    """
+
+    def __init__(
+        self, settings: ClassificationSettings, parent: Parent, data: Data, normalise: Normalise | None = None
+    ) -> None:
+        self.settings, self.parent, self.data = settings, parent, data
+        self.normalise = normalise or data.normalise
+        self.unit = UNITS[settings.score]
+        own = Measure(settings.score)
+        other = [] if settings.score == "accuracy" else [Measure("accuracy")]
+        self.measures = (own, *other, *_BESIDE)
+        self._require_fit()
+
+    def _require_fit(self) -> None:
+        images = self._images(Split("search", 0, 2))
+        try:
+            found = tuple(self.parent.predict(self.normalise(images.take(torch.arange(len(images))))).shape)
+        except RuntimeError as error:
+            shape = tuple(images.pixels.shape[1:])
+            raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {error}") from error
+        expected = len(images), len(self.data.classes)
+        if found != expected:
+            raise ProblemError(f"the parent: expected logits of {expected[1]} classes, found outputs of shape {found}")
+
+    def split(self, name: SplitName) -> Split:
+        """Return all images of a split."""
+        return Split(name, 0, len(self.data.splits[name]))
+
+    def _images(self, split: Split) -> Images:
+        return self.data.splits[split.name].part(split.first, split.count)
+
+    def batches(self, split: Split) -> Iterator[Tensor]:
+        """See `FixedInputs.batches`."""
+        for pixels, _ in self._images(split).batches(BATCH):
+            yield self.normalise(pixels)
+
+    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
+        """See `FixedInputs.judge`; the probabilities of the select split are kept."""
+        labels = self._images(split).labels
+        kept = {"outputs": outputs} if split.name == "select" else {}
+        return Evaluation(self._scores(outputs, labels), len(labels), kept=kept)
+
+    def _scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self.settings.score == "accuracy":
+            return calibration.correct(outputs, labels)
+        return -calibration.nll(outputs, labels)
+
+    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """See `Problem.reported`; the temperature is fitted first, to what the same predictor says on select."""
+        select = self.split("select")
+        temperature = calibration.temperature((yield from self.answers(select)), self._images(select).labels)
+        outputs, labels = (yield from self.answers(split)), self._images(split).labels
+        tempered = calibration.tempered(outputs, temperature)
+        beside = {
+            "accuracy": calibration.correct(outputs, labels),
+            "nll": calibration.nll(outputs, labels),
+            "ece": _sure_and_right(outputs, labels),
+            "calibrated_nll": calibration.nll(tempered, labels),
+            "calibrated_ece": _sure_and_right(tempered, labels),
+        }
+        beside.pop(self.settings.score, None)
+        return Evaluation(self._scores(outputs, labels), len(labels) + select.count, beside)
+
+    def probe(self, n: int = 8) -> Tensor:
+        """Return `n` normalised images of the search split, spread evenly over it."""
+        return self.normalise(self.pictures(n))
+
+    def pictures(self, n: int = 8) -> Tensor:
+        """See `Problem.pictures`."""
+        images = self.data.splits["search"]
+        return images.take(torch.linspace(0, len(images) - 1, min(n, len(images))).round().long())
+
+    def inputs_of(self, frames: Tensor) -> Tensor:
+        """See `Problem.inputs_of`."""
+        own = self.normalise
+        mean, std = (torch.tensor(v, device=frames.device).view(-1, 1, 1) for v in (own.mean, own.std))
+        return (frames / 255 - mean) / std
+
+    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+        """Judge probabilities by `members_by` of the settings, on all select images; no network runs for it."""
+        select = self._images(self.split("select"))
+        score = scores(select.labels)[self.settings.members_by]
+        return Judgement(self.probe(), score, torch.stack([e.kept["outputs"] for e in evaluations]))
+
+    def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
+        """Say how the ensemble compares when both have had their temperature fitted: one number may do as much."""
+        parent, ensemble = (blocks[name]["test_calibrated_nll"] for name in ("parent", "ensemble"))
+        difference = blocks["ensemble"]["test_calibrated_nll_difference"]
+        low, high = difference["ci95"]
+        word = "better than" if high < 0 else "worse than" if low > 0 else "not to be told from"
+        return (
+            f"After temperature scaling of both, fitted on the select split, the ensemble's likelihood is {word} the "
+            f"parent's: NLL {ensemble['score']:.4g} against {parent['score']:.4g}, difference "
+            f"{difference['score']:+.3g} [{low:+.3g}, {high:+.3g}]."
+        )
+
+    def describe(self, name: SplitName) -> dict[str, Any]:
+        """Return which images a split has."""
+        return {"from": getattr(self.settings.splits, name).from_, "count": len(self.data.splits[name])}
+
+    def record(self) -> dict[str, Any]:
+        """Return which image of the data is in which split."""
+        return self.data.describe()
+
+
+def scores(labels: Tensor) -> dict[str, Score]:
+    """Return by name what probabilities `(n, c)` of cases with these `labels` are worth, higher is better."""
+    return {
+        "accuracy": lambda outputs: float(calibration.correct(outputs, labels).mean()),
+        "nll": lambda outputs: -float(calibration.nll(outputs, labels).mean()),
+        "calibrated-nll": lambda outputs: -calibration.calibrated_nll(outputs, labels),
+    }
+
+
+def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Confidence and correctness of each case, `(n, 2)`."""
+    return torch.stack([calibration.confidence(outputs), calibration.correct(outputs, labels)], dim=1)

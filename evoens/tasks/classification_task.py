@@ -1,0 +1,143 @@
+"""Image classification as a task: a classifier trained here or brought along, evolved by its accuracy."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from evoens.allocator import keep_memory
+from evoens.card import parent_files
+from evoens.checkpoint import CheckpointStore
+from evoens.errors import CheckpointError
+from evoens.files import write_atomic
+from evoens.parent import Architecture, Parent
+from evoens.settings.classification import ClassificationConfig
+from evoens.tasks.classification import ClassificationProblem
+from evoens.tasks.data.data import Data, open_data
+from evoens.tasks.data.images import Normalise
+from evoens.tasks.fitting import fit, machine
+from evoens.tasks.networks.catalogue import architecture
+from evoens.tasks.sgd import Examples, Training, draws, measured_precision, seeded
+from evoens.tasks.task import OnProgress, Task
+from evoens.tasks.weights import read_weights
+
+
+class ClassificationTask(Task):
+    """See `Task`.
+
+    Args:
+        config: the checked YAML.
+        base: the folder its relative paths start from.
+    """
+
+    def __init__(self, config: ClassificationConfig, base: Path) -> None:
+        self.config, self.base = config, base
+        self.budget = f"{config.parent.train.epochs} epochs"
+        self._card: Mapping[str, Any] = {}
+
+    @cached_property
+    def data(self) -> Data:
+        """The images; opened when they are first asked for."""
+        return open_data(self.config.problem, self.config.data.root, self.config.seed, self.base)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The network, as wide as the data's classes and as deep as their images need it."""
+        parent, data = self.config.parent, self.data
+        folders = [self.base, Path.cwd()]
+        return architecture(parent.network, len(data.classes), data.shape, parent.arguments, folders)
+
+    def untrained(self) -> Parent:
+        """See `Task.untrained`; its weights are those a training begins with."""
+        with seeded(f"weights:{self.config.seed}"):
+            return Parent(self.architecture.build(), self.architecture)
+
+    def load(self, path: Path) -> tuple[Parent, dict[str, Any]]:
+        """See `Task.load`."""
+        weights, self._card = read_weights(path, self.architecture)
+        return Parent.from_weights(self.architecture, weights), dict(self._card)
+
+    def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
+        """See `Task.train`."""
+        keep_memory()
+        settings, module = self.config.parent.train, self.untrained().module
+        examples = self.examples()
+        some = next(examples.batches(settings.batch, 0, 0))[0]
+
+        def make(precision: str | None) -> Training:
+            """Begin; a precision that is to be found is measured once."""
+            own = None if settings.precision == "auto" else settings.precision
+            chosen = precision or own or measured_precision(module, some)
+            seed = self.config.seed
+            return Training(module, examples, settings, seed=seed, precision=chosen, draws=draws(module, some))
+
+        fit(make, self._identity(), folder, on_progress, force)
+
+    def examples(self) -> Examples:
+        """Return what is learnt from: the train split."""
+        return Examples(self.data.splits["train"], self.data.normalise, self.config.problem.augment)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "data": hashlib.sha256(json.dumps(self.data.describe(), sort_keys=True).encode()).hexdigest(),
+            "architecture": asdict(self.architecture),
+            "train": self.config.parent.train.model_dump(mode="json"),
+            "augment": list(self.config.problem.augment),
+            "seed": self.config.seed,
+            "machine": machine(),
+        }
+
+    def export(self, folder: Path, path: Path, command: str | None = None) -> Path:
+        """See `Task.export`."""
+        saved, _ = CheckpointStore(folder / "checkpoints").latest()
+        if saved is None:
+            raise CheckpointError(f"{folder}: expected a training with a checkpoint, found none")
+        prefix = "module/"
+        weights = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
+        weights_file, card_file = parent_files(path)
+        data = save(weights)
+        card = self._card_of(saved.state, weights, data, command)
+        weights_file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(weights_file, data)
+        write_atomic(card_file, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+        return weights_file
+
+    def _card_of(
+        self, state: Mapping[str, Any], weights: Mapping[str, Tensor], data: bytes, command: str | None
+    ) -> dict[str, Any]:
+        curve, described = state["curve"], self.data.describe()
+        return {
+            "architecture": asdict(self.architecture),
+            **{name: described[name] for name in ("data", "shape", "classes", "normalise")},
+            "network": self.config.parent.network,
+            "seed": self.config.seed,
+            "epochs": len(curve),
+            "seconds": sum(row["seconds"] for row in curve),
+            "command": command,
+            "train": state["identity"]["train"],
+            "precision": state["precision"],
+            "versions": state["identity"]["machine"],
+            "curve": [{"epoch": i + 1, **row} for i, row in enumerate(curve)],
+            "weights": sum(weight.numel() for weight in weights.values()),
+            "bytes": len(data),
+            "sha256": hashlib.sha256(data).hexdigest(),
+        }
+
+    def summary(self, card: dict[str, Any]) -> str:
+        """See `Task.summary`."""
+        last = card["curve"][-1]
+        return f"{card['epochs']} epochs, accuracy {last['accuracy']:.1%} on the images it learnt from"
+
+    def problem(self, parent: Parent) -> ClassificationProblem:
+        """See `Task.problem`; images are normalised as the parent learnt to see them, unless the YAML says how."""
+        learnt = self._card.get("normalise")
+        normalise = Normalise(**learnt) if learnt and self.config.problem.normalise is None else None
+        return ClassificationProblem(self.config.problem, parent, self.data, normalise)

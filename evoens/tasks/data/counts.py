@@ -1,0 +1,37 @@
+"""How many images each split of a pool asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from evoens.errors import ProblemError
+from evoens.settings.classification import Cut, SplitCuts
+
+
+def cuts_of(splits: SplitCuts, pool: str) -> dict[str, Cut]:
+    """Return the splits that come from `pool`, by name."""
+    cuts: dict[str, Cut] = dict(splits)
+    return {name: cut for name, cut in cuts.items() if cut.from_ == pool}
+
+
+def split_sizes(cuts: Mapping[str, Cut], total: int, pool: str) -> dict[str, int]:
+    """Return the number of images of each split of a pool of `total` images.
+
+    Raises:
+        ProblemError: more is asked for than there is, or nothing is left for the split that gets the rest.
+    """
+    sizes = {name: _size(cut.count, total) for name, cut in cuts.items() if cut.count is not None}
+    rest = [name for name in cuts if name not in sizes]
+    asked = " + ".join(f"{size} ({name})" for name, size in sizes.items())
+    left = total - sum(sizes.values())
+    if left < 0:
+        raise ProblemError(f"expected at most the {total} images of {pool} in all, found {asked}")
+    if rest and not left:
+        raise ProblemError(
+            f"expected fewer than the {total} images of {pool}, so that {rest[0]} has some, found {asked}"
+        )
+    return {name: sizes.get(name, left) for name in cuts}
+
+
+def _size(count: int | float, total: int) -> int:
+    return count if isinstance(count, int) else round(count * total)

@@ -1,0 +1,144 @@
+"""The data of a classification experiment: opened, cut, and ready to be normalised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from evoens.errors import ProblemError
+from evoens.settings.classification import ClassificationSettings
+from evoens.tasks.data.counts import cuts_of
+from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.layout import without_pool
+from evoens.tasks.data.pool import Pool, Source
+from evoens.tasks.data.sources import open_source
+from evoens.tasks.data.splits import Indices, cut, described
+
+SPLITS = ("train", "search", "select", "test")
+
+
+class _Splits(Mapping[str, Images]):
+    """The four splits; a pool is read when the first of its splits is asked for."""
+
+    def __init__(self, source: Source, settings: ClassificationSettings, seed: int) -> None:
+        self.source, self.settings, self.seed = source, settings, seed
+        self._cut: dict[str, Indices] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(SPLITS)
+
+    def __len__(self) -> int:
+        return len(SPLITS)
+
+    def __getitem__(self, name: str) -> Images:
+        indices, pool = self.indices(name), self.pool(name)
+        places = torch.from_numpy(indices)
+        return Images(pool.pixels, places, pool.labels[places])
+
+    def origin(self, name: str) -> str:
+        """Return which pool a split comes from."""
+        origin: str = getattr(self.settings.splits, name).from_
+        return origin
+
+    def pool(self, name: str) -> Pool:
+        """Return the pool that a split comes from."""
+        origin = self.origin(name)
+        if origin not in self.source.place.pools:
+            raise ProblemError(f"problem.splits.{name}: {without_pool(self.source.place, origin, name)}")
+        return self.source.pool(origin)
+
+    def indices(self, name: str) -> Indices:
+        """Return where in its pool a split's images are."""
+        if name not in SPLITS:
+            raise KeyError(name)
+        if name not in self._cut:
+            pool = self.pool(name)
+            labels = {self.origin(name): pool.labels.numpy()}
+            self._cut |= cut(self.settings.splits, labels, pool.classes, self.seed)
+        return self._cut[name]
+
+
+class Data:
+    """Four disjoint splits of labelled images.
+
+    Attributes:
+        splits: the images by split; a pool is read when the first of its splits is asked for.
+    """
+
+    def __init__(self, source: Source, settings: ClassificationSettings, seed: int) -> None:
+        self._source, self._settings = source, settings
+        self._splits = _Splits(source, settings, seed)
+        self.splits: Mapping[str, Images] = self._splits
+
+    @property
+    def _pool(self) -> Pool:
+        """A pool that is open, or that of the search split, which every run needs."""
+        opened = self._source.opened
+        return self._source.pool(opened[0]) if opened else self._splits.pool("search")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of the labels."""
+        return self._pool.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every image."""
+        return self._pool.shape
+
+    @cached_property
+    def normalise(self) -> Normalise:
+        """From bytes to what the network takes: by the settings' numbers, else by those of the train split.
+
+        Raises:
+            ProblemError: the settings have another number of channels; or the train split cannot be read.
+        """
+        given = self._settings.normalise
+        if given is None:
+            return Normalise(*self.splits["train"].statistics())
+        if len(given.mean) != self.shape[0]:
+            expected = f"expected {self.shape[0]} numbers, as there are channels"
+            raise ProblemError(f"problem.normalise.mean: {expected}, found {len(given.mean)}")
+        return Normalise(given.mean, given.std)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a run's folder is to say of the data, as JSON can hold it; of splits, those of opened pools.
+
+        Each has its pool, the number of its images, in all and of each class, and their places in the pool (null where
+        it is the whole pool) with their sha256.
+        """
+        normalise = self.normalise
+        names = [name for pool in self._source.opened for name in cuts_of(self._settings.splits, pool)]
+        return {
+            "data": self._settings.data,
+            "seed": self._splits.seed,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "normalise": {"mean": list(normalise.mean), "std": list(normalise.std)},
+            "splits": {name: self._describe(name) for name in SPLITS if name in names},
+        }
+
+    def _describe(self, name: str) -> dict[str, Any]:
+        labels: Indices = np.asarray(self._splits.pool(name).labels)
+        facts = described(self._splits.indices(name), labels, len(self.classes))
+        return {"pool": self._splits.origin(name), **facts}
+
+
+def open_data(settings: ClassificationSettings, root: str | None, seed: int, base: Path) -> Data:
+    """Return the data of an experiment; no image is read before it is needed.
+
+    Args:
+        settings: which data, how they are cut and shown.
+        root: `data.root` of the YAML, the folder of the named sets (see `layout.data_root` for what None means).
+        seed: draws which images each split gets.
+        base: the YAML's folder, from which relative paths start; after it the working folder is tried.
+
+    Raises:
+        ProblemError: there are no such data.
+    """
+    return Data(open_source(settings, root, base), settings, seed)

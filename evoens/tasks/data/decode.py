@@ -1,0 +1,145 @@
+"""From pictures to bytes: convert, resize, crop as torchvision does on Pillow's images, by a few threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from evoens.tasks.data.cache import mapped
+
+Bytes = NDArray[np.uint8]
+HELD = 1 << 30  # bytes that are held in memory; more is decoded once, into a file
+BLOCK = 1 << 26  # bytes decoded before they are written
+THREADS = 8
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How images are to be shown: how many channels, cropped to which side, the shorter side resized to what first.
+
+    `caches` are folders for decoded images, the first that can be written to is taken.
+    """
+
+    channels: int | None = None
+    size: int | None = None
+    resize: int | None = None
+    caches: tuple[Path, ...] = ()
+
+    @property
+    def key(self) -> list[int | None]:
+        """What decides about the bytes."""
+        return [self.channels, self.size, self.resize]
+
+    def changes(self, height: int, width: int) -> bool:
+        """Whether images of this size become another's."""
+        return self.size is not None and {height, width, self.resize or self.size} != {self.size}
+
+
+def converted(image: Image.Image, channels: int) -> Image.Image:
+    """Return an image of 1 (grey, luma) or 3 channels (RGB), as torchvision's loader does."""
+    return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
+
+
+def fitted(image: Image.Image, look: Look) -> Bytes:
+    """Return an image's bytes `(h, w, c)`, resized (bilinear, antialiased) and cropped to the centre where asked.
+
+    The same bits as torchvision's `Resize(resize)` and `CenterCrop(size)` on the Pillow image.
+    """
+    if look.changes(image.height, image.width):
+        assert look.size is not None
+        image = _cropped(_resized(image, look.resize or look.size), look.size)
+    pixels = np.asarray(image)
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _resized(image: Image.Image, shorter: int) -> Image.Image:
+    low, high = sorted(image.size)
+    longer = int(shorter * high / low)
+    size = (shorter, longer) if image.width <= image.height else (longer, shorter)
+    return image.resize(size, Image.Resampling.BILINEAR)
+
+
+def _cropped(image: Image.Image, side: int) -> Image.Image:
+    left, top = round((image.width - side) / 2), round((image.height - side) / 2)
+    return image.crop((left, top, left + side, top + side))
+
+
+def decoded(count: int, load: Callable[[int], Bytes], name: Callable[[], str], look: Look) -> Tensor:
+    """Return `count` images `(n, c, h, w)` uint8, in memory or, where they are too large for that, in a cached file.
+
+    Args:
+        count: how many there are, at least one.
+        load: returns the bytes of one of them, `(h, w, c)`; all have the first one's shape.
+        name: names the cached file, other contents by other names.
+        look: knows the folders for that file.
+
+    Raises:
+        ProblemError: no folder can hold the file; or what `load` raises, for the first image for which it does.
+    """
+    shape = (count, *load(0).shape)
+
+    def fill(start: int, block: Bytes) -> None:
+        _fill(load, start, block)
+
+    if prod(shape) > HELD:
+        pixels = mapped(look.caches, name(), shape, fill, max(1, BLOCK // prod(shape[1:])))
+    else:
+        pixels = np.empty(shape, np.uint8)
+        fill(0, pixels)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def _fill(load: Callable[[int], Bytes], start: int, block: Bytes) -> None:
+    """Load images from the `start`-th on into `block`; of several that fail, always report the first."""
+    workers = min(THREADS, os.cpu_count() or 1)
+    failed: dict[int, Exception] = {}
+
+    def work(first: int) -> None:
+        for i in range(first, len(block), workers):
+            if any(other < i for other in list(failed)):
+                return
+            try:
+                block[i] = load(start + i)
+            except Exception as error:
+                failed[i] = error
+                return
+
+    with ThreadPoolExecutor(workers) as threads:
+        list(threads.map(work, range(workers)))
+    if failed:
+        raise failed[min(failed)]
+
+
+def shown(images: Bytes, look: Look, name: Callable[[], str]) -> Tensor:
+    """Return images in memory, `(n, h, w, c)`, as they are to be shown, `(n, c, h, w)`; `name` is that of `decoded`."""
+    channels = look.channels or images.shape[3]
+    if not look.changes(*images.shape[1:3]):
+        return torch.from_numpy(np.ascontiguousarray(_with_channels(images, channels))).permute(0, 3, 1, 2)
+
+    def load(i: int) -> Bytes:
+        image = Image.fromarray(images[i] if images.shape[3] == 3 else images[i, :, :, 0])
+        return fitted(converted(image, channels), look)
+
+    return decoded(len(images), load, name, look)
+
+
+def _with_channels(images: Bytes, channels: int) -> Bytes:
+    if images.shape[3] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    out = np.empty((*images.shape[:3], 1), np.uint8)
+    for place, image in enumerate(images):  # Pillow's own luma, rounding included
+        out[place, :, :, 0] = converted(Image.fromarray(image), 1)
+    return out

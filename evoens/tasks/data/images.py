@@ -1,0 +1,121 @@
+"""Labelled images in batches, and from bytes to what a network takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evoens import noise
+from evoens.errors import ShapeError
+
+BLOCK = 1 << 26  # bytes looked at in one go
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A split: the images of a pool at `places`, of which none is copied before it is asked for.
+
+    Attributes:
+        pixels: `(m, c, h, w)` uint8, the whole pool's, perhaps mapped from a file; bytes in the order h, w, c.
+        places: `(n,)` int64, ascending, where in the pool these images are.
+        labels: `(n,)` int64, their classes.
+    """
+
+    pixels: Tensor
+    places: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.places)
+
+    def take(self, which: Tensor) -> Tensor:
+        """Return the images at `which` `(k,)` of these, `(k, c, h, w)` uint8, channels last in memory."""
+        _, channels, height, width = self.pixels.shape
+        rows = self.pixels.permute(0, 2, 3, 1).reshape(len(self.pixels), -1)  # a view: a row is an image's bytes
+        return rows.index_select(0, self.places[which]).view(-1, height, width, channels).permute(0, 3, 1, 2)
+
+    def part(self, first: int, count: int) -> Images:
+        """Return `count` of these images from the `first`-th on, as far as they reach."""
+        return Images(self.pixels, self.places[first : first + count], self.labels[first : first + count])
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images in order, `(k, c, h, w)` uint8, and their labels `(k,)`; k is `size`, at the end less."""
+        for which in torch.split(torch.arange(len(self)), size):
+            yield self.take(which), self.labels[which]
+
+    def shuffled(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield as `batches` does, in an order that only `seed` and `epoch` decide, on every machine."""
+        for which in torch.split(shuffled(len(self), seed, epoch), size):
+            yield self.take(which), self.labels[which]
+
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and standard deviation of each channel over all images, a byte counting from 0 to 1.
+
+        Exact but for the last rounding. The deviation of a channel that never changes is given as 1.
+        """
+        _, channels, height, width = self.pixels.shape
+        seen = np.zeros((channels, 256), np.int64)
+        for images, _ in self.batches(max(1, BLOCK // (channels * height * width))):
+            for channel in range(channels):
+                values = images[:, channel].reshape(-1)
+                seen[channel] += torch.bincount(values, minlength=256).numpy()
+        moments = [_moments(counts.tolist()) for counts in seen]
+        return tuple(mean for mean, _ in moments), tuple(std or 1.0 for _, std in moments)
+
+
+def _moments(counts: Sequence[int]) -> tuple[float, float]:
+    """Mean and deviation of bytes, divided by 255; `counts[b]` of them are b. Python's integers have no limit."""
+    n = sum(counts)
+    one = sum(byte * count for byte, count in enumerate(counts))
+    two = sum(byte * byte * count for byte, count in enumerate(counts))
+    return one / (255 * n), math.sqrt((n * two - one * one) / (255 * n) ** 2)
+
+
+def shuffled(count: int, seed: int, epoch: int) -> Tensor:
+    """Return 0 to `count − 1` in an order `(count,)` that only `seed` and `epoch` decide, on every machine."""
+    keys = noise.words(seed, f"order:{epoch}", 4 * count).view(np.uint64)
+    return torch.from_numpy(np.argsort(keys, kind="stable"))
+
+
+class Normalise:
+    """Bytes `(n, c, h, w)` to float32 `(x/255 − mean)/std`, channels last in memory, on the images' device.
+
+    The same bits as torchvision's `ToTensor` and `Normalize`.
+
+    Args:
+        mean: one number a channel.
+        std: one number a channel, above zero.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._rows: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return `images` `(n, c, h, w)` uint8 as the network takes them.
+
+        Raises:
+            ShapeError: there are not as many channels as means.
+        """
+        n, channels, height, width = images.shape
+        if channels != len(self.mean):
+            raise ShapeError(f"expected images of {len(self.mean)} channels, found {channels}")
+        mean, std = self._row(width, images.device)
+        rows = images.permute(0, 2, 3, 1).reshape(n * height, width * channels).to(torch.float32)
+        rows.div_(255).sub_(mean).div_(std)
+        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+    def _row(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and deviation for a whole row of pixels: three at a time would cost four times as much."""
+        if (width, device) not in self._rows:
+            mean, std = (
+                torch.tensor(v, dtype=torch.float32, device=device).repeat(width) for v in (self.mean, self.std)
+            )
+            self._rows[width, device] = mean, std
+        return self._rows[width, device]

@@ -1,0 +1,42 @@
+"""Open a data set: a named one, a folder of images, or an `.npz` file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from evoens.settings.classification import ClassificationSettings
+from evoens.tasks.data.arrays import npz_reader
+from evoens.tasks.data.decode import Look
+from evoens.tasks.data.folder import read_folder
+from evoens.tasks.data.layout import Place, data_root, locate, user_cache
+from evoens.tasks.data.named import read_named
+from evoens.tasks.data.pool import Pool, Source
+
+CACHE = ".evoens-cache"
+
+
+def open_source(settings: ClassificationSettings, root: str | None, base: Path) -> Source:
+    """Return the data set of the settings; its pools are read when they are first asked for.
+
+    Args:
+        settings: which set, and how its images are to be shown.
+        root: the folder of the named sets; None for the environment's, or the default (see `data_root`).
+        base: the folder from which relative paths start.
+
+    Raises:
+        ProblemError: there is no such set; reading a pool says what is wrong with its images.
+    """
+    home = data_root(root, base)
+    place = locate(settings.data, home, base)
+    caches = tuple(dict.fromkeys((home / CACHE, user_cache() / CACHE)))
+    look = Look(settings.channels, settings.image_size, settings.resize, caches)
+    if place.kind == "npz":
+        return Source(place, npz_reader(place, look))
+    return Source(place, partial(_read, place, look))
+
+
+def _read(place: Place, look: Look, pool: str) -> Pool:
+    if place.kind == "named":
+        return read_named(place.name, pool, place.path, look)
+    return read_folder(place.folders[pool], look)

@@ -1,0 +1,225 @@
+"""Train a classifier, a parent or a child, on whole batches from memory; an interruption changes no bit.
+
+What an epoch does depends on the state at its beginning, on the seed and on its number alone, so a checkpoint holds
+weights, the optimiser's state and the curve, and no generator's.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from evoens.settings.classification import TrainSettings
+from evoens.tasks.data.augment import augmented
+from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.schedules import momentum, rate
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled images to learn from.
+
+    Attributes:
+        images: of the train split.
+        normalise: from bytes to what the network takes.
+        augment: of `crop` and `flip`, what each batch goes through.
+    """
+
+    images: Images
+    normalise: Normalise
+    augment: tuple[str, ...] = ()
+
+    def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield an epoch's inputs `(m, c, h, w)` float32 and their classes `(m,)`, decided by `seed` and `epoch` alone.
+
+        A last batch of one is left out: BatchNorm has no statistics of it.
+        """
+        crop, flip = "crop" in self.augment, "flip" in self.augment
+        for place, (pixels, labels) in enumerate(self.images.shuffled(size, seed, epoch)):
+            if len(labels) > 1 or place == 0:
+                seen = augmented(pixels, seed, epoch, place, crop=crop, flip=flip) if self.augment else pixels
+                yield self.normalise(seen), labels
+
+    def steps(self, size: int) -> int:
+        """Return how many batches an epoch has."""
+        whole, rest = divmod(len(self.images), size)
+        return whole + (rest > 1 or not whole)
+
+
+class Masking(Protocol):
+    """Holds some weights out of the steps of a training; see `evoens.tasks.masking`."""
+
+    def before(self, progress: float, step: int) -> None:
+        """Take out what does not take part in this step's passes."""
+
+    def after(self) -> None:
+        """Take its gradients away, and put back what was only lent out."""
+
+
+class NoMasking:
+    """Every weight takes part."""
+
+    def before(self, progress: float, step: int) -> None:
+        """See `Masking.before`."""
+
+    def after(self) -> None:
+        """See `Masking.after`."""
+
+
+class Training:
+    """A network on its way through some epochs.
+
+    Args:
+        module: trained in place, logits `(n, c)`; it is put in `channels_last`.
+        examples: what it learns.
+        settings: for how long, and how.
+        seed: of the order of examples, their augmentation and whatever the network itself draws.
+        precision: `float32` or `bfloat16` (by autocast).
+        masking: which weights take part.
+        draws: whether the network itself draws while it trains (dropout): from torch's one generator, which is then
+            seeded for the epoch, so that no other thread may draw meanwhile.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        examples: Examples,
+        settings: TrainSettings,
+        *,
+        seed: int,
+        precision: str = "float32",
+        masking: Masking | None = None,
+        draws: bool = True,
+    ) -> None:
+        self.module = module.to(memory_format=torch.channels_last).requires_grad_(True)
+        self.examples, self.settings, self.seed, self.precision = examples, settings, seed, precision
+        self.masking: Masking = masking or NoMasking()
+        self.draws = draws
+        self.optimiser = _optimiser(settings, module)
+        self.steps_per_epoch = examples.steps(settings.batch)
+        self.curve: list[dict[str, float]] = []
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are done."""
+        return len(self.curve)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all are."""
+        return self.epochs >= self.settings.epochs
+
+    def epoch(self, on_step: Callable[[int], None] = lambda _: None) -> dict[str, float]:
+        """Train for one epoch; return its mean loss in nats, its accuracy on what it learnt from, and its seconds.
+
+        on_step: told, after each step, how many are done since the training began.
+        """
+        began, number, n = time.monotonic(), self.epochs, 0
+        loss, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+        batches = self.examples.batches(self.settings.batch, self.seed, number)
+        self.module.train()
+        with seeded(f"{self.seed}:{number}") if self.draws else nullcontext():
+            for place, (inputs, labels) in enumerate(batches):
+                outputs, batch_loss = self._step(number * self.steps_per_epoch + place, inputs, labels)
+                loss += batch_loss.double() * len(labels)
+                right += (outputs.argmax(-1) == labels).sum()
+                n += len(labels)
+                on_step(number * self.steps_per_epoch + place + 1)
+        self.module.eval()
+        self.curve.append({"loss": float(loss) / n, "accuracy": float(right) / n, "seconds": time.monotonic() - began})
+        return self.curve[-1]
+
+    def _step(self, step: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        progress = step / (self.steps_per_epoch * self.settings.epochs)
+        _set_rates(self.optimiser, self.settings, progress)
+        self.masking.before(progress, step)
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            outputs = self.module(inputs)
+        loss = F.cross_entropy(outputs.float(), labels)
+        self.optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.masking.after()
+        self.optimiser.step()
+        return outputs.detach(), loss.detach()
+
+    def checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return everything that `restore` needs, as JSON and tensors."""
+        tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
+        for place, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{place}/{name}": value for name, value in values.items() if value is not None}
+        return {"curve": self.curve}, tensors
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `checkpoint` returned."""
+        self.curve = list(state["curve"])
+        module = {name.removeprefix("module/"): v for name, v in tensors.items() if name.startswith("module/")}
+        self.module.load_state_dict(module)
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimiser/"):
+                _, place, slot = name.split("/")
+                slots.setdefault(int(place), {})[slot] = value
+        self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+@contextmanager
+def seeded(text: str) -> Iterator[None]:
+    """Seed torch's own generator by `text`; afterwards it is as it was before."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+        yield
+
+
+def draws(module: nn.Module, inputs: Tensor) -> bool:
+    """Whether `module` draws from torch's generator while it trains, tried on some inputs; it stays as it was."""
+    tried = copy.deepcopy(module).train()
+    with torch.no_grad(), torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        before = torch.get_rng_state()
+        tried(inputs)
+        return not torch.equal(before, torch.get_rng_state())
+
+
+def measured_precision(module: nn.Module, inputs: Tensor) -> str:
+    """Return `float32` or `bfloat16`, whichever trains `module` faster on this machine, tried on some inputs."""
+    tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train().requires_grad_(True)
+
+    def seconds(precision: str) -> float:
+        """The least of three training steps, after one that compiles kernels."""
+        times = []
+        for _ in range(4):
+            start = time.perf_counter()
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                outputs = tried(inputs)
+            outputs.float().sum().backward()
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    return min(("float32", "bfloat16"), key=seconds)
+
+
+def _optimiser(settings: TrainSettings, module: nn.Module) -> torch.optim.Optimizer:
+    peak, decay, parameters = settings.learning_rate, settings.weight_decay, module.parameters()
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(parameters, peak, betas=(settings.momentum, 0.999), weight_decay=decay, fused=True)
+    nesterov = settings.momentum > 0
+    return torch.optim.SGD(
+        parameters, peak, momentum=settings.momentum, nesterov=nesterov, weight_decay=decay, fused=True
+    )
+
+
+def _set_rates(optimiser: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate(settings, progress)
+        if "betas" in group:
+            group["betas"] = (momentum(settings, progress), group["betas"][1])
+        else:
+            group["momentum"] = momentum(settings, progress)
