@@ -63,7 +63,7 @@ class Contest:
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
         for measure in problem.measures:
             score = measure is problem.measures[0]
-            label = "test" if score else f"test_{measure.name}"
+            label = "test" if score else measure.key
             results = {}
             for name in NAMES:
                 parts = [ledger.evaluation(bout.part, name) for bout in bouts if bout.name == name]

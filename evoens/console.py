@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from evoens.tracker import Generation
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
-WIDE = 100  # columns from which a score and its interval share a line
+WIDE = 100  # columns from which the panel shows all there is
+ENDLESS = 240  # columns of a file
 PAUSE = 10.0  # seconds between two plain lines of progress
 
 
@@ -32,13 +33,16 @@ class Reporter:
     Args:
         quiet: say nothing but warnings.
         console: where to; standard output when not given.
+
+    Attributes:
+        digits: decimals of a score; the run says how many its problem's have.
     """
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
-        self.quiet = quiet
+        self.quiet, self.digits = quiet, 2
         self.console = console or Console(highlight=False)
         if not self.console.is_terminal:
-            self.console.width = max(self.console.width, WIDE)
+            self.console.width = max(self.console.width, ENDLESS)
         self._live: Live | None = None
         self._bar = Progress(
             SpinnerColumn(),
@@ -89,7 +93,7 @@ class Reporter:
     def generation(self, summary: Generation) -> None:
         """A generation is complete."""
         self._generations.append(summary)
-        cells = (f"{head} {text}" for head, text, _ in _cells(summary))
+        cells = (f"{head} {text}" for head, text, _ in _cells(summary, self.digits))
         self._line(f"generation {summary.generation + 1}: " + ", ".join(cells))
 
     def warn(self, text: str) -> None:
@@ -101,7 +105,9 @@ class Reporter:
         """Show the comparison and the verdict of a finished run, from its report.json."""
         self._leave()
         if not self.quiet:
-            self.console.print(_results(report, self.console.width >= WIDE))
+            table = _results(report, " ")
+            fits = self.console.measure(table).maximum <= self.console.width
+            self.console.print(table if fits else _results(report, "\n"))
             self.console.print(Text(report["verdict"], "bold"), soft_wrap=not self.console.is_terminal)
             self.console.print()
 
@@ -138,18 +144,18 @@ class Reporter:
 
     def _panel(self) -> RenderableType:
         rows = self._generations[-max(3, self.console.height - 8) :]
-        parts: list[RenderableType] = [_evolution(rows, self.console.width >= WIDE), ""] if rows else []
+        parts: list[RenderableType] = [_evolution(rows, self.console.width >= WIDE, self.digits), ""] if rows else []
         if self._bar.tasks[0].visible:
             parts += [Text(self._bar.tasks[0].description), self._bar.get_renderable()]
         return Group(*parts)
 
 
-def _cells(g: Generation) -> list[tuple[str, str, bool]]:
+def _cells(g: Generation, digits: int) -> list[tuple[str, str, bool]]:
     """Head, text, and whether a narrow table leaves it out, for each number of a generation."""
     kl = g.diversity["kl"]
     return [
-        *((name, number(g.fitness[name]), False) for name in ("best", "mean", "worst", "parent")),
-        ("ensemble", number(g.ensemble), True),
+        *((name, number(g.fitness[name], digits), False) for name in ("best", "mean", "worst", "parent")),
+        ("ensemble", number(g.ensemble, digits), True),
         ("σ", f"{g.sigma:.3g}", False),
         ("reliab.", number(g.reliability), False),
         ("KL", f"{kl['value']:.2g}", False),
@@ -159,14 +165,14 @@ def _cells(g: Generation) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _evolution(generations: Sequence[Generation], wide: bool) -> Table:
+def _evolution(generations: Sequence[Generation], wide: bool, digits: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("gen", justify="right", no_wrap=True)
-    for head, _, optional in _cells(generations[0]):
+    for head, _, optional in _cells(generations[0], digits):
         if wide or not optional:
             table.add_column(head, justify="right", no_wrap=True)
     for g in generations:
-        table.add_row(str(g.generation + 1), *(text for _, text, optional in _cells(g) if wide or not optional))
+        table.add_row(str(g.generation + 1), *(text for _, text, optional in _cells(g, digits) if wide or not optional))
     return table
 
 
@@ -177,17 +183,14 @@ def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str]
         report: as report.json holds it.
         between: what stands between a score and its interval.
     """
-    own = report["problem"].get("action", "score")
-    beside = [k for k in report["parent"] if k.startswith("test_") and not k.endswith("_difference")]
-    head = ["", own, "less the parent's", *(key.removeprefix("test_") for key in beside), "cases"]
+    own, *beside = report["measures"]
+    head = ["", own["label"], "less the parent's", *(measure["label"] for measure in beside), "cases"]
     rows = []
     for name in COMPETITORS:
         block = report[name]
-        difference = "" if name == "parent" else _interval(block["test_difference"], between, "+")
-        scores = [_interval(block[key], between) for key in beside]
-        rows.append(
-            [_named(name, block), _interval(block["test"], between), difference, *scores, str(block["test"]["n"])]
-        )
+        score, *others = (interval(block[m["key"]], m["digits"], between=between) for m in report["measures"])
+        less = interval(block["test_difference"], own["digits"], "+", between) if name != "parent" else ""
+        rows.append([_named(name, block), score, less, *others, str(block["test"]["n"])])
     return head, rows
 
 
@@ -197,8 +200,8 @@ def _named(name: str, block: Mapping[str, Any]) -> str:
     return f"ensemble of {block['size']}" if name == "ensemble" else name.replace("_", " ")
 
 
-def _results(report: Mapping[str, Any], wide: bool) -> Table:
-    head, rows = comparison(report, " " if wide else "\n")
+def _results(report: Mapping[str, Any], between: str) -> Table:
+    head, rows = comparison(report, between)
     title = f"{report['unit']} on cases that neither search nor selection saw [95 % interval]"
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", title_justify="left")
     for place, text in enumerate(head):
@@ -208,14 +211,18 @@ def _results(report: Mapping[str, Any], wide: bool) -> Table:
     return table
 
 
-def number(value: float | None, sign: str = "") -> str:
-    """Return a score with two decimals and a true minus, or a dash where there is none."""
-    return "–" if value is None else f"{value:{sign}.2f}".replace("-", "−")
+def number(value: float | None, digits: int = 2, sign: str = "") -> str:
+    """Return a score with its decimals and a true minus, or a dash; a `sign` of "+" is shown, but for zero."""
+    if value is None:
+        return "–"
+    text = f"{value:{sign}.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("+-")
 
 
-def _interval(stats: Mapping[str, Any], between: str, sign: str = "") -> str:
-    low, high = (number(end, sign) for end in stats["ci95"])
-    return f"{number(stats['score'], sign)}{between}[{low}, {high}]"
+def interval(stats: Mapping[str, Any], digits: int = 2, sign: str = "", between: str = " ") -> str:
+    """Return a score with its 95 % interval."""
+    low, high = (number(end, digits, sign) for end in stats["ci95"])
+    return f"{number(stats['score'], digits, sign)}{between}[{low}, {high}]"
 
 
 def duration(seconds: float) -> str:

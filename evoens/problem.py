@@ -68,23 +68,51 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure of the verdict: which statistic of the cases' results, and whether higher is better."""
+    """A figure of the verdict: a statistic of the cases' results.
+
+    Attributes:
+        name: by which the report's file knows it.
+        label: by which people do.
+        unit: measures of one unit share a chart.
+        higher_is_better: or lower.
+        digits: decimals worth showing.
+        statistic: the mean, unless it is another one.
+    """
 
     name: str
+    label: str
+    unit: str
     higher_is_better: bool = True
+    digits: int = 2
     statistic: Callable[[npt.ArrayLike], Statistic] = mean_of
+
+    @property
+    def key(self) -> str:
+        """Under which a competitor's block has it, beside the score, which is under `test`."""
+        return f"test_{self.name}"
 
 
 class Problem(ABC):
     """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (the report).
 
-    Scores are in `unit`; higher is better. `measures` are what the verdict shows: the score first, then what `reported`
-    has beside it.
+    Higher scores are better. `measures` are what the verdict shows: the score, then what `reported` has beside it.
     """
 
     parent: Parent
-    unit: str
-    measures: tuple[Measure, ...] = (Measure("score"),)
+    measures: tuple[Measure, ...]
+
+    @property
+    def unit(self) -> str:
+        """The unit of scores."""
+        return self.measures[0].unit
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Return what the report's readers must know of each measure."""
+        names = ("label", "unit", "higher_is_better", "digits")
+        return [
+            {"key": measure.key if place else "test", **{name: getattr(measure, name) for name in names}}
+            for place, measure in enumerate(self.measures)
+        ]
 
     @abstractmethod
     def split(self, name: SplitName) -> Split:

@@ -87,6 +87,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
         "verdict": verdict(problem, blocks),
         "problem": config.problem.model_dump(mode="json"),
         "unit": problem.unit,
+        "measures": problem.shown(),
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
         **{name: blocks[name] for name in NAMES},
     }

@@ -64,6 +64,7 @@ class Run:
 
     def __init__(self, experiment: Experiment, folder: Path, reporter: Reporter, force: bool = False) -> None:
         self.experiment, self.folder, self.reporter, self.force = experiment, folder, reporter, force
+        reporter.digits = experiment.problem.measures[0].digits
         self.config, self.problem, self.strategy = experiment.config, experiment.problem, experiment.strategy
         self.store = CheckpointStore(folder / "checkpoints")
         self.state = RunState()
@@ -83,6 +84,8 @@ class Run:
             self._resume()
             write_atomic(self.folder / "config.resolved.yaml", self.experiment.resolved)
             write_atomic(self.folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
+            if record := self.problem.record():
+                write_atomic(self.folder / "data.json", json.dumps(record) + "\n")
             self.tracker = Tracker(self.folder, first=len(self.state.generations))
             try:
                 self._stages()
@@ -144,7 +147,7 @@ class Run:
 
     def _history(self) -> dict[str, Any]:
         names = ("plan", "trust_region", "sigma", "generations", "selection", "warnings")
-        return {"unit": self.problem.unit, **{name: getattr(self.state, name) for name in names}}
+        return {"measures": self.problem.shown(), **{name: getattr(self.state, name) for name in names}}
 
     def warn(self, sentence: str) -> None:
         """Tell the user, and keep the sentence for the report."""

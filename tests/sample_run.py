@@ -9,12 +9,12 @@ from typing import Any
 
 from PIL import Image
 
-MEASURES = ("kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour")
+DIVERSITY = ("kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour")
 
 
 def generation(number: int, rng: random.Random) -> dict[str, Any]:
     mean = 1.1 + 0.06 * number
-    diversity = {m: {"value": 0.02 + 0.01 * number + 0.01 * rng.random(), "floor": 0.012} for m in MEASURES}
+    diversity = {m: {"value": 0.02 + 0.01 * number + 0.01 * rng.random(), "floor": 0.012} for m in DIVERSITY}
     return {
         "generation": number,
         "sigma": 0.0187,
@@ -58,6 +58,12 @@ def _stats(score: float, half: float, n: int) -> dict[str, Any]:
     return {"score": score, "ci95": [score - half, score + half], "n": n}
 
 
+MEASURES = [
+    {"key": "test", "label": "sampled actions", "unit": "episode return", "higher_is_better": True, "digits": 2},
+    {"key": "test_greedy", "label": "greedy actions", "unit": "episode return", "higher_is_better": True, "digits": 2},
+]
+
+
 def report(generations: list[dict[str, Any]], members: list[str], candidates: list[dict[str, Any]]) -> dict[str, Any]:
     roles = {
         role: {
@@ -86,6 +92,7 @@ def report(generations: list[dict[str, Any]], members: list[str], candidates: li
             "levels": {},
         },
         "unit": "episode return",
+        "measures": MEASURES,
         "splits": {name: {"start": start, "count": 100} for name, start in levels.items()},
         **roles,
         "random_children": {**roles["random_children"], "size": len(members), "draws": 4, "of": "first generation"},
@@ -120,6 +127,7 @@ def write_run(folder: Path, generations: int = 4, **changes: Any) -> dict[str, A
     members = [c["key"] for c in candidates[:8]]
     document = report(rows, members, candidates) | changes
     history = {
+        "measures": document["measures"],
         "trust_region": trust_region(), "plan": {"batching": "loop"}, "sigma": 0.0183, "generations": rows,
         "selection": None, "warnings": document["warnings"],
     }  # fmt: skip

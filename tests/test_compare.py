@@ -26,7 +26,7 @@ TEST = Split("test", 0, COUNT)
 class TwoRules(TinyFrames):
     """Beside its own measure it has one that turns every answer round."""
 
-    measures = (Measure("accuracy"), Measure("turned", higher_is_better=False))
+    measures = (*TinyFrames.measures, Measure("turned", "turned round", "accuracy", higher_is_better=False))
 
     def turned(self) -> TinyFrames:
         other = TinyFrames(before=self.before)

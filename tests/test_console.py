@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from sample_run import MEASURES
 
 from evoens.console import PAUSE, Reporter, comparison, duration, number
 
@@ -46,6 +47,7 @@ def block(score: float, n: int = 100, **more: object) -> dict[str, object]:
 REPORT = {
     "problem": {"action": "sampled"},
     "unit": "episode return",
+    "measures": MEASURES,
     "parent": block(11.0),
     "best_child": block(11.9),
     "random_children": block(10.5, size=8),
@@ -114,8 +116,14 @@ def test_a_terminal_shows_whole_tables_at_its_width(width: int) -> None:
         "beats",
     ):
         assert expected in last
-    assert ("13.10 [11.60, 14.60]" in last) == (width >= 100)
     assert "warning: the ranking is [mostly] chance" in out.getvalue()
+
+
+@pytest.mark.parametrize(("width", "one_line"), [(60, False), (120, True)])
+def test_an_interval_goes_below_its_score_where_the_table_would_not_fit(width: int, one_line: bool) -> None:
+    reporter, out = terminal(width)
+    reporter.table(REPORT)
+    assert ("13.10 [11.60, 14.60]" in out.getvalue()) == one_line and "[11.60, 14.60]" in out.getvalue()
 
 
 def test_the_panel_ends_with_the_run_even_when_it_fails() -> None:
@@ -172,7 +180,7 @@ def test_training_tells_steps_speed_return_and_time_left(monkeypatch: pytest.Mon
 
 def test_comparison_in_cells() -> None:
     head, rows = comparison(REPORT)
-    assert head == ["", "sampled", "less the parent's", "greedy", "cases"]
+    assert head == ["", "sampled actions", "less the parent's", "greedy actions", "cases"]
     assert rows[0] == ["parent", "11.00 [9.50, 12.50]", "", "12.00 [10.50, 13.50]", "100"]
     assert rows[2] == [
         "8 random children",
@@ -187,7 +195,7 @@ def test_what_is_not_known_is_a_dash() -> None:
     reporter, out = plain()
     reporter.generation(summary(reliability=None))  # type: ignore[arg-type]
     assert "reliab. –," in out.getvalue()
-    assert number(-1.005) == "−1.00" and number(2, "+") == "+2.00"
+    assert number(-1.005) == "−1.00" and number(2, sign="+") == "+2.00"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class Uneven(TinyProblem):
             outputs.append((yield rows[:size]))
             rows, size = rows[size:], 1 + int(outputs[-1].sum(0)[0] * 7) % 9
         kept = torch.cat(outputs)
-        return Evaluation(kept.amax(-1).double(), split.count, {"outputs": kept})
+        return Evaluation(kept.amax(-1).double(), split.count, kept={"outputs": kept})
 
 
 class Faulty(Noisy):

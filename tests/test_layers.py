@@ -148,12 +148,16 @@ def test_no_ring_of_imports() -> None:
 
 
 def test_nothing_is_ever_unpickled() -> None:
-    """Nor evaluated: files are safetensors, JSON and YAML."""
+    """Nor evaluated: files are safetensors, JSON and YAML; what users bring from torch is read as weights only."""
     forbidden = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
     calls = {"torch.load", "np.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
     for module, path in MODULES.items():
         tree = ast.parse(path.read_text())
-        called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        called = {
+            ast.unparse(node.func)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and "weights_only=True" not in map(ast.unparse, node.keywords)
+        }
         roots = {name.split(".")[0] for name in imported_names(path.read_text(), module)}
         assert not roots & forbidden and not called & calls, module
 

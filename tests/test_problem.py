@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.problem import Evaluation, Judgement, Problem, Split, finite, together
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, finite, together
 
 
 class Echo(Problem):
     """Each step sends as many rows as cases are left; a case's result is the sum of the probabilities it was given."""
 
-    unit = "echo"
+    measures = (Measure("echo", "echo", "echo"),)
 
     def split(self, name: Any) -> Split:
         return Split(name, 0, 3)

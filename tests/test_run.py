@@ -92,7 +92,7 @@ def test_leaves_every_file(finished: Path) -> None:
     assert report["verdict"] in (finished / "report.html").read_text()
     assert "class: noisy" in (finished / "config.resolved.yaml").read_text()
     history = json.loads((finished / "history.json").read_text())
-    assert history["unit"] == "accuracy" and len(history["generations"]) == 2
+    assert history["measures"][0]["unit"] == "accuracy" and len(history["generations"]) == 2
     assert history["trust_region"]["sigma"] == history["sigma"] == report["sigma"]
 
 

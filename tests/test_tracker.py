@@ -45,7 +45,7 @@ def block(score: float, **more: object) -> dict[str, object]:
 
 
 REPORT = {
-    "problem": {"action": "sampled"},
+    "measures": [{"key": "test", "label": "sampled actions", "digits": 2}],
     "parent": block(9.0),
     "best_child": block(9.5),
     "random_children": block(9.25, size=8),
@@ -128,7 +128,7 @@ def text(log: EventAccumulator, tag: str) -> str:
 
 def test_results_are_a_table_with_the_verdict(log: EventAccumulator) -> None:
     lines = text(log, "results").splitlines()
-    assert lines[0] == "|  | sampled | less the parent's | cases |"
+    assert lines[0] == "|  | sampled actions | less the parent's | cases |"
     assert lines[5] == "| ensemble of 8 | 11.25 [10.25, 12.25] | +11.25 [+10.25, +12.25] | 100 |"
     assert lines[-1] == "**The ensemble beats the parent.**"
     assert scalar(log, "results/ensemble") == [(2, 11.25)]

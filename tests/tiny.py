@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evoens import noise
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
 
 FEATURES, CLASSES, COUNT = 6, 3, 40
 FIRST = {"search": 0, "select": COUNT, "test": 2 * COUNT}
@@ -37,7 +37,7 @@ def tiny_parent(hidden: int = 16) -> Parent:
 class TinyProblem(Problem):
     """Labels are the parent's own answers on slightly blurred inputs, so that it is right on most cases, not on all."""
 
-    unit = "accuracy"
+    measures = (Measure("accuracy", "accuracy", "accuracy"),)
 
     def __init__(self, batch: int = 16) -> None:
         self.parent, self.batch = tiny_parent(), batch

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evoens.console import number
 from evoens.errors import CheckpointError
 
 Json = Mapping[str, Any]
@@ -37,9 +38,14 @@ class Facts:
         return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
     @property
+    def measures(self) -> list[Json]:
+        """What each measure of the verdict is: `{key, label, unit, higher_is_better, digits}`; the score first."""
+        return list(self.report.get("measures") or self.history.get("measures") or [])
+
+    @property
     def unit(self) -> str:
         """The unit of every score."""
-        return str(self.report.get("unit") or self.history.get("unit") or "score")
+        return str(self.measures[0]["unit"]) if self.measures else "score"
 
     @property
     def generations(self) -> Sequence[Json]:
@@ -72,25 +78,9 @@ class Facts:
         found = self.report.get("candidates", [])
         return [{**row, "search": search[row["key"]]} for row in found if row["key"] in search]
 
-    @property
-    def rules(self) -> list[tuple[str, str]]:
-        """The measurements of each competitor, (key in the report, words), the run's own first."""
-        own = self.report["problem"].get("action")
-        keys = [key for key in self.report["parent"] if key.startswith("test") and not key.endswith("_difference")]
-        names = [own or "test" if key == "test" else key.removeprefix("test_") for key in keys]
-        return [(key, f"{name} actions" if own else name) for key, name in zip(keys, names, strict=True)]
-
     def number(self, value: float | None, sign: str = "") -> str:
-        """Return a score as text, with two decimals, an accuracy with four; a `sign` of "+" is shown, but for zero."""
-        if value is None:
-            return "–"
-        text = f"{value:{sign}.{4 if self.unit == 'accuracy' else 2}f}"
-        return text.replace("-", "−") if float(text) else text.lstrip("+-")
-
-    def interval(self, stats: Json, sign: str = "") -> str:
-        """Return a score with its 95 % interval as text."""
-        low, high = (self.number(end, sign) for end in stats["ci95"])
-        return f"{self.number(stats['score'], sign)} [{low}, {high}]"
+        """Return a score as text."""
+        return number(value, self.measures[0]["digits"] if self.measures else 2, sign)
 
 
 def read_facts(folder: Path) -> Facts:

@@ -2,104 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from evoens.report import figures
 from evoens.report.facts import Facts, Json
+from evoens.report.parts import Picture, Section, Table, drawn, uri
+from evoens.report.result import result
 
 PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
 NOT_YET = "Not measured yet: the run has not come this far."
 
 
-@dataclass(frozen=True)
-class Table:
-    """Rows of cells, the first the row's name; without a head it is a list of facts. `strong` names a row to stress."""
-
-    rows: Sequence[Sequence[str]]
-    head: Sequence[str] = ()
-    caption: str = ""
-    strong: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image inside the page: `source` is a data URI, `description` its words for who cannot see it."""
-
-    source: str
-    description: str
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: sentences, then tables, pictures and blocks of code."""
-
-    name: str
-    title: str
-    text: Sequence[str] = ()
-    tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
-    code: Sequence[str] = ()
-
-
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order; one whose data are not there says so."""
-    front = [_result, _play, _generations, _diversity, _saliency, _population]
+    front = [result, _play, _generations, _diversity, _saliency, _population]
     return [make(facts) for make in (*front, _sigma, _parent, _cost, _next, _settings)]
-
-
-def _drawn(svg: str, description: str, caption: str = "") -> Picture:
-    return Picture(_uri("svg+xml", svg.encode()), description, caption)
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _result(facts: Facts) -> Section:
-    name, title = "result", "Result"
-    if not facts.report:
-        return Section(name, title, ["The comparison on the test split comes last; it has not been made yet."])
-    rules = facts.rules
-    rows = [_competitor(facts, role) for role in figures.ROLES]
-    head = ["", "Cases"] + [cell for _, rule in rules for cell in (rule.capitalize(), "less the parent’s")]
-    caption = f"Mean {facts.unit} with its 95 % bootstrap interval. {rules[0][1].capitalize()}: this run’s own rule."
-    text = (
-        "Measured on the test split, which neither the search nor the selection of members has seen. Differences are "
-        "paired case by case, so the luck that both share cancels; an interval without zero is a difference."
-    )
-    plot = _drawn(
-        figures.forest(facts.report, rules, facts.unit),
-        "Interval plot of the table: scores on the left, paired differences to the parent on the right.",
-    )
-    return Section(name, title, [text, _drawn_at_random(facts)], [Table(rows, head, caption, rows[-1][0])], [plot])
-
-
-def _competitor(facts: Facts, role: str) -> list[str]:
-    block, size = facts.report[role], facts.report["ensemble"]["size"]
-    labels = {"random_children": f"{size} random children", "ensemble": f"Ensemble of {size}"}
-    row = [labels.get(role, figures.ROLES[role][0]), str(block["test"]["n"])]
-    for key, _ in facts.rules:
-        difference = "" if role == "parent" else facts.interval(block[f"{key}_difference"], "+")
-        row += [facts.interval(block[key]), difference]
-    return row
-
-
-def _drawn_at_random(facts: Facts) -> str:
-    drawn = facts.report["random_children"]
-    size, draws, source = drawn["size"], drawn["draws"], drawn["of"]
-    return (
-        f"The random children are {draws} draws of {size} from the {source}, which share the test cases between them."
-    )
 
 
 def _play(facts: Facts) -> Section:
     shown = [
-        Picture(_uri("gif", facts.pictures[file]), f"{who} plays one case of the test split.", who)
+        Picture(uri("gif", facts.pictures[file]), f"{who} plays one case of the test split.", who)
         for file, who in PLAYERS.items()
         if file in facts.pictures
     ]
@@ -133,7 +56,7 @@ def _generations(facts: Facts) -> Section:
         return Section(name, title, [*text, "With one generation done there is no curve to draw."], [table])
     plot = figures.evolution(rows, facts.unit)
     words = "Curves over generations: fitness, its reliability, and the ensemble so far."
-    return Section(name, title, text, [table], [_drawn(plot, words)])
+    return Section(name, title, text, [table], [drawn(plot, words)])
 
 
 def _generation(facts: Facts, row: Json) -> list[str]:
@@ -160,7 +83,7 @@ def _diversity(facts: Facts) -> Section:
         "under the noise of the measuring: only what stands above it is diversity."
     )
     if len(rows) > 1:
-        plot = _drawn(figures.diversity(rows), "Curves over generations: each diversity measure beside its null floor.")
+        plot = drawn(figures.diversity(rows), "Curves over generations: each diversity measure beside its null floor.")
         return Section(name, title, [text], pictures=[plot])
     lines = [
         [label, f"{last['value']:.3g}", f"{last['floor']:.3g}", unit]
@@ -173,7 +96,7 @@ def _diversity(facts: Facts) -> Section:
 def _saliency(facts: Facts) -> Section:
     caption = "The parent and the best children so far, on inputs of the search split."
     shown = [
-        Picture(_uri("png", data), "Probe inputs with the saliency maps of the members.", caption)
+        Picture(uri("png", data), "Probe inputs with the saliency maps of the members.", caption)
         for file, data in facts.pictures.items()
         if file.startswith("saliency") and file.endswith(".png")
     ]
@@ -190,9 +113,9 @@ def _population(facts: Facts) -> Section:
     pictures = []
     if len(facts.candidates) > 1:
         plot = figures.held_out(facts.candidates, facts.members, facts.unit)
-        pictures.append(_drawn(plot, "Scatter plot of the candidates’ scores on the search and the select split."))
+        pictures.append(drawn(plot, "Scatter plot of the candidates’ scores on the search and the select split."))
     plot = figures.population(facts.scored, facts.members, parent, facts.unit)
-    pictures.append(_drawn(plot, "Scatter plot of every child’s fitness by generation."))
+    pictures.append(drawn(plot, "Scatter plot of every child’s fitness by generation."))
     return Section(name, title, text, [_members(facts)] if facts.members else [], pictures)
 
 
@@ -227,7 +150,7 @@ def _sigma(facts: Facts) -> Section:
         f"Trust-region search: the noise may move the outputs by {search['target_kl']:g} nats on average, measured on "
         f"recorded inputs. The σ of the curve nearest to that is {search['sigma']:.3g}."
     )
-    plot = _drawn(figures.trust_region(search), "KL divergence from the parent, and agreement with it, over σ.")
+    plot = drawn(figures.trust_region(search), "KL divergence from the parent, and agreement with it, over σ.")
     return Section(name, title, [text], pictures=[plot])
 
 
@@ -241,7 +164,7 @@ def _parent(facts: Facts) -> Section:
     curve = [row for row in card.get("curve") or [] if row.get("return_mean") is not None]
     if len(curve) < 2:
         return Section(name, title, [", ".join(words).capitalize(), "Its card holds no learning curve."], code=code)
-    plot = _drawn(figures.learning(curve, facts.unit), "The parent’s training return over environment steps.")
+    plot = drawn(figures.learning(curve, facts.unit), "The parent’s training return over environment steps.")
     return Section(name, title, [", ".join(words).capitalize() + "."], pictures=[plot], code=code)
 
 

@@ -73,8 +73,8 @@ class ClassificationSettings(ProblemSettings):
     `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
     `test/` or `val/`), or an `.npz` file. `image_size` resizes (the shorter side to `resize`, else to the same) and
     crops the centre; without it all images must have one size. `normalise` is by default what the train split's images
-    give. `augment` is for training only: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right. `members_by` is what the greedy
-    selection of members aims at.
+    give. `augment` is for training only: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right.
+    `members_by` is what the greedy selection of members aims at.
     """
 
     type: Literal["classification"]

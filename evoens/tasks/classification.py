@@ -18,12 +18,14 @@ from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
 
 BATCH = 500  # images a pass
-UNITS = {"accuracy": "accuracy", "log-likelihood": "log-likelihood, nats"}
+_NLL, _ECE = "NLL, nats", "ECE"
+_ACCURACY = Measure("accuracy", "accuracy", "accuracy", digits=4)
+_LIKELIHOOD = Measure("log-likelihood", "log-likelihood", "log-likelihood, nats", digits=4)
 _BESIDE = (
-    Measure("nll", higher_is_better=False),
-    Measure("ece", higher_is_better=False, statistic=ece_of),
-    Measure("calibrated_nll", higher_is_better=False),
-    Measure("calibrated_ece", higher_is_better=False, statistic=ece_of),
+    Measure("nll", "NLL", _NLL, higher_is_better=False, digits=4),
+    Measure("calibrated_nll", "NLL, calibrated", _NLL, higher_is_better=False, digits=4),
+    Measure("ece", "ECE", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
+    Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
 )
 
 
@@ -49,10 +51,8 @@ class ClassificationProblem(FixedInputs):
     ) -> None:
         self.settings, self.parent, self.data = settings, parent, data
         self.normalise = normalise or data.normalise
-        self.unit = UNITS[settings.score]
-        own = Measure(settings.score)
-        other = [] if settings.score == "accuracy" else [Measure("accuracy")]
-        self.measures = (own, *other, *_BESIDE)
+        own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
+        self.measures = (*own, *_BESIDE)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -144,7 +144,7 @@ class ClassificationProblem(FixedInputs):
 
     def record(self) -> dict[str, Any]:
         """Return which image of the data is in which split."""
-        return self.data.describe()
+        return self.data.describe(("search", "select", "test"))
 
 
 def scores(labels: Tensor) -> dict[str, Score]:

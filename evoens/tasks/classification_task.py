@@ -87,7 +87,7 @@ class ClassificationTask(Task):
 
     def _identity(self) -> dict[str, Any]:
         return {
-            "data": hashlib.sha256(json.dumps(self.data.describe(), sort_keys=True).encode()).hexdigest(),
+            "data": hashlib.sha256(json.dumps(self.data.describe(["train"]), sort_keys=True).encode()).hexdigest(),
             "architecture": asdict(self.architecture),
             "train": self.config.parent.train.model_dump(mode="json"),
             "augment": list(self.config.problem.augment),
@@ -113,7 +113,7 @@ class ClassificationTask(Task):
     def _card_of(
         self, state: Mapping[str, Any], weights: Mapping[str, Tensor], data: bytes, command: str | None
     ) -> dict[str, Any]:
-        curve, described = state["curve"], self.data.describe()
+        curve, described = state["curve"], self.data.describe(["train"])
         return {
             "architecture": asdict(self.architecture),
             **{name: described[name] for name in ("data", "shape", "classes", "normalise")},

@@ -36,12 +36,11 @@ class ProcgenProblem(Problem):
         ProblemError: the parent's outputs or inputs do not fit the game.
     """
 
-    unit = "episode return"
-
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule = settings.action
-        self.measures = (Measure(self.rule), Measure("greedy" if self.rule == "sampled" else "sampled"))
+        rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
+        self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None
         frame = torch.zeros(1, 3 * settings.frame_stack, 64, 64, dtype=torch.uint8)
         try:

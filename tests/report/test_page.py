@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from sample_run import write_run
+from sample_run import MEASURES, write_run
 
 from evoens.errors import CheckpointError
 from evoens.report import figures
@@ -182,8 +182,8 @@ def test_texts_from_the_run_are_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_an_accuracy_has_four_decimals(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", unit="accuracy")
+def test_a_measure_has_its_own_decimals(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", measures=[{**measure, "digits": 4} for measure in MEASURES])
     found = page(tmp_path / "run")
     assert found.row("Parent")[2] == "2.0840 [1.7740, 2.3940]"
 
@@ -199,7 +199,7 @@ def test_zero_has_no_sign(tmp_path: Path, score: float, shown: str) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_a_problem_with_one_rule_has_one_pair_of_columns(tmp_path: Path) -> None:
-    report = write_run(tmp_path / "run", problem={"type": "classification"})
+    report = write_run(tmp_path / "run", measures=MEASURES[:1])
     for role in ("parent", "best_child", "random_children", "ensemble"):
         del report[role]["test_greedy"], report[role]["test_greedy_difference"]
     (tmp_path / "run" / "report.json").write_text(json.dumps(report))

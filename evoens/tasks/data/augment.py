@@ -52,5 +52,5 @@ def flipped(images: Tensor, where: Tensor) -> Tensor:
     mirrored = some.permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1)  # in this form `flip` is vectorised
     which = torch.arange(n, device=images.device)
     which[places] = torch.arange(n, n + len(places), device=images.device)
-    both = torch.cat([rows, mirrored.reshape(len(places), -1)])
+    both = torch.cat([rows, mirrored.reshape(len(places), rows.shape[1])])
     return both.index_select(0, which).view(n, height, width, channels).permute(0, 3, 1, 2)

@@ -47,9 +47,8 @@ def mapped(folders: Sequence[Path], name: str, shape: tuple[int, ...], fill: Fil
             made = _open(path, shape)
             assert made is not None
             return made
-    raise ProblemError(
-        f"expected room for {prod(shape) / 2**30:.1f} GiB of decoded images, found no: {', '.join(failed)}"
-    )
+    size = f"{prod(shape) / 2**30:.1f} GiB of decoded images"
+    raise ProblemError(f"expected room for {size}, found none in {', '.join(failed)}")
 
 
 def _open(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,21 +106,27 @@ class Data:
             raise ProblemError(f"problem.normalise.mean: {expected}, found {len(given.mean)}")
         return Normalise(given.mean, given.std)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what a run's folder is to say of the data, as JSON can hold it; of splits, those of opened pools.
+    def describe(self, names: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return what a run's folder is to say of the data, as JSON can hold it.
 
-        Each has its pool, the number of its images, in all and of each class, and their places in the pool (null where
-        it is the whole pool) with their sha256.
+        Each split has its pool, the number of its images, in all and of each class, and their places in the pool (null
+        where it is the whole pool) with their sha256.
+
+        Args:
+            names: the splits to describe; by default those whose pools are open by then. Where the same data must
+                always give the same description, name them.
         """
         normalise = self.normalise
-        names = [name for pool in self._source.opened for name in cuts_of(self._settings.splits, pool)]
+        if names is None:
+            names = [name for pool in self._source.opened for name in cuts_of(self._settings.splits, pool)]
+        splits = {name: self._describe(name) for name in SPLITS if name in names}
         return {
             "data": self._settings.data,
             "seed": self._splits.seed,
             "shape": list(self.shape),
             "classes": list(self.classes),
             "normalise": {"mean": list(normalise.mean), "std": list(normalise.std)},
-            "splits": {name: self._describe(name) for name in SPLITS if name in names},
+            "splits": splits,
         }
 
     def _describe(self, name: str) -> dict[str, Any]:

@@ -81,7 +81,10 @@ def locate(data: str, root: Path, base: Path) -> Place:
     if path is None:
         raise ProblemError(_unknown(data, base))
     if path.is_dir():
-        folders = folder_pools(path)
+        try:
+            folders = folder_pools(path)
+        except OSError as error:  # a folder that may not be read
+            raise ProblemError(f"{path}: expected a folder of images, found what cannot be read ({error})") from error
         return Place(data, "folder", tuple(folders), path, folders)
     arrays = npz_pools(path)
     return Place(data, "npz", tuple(arrays), path, arrays=arrays)

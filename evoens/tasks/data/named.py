@@ -85,7 +85,8 @@ def _fetch(kind: Any, train: bool, root: Path) -> None:
             kind(root, train=train, download=True)
     except Exception as error:
         advice = f"put {_by_hand(kind, root)} by hand, or name another folder as data.root or {VARIABLE}"
-        raise ProblemError(f"{root}: found no {kind.__name__}, and its download failed ({error}): {advice}") from error
+        failed = f"found no {kind.__name__}, and its download failed ({' '.join(str(error).split())})"
+        raise ProblemError(f"{root}: {failed}: {advice}") from error
 
 
 def _by_hand(kind: Any, root: Path) -> str:
