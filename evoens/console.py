@@ -106,7 +106,8 @@ class Reporter:
         self._leave()
         if not self.quiet:
             table = _results(report, " ")
-            fits = self.console.measure(table).maximum <= self.console.width
+            wanted = self.console.measure(table, options=self.console.options.update(width=ENDLESS)).maximum
+            fits = wanted <= self.console.width
             self.console.print(table if fits else _results(report, "\n"))
             self.console.print(Text(report["verdict"], "bold"), soft_wrap=not self.console.is_terminal)
             self.console.print()
