@@ -119,7 +119,7 @@ def test_a_terminal_shows_whole_tables_at_its_width(width: int) -> None:
     assert "warning: the ranking is [mostly] chance" in out.getvalue()
 
 
-@pytest.mark.parametrize(("width", "one_line"), [(60, False), (120, True)])
+@pytest.mark.parametrize(("width", "one_line"), [(80, False), (120, True)])
 def test_an_interval_goes_below_its_score_where_the_table_would_not_fit(width: int, one_line: bool) -> None:
     reporter, out = terminal(width)
     reporter.table(REPORT)
