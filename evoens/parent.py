@@ -108,11 +108,15 @@ class Parent:
     """A trained network whose outputs are logits `(n, c)`, with the tensors a Strategy may perturb.
 
     Perturbed are the weights of convolutions and linear layers; biases and normalisation stay (dissertation ch. 4).
+
+    Attributes:
+        tuned: where the weights of its children are, a file each, when they are trained after they are born.
     """
 
     def __init__(self, module: nn.Module, architecture: Architecture) -> None:
         self.module = module.eval().requires_grad_(False)
         self.architecture = architecture
+        self.tuned: Path | None = None
         self.weights: dict[str, Tensor] = {k: v.detach() for k, v in self.module.state_dict().items()}
         self.perturbed: tuple[str, ...] = tuple(
             f"{name}.weight" if name else "weight"

@@ -127,7 +127,8 @@ class Stack:
         self.plan, self.device = plan, device
         module = plan.fit(parent.module, device)
         tensors = module.state_dict()
-        self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in parent.perturbed}
+        own = parent.perturbed if parent.tuned is None else tensors
+        self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in own}
         self._pass = torch.vmap(lambda weights, x: functional_call(module, weights, (x,)))
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from evoens.errors import ShapeError
+from evoens.errors import CheckpointError, ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Parent
 from evoens.scope import touches
@@ -98,7 +101,37 @@ class Strategy(ABC):
 
 
 def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return the child's perturbed tensors, by name: the genes applied to the parent's weights in order.
+    """Return a child's tensors, by name: those it was tuned to where children are tuned, else as it was born.
+
+    Raises:
+        CheckpointError: the weights it was tuned to are not there, or damaged.
+        ShapeError: as `born`.
+    """
+    if parent.tuned is None:
+        return born(parent, strategy, genome)
+    return tuned_weights(parent.tuned, genome) if genome.genes else dict(parent.weights)
+
+
+def tuned_file(folder: Path, genome: Genome) -> Path:
+    """Return where in `folder` the weights of a tuned child are."""
+    return folder / f"{genome.key}.safetensors"
+
+
+def tuned_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:
+    """Return all tensors of a tuned child.
+
+    Raises:
+        CheckpointError: they are not there, or damaged.
+    """
+    path = tuned_file(folder, genome)
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: expected the weights of a tuned child: {error}") from error
+
+
+def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
+    """Return a child's perturbed tensors, by name: the genes applied to the parent's weights in order.
 
     A tensor that no gene touches is the parent's own.
 
