@@ -21,9 +21,10 @@ from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.parent import Architecture, Child, Parent, fingerprint, fuse
 from evoens.spec import Located, load_class, locate
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy, grow, tuned_file
 
 FORMAT = 1
+MEMBERS = "members"  # the folder of the weights that members were tuned to
 
 
 class Ensemble:
@@ -91,6 +92,8 @@ class Ensemble:
         folder.mkdir(parents=True, exist_ok=True)
         parent = save({k: v.contiguous() for k, v in self.parent.weights.items()})
         write_atomic(folder / "parent.safetensors", parent)
+        if self.parent.tuned is not None:
+            self._save_tuned(folder / MEMBERS)
         own_file = Path(source.module).name if isinstance(source.module, Path) else None
         if own_file is not None:
             write_atomic(folder / own_file, Path(source.module).read_bytes())
@@ -105,6 +108,7 @@ class Ensemble:
             },
             "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
             "combine": "mean",
+            "tuned": self.parent.tuned is not None,
             "members": [
                 {
                     "key": genome.key,
@@ -116,6 +120,13 @@ class Ensemble:
         }
         document["sha256"] = description_sha256(document)
         write_atomic(folder / "genomes.json", json.dumps(document, indent=1) + "\n")
+
+    def _save_tuned(self, folder: Path) -> None:
+        """Copy the weights that the members were tuned to."""
+        assert self.parent.tuned is not None
+        folder.mkdir(exist_ok=True)
+        for genome in dict.fromkeys(self.genomes):
+            write_atomic(tuned_file(folder, genome), tuned_file(self.parent.tuned, genome).read_bytes())
 
 
 def load_ensemble(path: str | Path) -> Ensemble:
@@ -163,6 +174,7 @@ def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
     _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
+    parent.tuned = folder / MEMBERS if document.get("tuned") else None
     return parent
 
 

@@ -45,8 +45,8 @@ def evolve(run: Run, number: int) -> None:
     """
     began = time.monotonic(), run.ledger.samples
     run.reporter.stage(f"generation {number + 1} of {run.config.search.generations}")
-    split = run.problem.split("search")
-    parent, *outcomes = run.measure([Genome(), *_ask(run, number)], split, "parent and children")
+    split, asked = run.problem.split("search"), _ask(run, number)
+    parent, *outcomes = _measured(run, asked, split)
     if parent.evaluation is None:
         raise EvoensError(f"the parent itself failed: {parent.error}")
     alive = _alive(number, outcomes)
@@ -65,6 +65,16 @@ def evolve(run: Run, number: int) -> None:
     fitness = _fitness([scores[key] for key in children], parent.evaluation.score)
     failed = len(outcomes) - len(children)
     _watch(run, number, [g for g, _ in ranked], fitness=fitness, reliable=reliable, failed=failed, began=began)
+
+
+def _measured(run: Run, genomes: Sequence[Genome], split: Split) -> list[Outcome]:
+    """Return the parent's outcome and the children's, in order; one that could not be trained has failed."""
+    errors = run.tune(genomes)
+    trained = [genome for genome in genomes if genome.key not in errors]
+    parent, *measured = run.measure([Genome(), *trained], split, "parent and children")
+    found = iter(measured)
+    failed = [Outcome(genome, None, errors.get(genome.key)) for genome in genomes]
+    return [parent, *(outcome if outcome.error else next(found) for outcome in failed)]
 
 
 def _ask(run: Run, number: int) -> list[Genome]:

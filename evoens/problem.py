@@ -14,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evoens.genome import Genome
 from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
+from evoens.strategy import Strategy
 
 SplitName = Literal["search", "select", "test"]
 Score = Callable[[Tensor], float]
@@ -100,6 +102,17 @@ class Problem(ABC):
 
     parent: Parent
     measures: tuple[Measure, ...]
+    tunes: bool = False
+    """Whether children are trained after they are born; `parent.tuned` then says where they are."""
+
+    def tune(
+        self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
+    ) -> dict[str, str]:
+        """Train the children that are not there yet; return by key the error of each that could not be trained.
+
+        on_progress: told how much of how much is done.
+        """
+        return {}
 
     @property
     def unit(self) -> str:

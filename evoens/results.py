@@ -65,7 +65,7 @@ def _save_ensemble(run: Run, ensemble: Ensemble) -> int:
     experiment, folder = run.experiment, run.folder / "ensemble"
     about = {"problem": run.config.problem.model_dump(mode="json"), "unit": run.problem.unit, "seed": run.config.seed}
     ensemble.save(folder, experiment.source, {**experiment.arguments, "sigma": run.strategy.sigma}, about)
-    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
@@ -103,7 +103,11 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
         "generations": len(generations),
         "candidates": state.selection["candidates"],
         "cost": _cost(run),
-        "artifact": {"bytes": size, "replayable": len(members), "tuned": 0},
+        "artifact": {
+            "bytes": size,
+            "replayable": 0 if problem.tunes else len(members),
+            "tuned": len(members) if problem.tunes else 0,
+        },
         "parent_card": run.experiment.parent_card,
         "seed": config.seed,
         "warnings": state.warnings,

@@ -28,6 +28,8 @@ from evoens.state import RunState, environment, versions
 from evoens.strategy import Strategy
 from evoens.tracker import Tracker
 
+TUNED = "tuned"  # the folder of the weights that children were trained to
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -66,6 +68,8 @@ class Run:
         self.experiment, self.folder, self.reporter, self.force = experiment, folder, reporter, force
         reporter.digits = experiment.problem.measures[0].digits
         self.config, self.problem, self.strategy = experiment.config, experiment.problem, experiment.strategy
+        if self.problem.tunes:
+            self.problem.parent.tuned = folder / TUNED
         self.store = CheckpointStore(folder / "checkpoints")
         self.state = RunState()
         self.ledger = Ledger()
@@ -199,6 +203,12 @@ class Run:
 
     def _ticker(self, total: int, text: str) -> Callable[[int], None]:
         return lambda done: self.reporter.progress(done, total, text)
+
+    def tune(self, genomes: Sequence[Genome]) -> dict[str, str]:
+        """Train the children that are to be trained; return by key the error of each that could not be."""
+        return self.problem.tune(
+            self.strategy, genomes, lambda done, total: self.reporter.progress(done, total, "epochs of children")
+        )
 
     def measure(self, genomes: Sequence[Genome], split: Split, text: str) -> list[Outcome]:
         """Return each genome's outcome on `split`, from the ledger where it is there."""

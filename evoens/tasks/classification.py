@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,16 @@ from torch import Tensor
 
 from evoens import calibration
 from evoens.errors import ProblemError
+from evoens.genome import Genome
 from evoens.metrics import ece_of
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName
-from evoens.settings.classification import ClassificationSettings
+from evoens.settings.classification import ClassificationSettings, TrainSettings
+from evoens.strategy import Strategy
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.sgd import Examples
+from evoens.tasks.tuning import Tuner
 
 BATCH = 500  # images a pass
 _NLL, _ECE = "NLL, nats", "ECE"
@@ -41,15 +45,25 @@ class ClassificationProblem(FixedInputs):
         parent: its outputs are logits.
         data: the splits.
         normalise: from bytes to what the parent takes.
+        tuning: how children are trained; None where they are not.
+        seed: of the run.
 
     Raises:
         ProblemError: the parent does not take these images, or has another number of classes.
     """
 
     def __init__(
-        self, settings: ClassificationSettings, parent: Parent, data: Data, normalise: Normalise | None = None
+        self,
+        settings: ClassificationSettings,
+        parent: Parent,
+        data: Data,
+        normalise: Normalise | None = None,
+        *,
+        tuning: TrainSettings | None = None,
+        seed: int = 0,
     ) -> None:
         self.settings, self.parent, self.data = settings, parent, data
+        self.tuning, self.seed, self.tunes = tuning, seed, tuning is not None
         self.normalise = normalise or data.normalise
         own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
         self.measures = (*own, *_BESIDE)
@@ -65,6 +79,15 @@ class ClassificationProblem(FixedInputs):
         expected = len(images), len(self.data.classes)
         if found != expected:
             raise ProblemError(f"the parent: expected logits of {expected[1]} classes, found outputs of shape {found}")
+
+    def tune(
+        self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
+    ) -> dict[str, str]:
+        """See `Problem.tune`; children learn from the train split, as the parent did."""
+        if self.tuning is None:
+            return {}
+        examples = Examples(self.data.splits["train"], self.normalise, self.settings.augment)
+        return Tuner(self.parent, strategy, examples, self.tuning, self.seed).tune(genomes, on_progress)
 
     def split(self, name: SplitName) -> Split:
         """Return all images of a split."""

@@ -140,4 +140,6 @@ class ClassificationTask(Task):
         """See `Task.problem`; images are normalised as the parent learnt to see them, unless the YAML says how."""
         learnt = self._card.get("normalise")
         normalise = Normalise(**learnt) if learnt and self.config.problem.normalise is None else None
-        return ClassificationProblem(self.config.problem, parent, self.data, normalise)
+        return ClassificationProblem(
+            self.config.problem, parent, self.data, normalise, tuning=self.config.tune, seed=self.config.seed
+        )

@@ -62,6 +62,12 @@ class GeneMasking:
             self.weights[name].data = whole
         self._lent = {}
 
+    def finish(self) -> None:
+        """Mask the weights for good, where that has not come to pass yet."""
+        if not self._settled:
+            self._masks = self.masks(1.0, 0)
+            self._settle()
+
     def masks(self, progress: float, step: int) -> dict[str, Tensor]:
         """Return where weights take part, 1, and where not, 0, for each tensor in which some do not."""
         found = {}

@@ -64,6 +64,9 @@ class Masking(Protocol):
     def after(self) -> None:
         """Take its gradients away, and put back what was only lent out."""
 
+    def finish(self) -> None:
+        """Take out for good what the finished child does not have."""
+
 
 class NoMasking:
     """Every weight takes part."""
@@ -73,6 +76,9 @@ class NoMasking:
 
     def after(self) -> None:
         """See `Masking.after`."""
+
+    def finish(self) -> None:
+        """See `Masking.finish`."""
 
 
 class Training:

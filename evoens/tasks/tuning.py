@@ -1,0 +1,185 @@
+"""Train the children of a generation, each by itself and from its own seed, as many at once as is quickest here."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from evoens.checkpoint import CheckpointStore, require_same
+from evoens.files import write_atomic
+from evoens.genome import Genome
+from evoens.parent import Parent
+from evoens.settings.classification import TrainSettings
+from evoens.strategy import Strategy, born, tuned_file
+from evoens.tasks.fitting import machine
+from evoens.tasks.masking import GeneMasking
+from evoens.tasks.sgd import Examples, Training, draws, measured_precision
+from evoens.threads import side_by_side
+
+PLAN = "plan.json"
+TRIED = 3  # steps by which a plan is timed
+
+
+@dataclass(frozen=True, slots=True)
+class TuningPlan:
+    """How children are trained: `children` at once, each on `threads` threads, in `precision`."""
+
+    children: int
+    threads: int
+    precision: str
+    draws: bool
+
+
+class _Stopped(Exception):  # noqa: N818 (nothing has gone wrong)
+    """Raised in the threads that train, when the run is interrupted."""
+
+
+class Tuner:
+    """Trains children of `parent` and leaves their weights in `parent.tuned`, a file each.
+
+    A child's bits depend on its genome, on the settings and on the machine, and neither on the others nor on how many
+    are trained at once. One that is there already is not trained again; one that was interrupted goes on at its epoch.
+
+    Args:
+        parent: where each child begins; its `tuned` says where they are kept.
+        strategy: perturbs them, and says which of their weights take part.
+        examples: what they learn.
+        settings: for how long, and how.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, parent: Parent, strategy: Strategy, examples: Examples, settings: TrainSettings, seed: int
+    ) -> None:
+        assert parent.tuned is not None
+        self.parent, self.strategy, self.examples, self.settings = parent, strategy, examples, settings
+        self.seed, self.folder = seed, parent.tuned
+        self._stop = threading.Event()
+
+    def tune(self, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]) -> dict[str, str]:
+        """Train those that are not there yet; return by key the error of each child that could not be trained.
+
+        on_progress: told how many epochs of how many are done.
+        """
+        missing = [g for g in dict.fromkeys(genomes) if not tuned_file(self.folder, g).is_file()]
+        if not missing:
+            return {}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        plan, total = self._plan(), len(missing) * self.settings.epochs
+        self._stop.clear()
+        epochs: deque[str] = deque()  # one entry for each that is done; only these threads append
+        with side_by_side(plan.children) as pool:
+            futures = {pool.submit(self._child, genome, plan, epochs): genome for genome in missing}
+            waiting, errors = set(futures), dict[str, str]()
+            try:
+                while waiting:
+                    ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                    on_progress(len(epochs), total)
+                    errors |= {futures[f].key: error for f in ended if (error := _error(f)) is not None}
+            except BaseException:
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+        return errors
+
+    def _child(self, genome: Genome, plan: TuningPlan, epochs: deque[str]) -> None:
+        """Train one child to its end, in a thread of its own."""
+        torch.set_num_threads(plan.threads)
+        training = self._begin(genome, plan)
+        store = CheckpointStore(self.folder / genome.key, keep=1)
+        identity = {"settings": self.settings.model_dump(mode="json"), "machine": machine(), "plan": asdict(plan)}
+        saved, _ = store.latest()
+        if saved is not None and not require_same(identity, saved.state["identity"], store.folder, force=True):
+            training.restore(saved.state, saved.tensors)
+            epochs.extend([genome.key] * training.epochs)
+        while not training.finished:
+            training.epoch(self._on_step)
+            if not training.finished:
+                state, tensors = training.checkpoint()
+                store.save(training.epochs, {"identity": identity, **state}, tensors)
+            epochs.append(genome.key)
+        training.masking.finish()
+        weights = {name: value.contiguous() for name, value in training.module.state_dict().items()}
+        write_atomic(tuned_file(self.folder, genome), save(weights))
+        shutil.rmtree(store.folder, ignore_errors=True)
+
+    def _begin(self, genome: Genome, plan: TuningPlan) -> Training:
+        module = copy.deepcopy(self.parent.module)
+        own = module.state_dict()
+        for name, value in born(self.parent, self.strategy, genome).items():
+            own[name].copy_(value)
+        training = Training(
+            module,
+            self.examples,
+            self.settings,
+            seed=self.seed ^ int(genome.key[:15], 16),
+            precision=plan.precision,
+            draws=plan.draws,
+        )
+        weights = {n: w for n, w in module.named_parameters() if n in self.parent.perturbed}
+        training.masking = GeneMasking(self.strategy, genome, weights, training.optimiser)
+        return training
+
+    def _on_step(self, _: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _plan(self) -> TuningPlan:
+        """Return the plan that this folder's children were trained by, else the quickest, and keep it."""
+        path = self.folder / PLAN
+        if path.is_file():
+            return TuningPlan(**json.loads(path.read_text()))
+        plan = self._quickest()
+        write_atomic(path, json.dumps(asdict(plan)) + "\n")
+        return plan
+
+    def _quickest(self) -> TuningPlan:
+        inputs, labels = next(self.examples.batches(self.settings.batch, self.seed, 0))
+        own, random = self.settings.precision, draws(self.parent.module, inputs)
+        precision = measured_precision(self.parent.module, inputs) if own == "auto" else own
+        cores = torch.get_num_threads()
+        plans = [TuningPlan(1, cores, precision, random)]
+        if cores > 1 and not random and inputs.device.type == "cpu":  # torch has one generator for all threads
+            plans.append(TuningPlan(cores, 1, precision, random))
+        return min(plans, key=lambda plan: _seconds(self.parent.module, plan, inputs, labels))
+
+
+def _error(future: Future[None]) -> str | None:
+    error = future.exception()
+    if error is None:
+        return None
+    if not isinstance(error, Exception) or isinstance(error, (_Stopped, OSError)):
+        raise error  # the disk is full, say: no fault of the child's
+    return f"{type(error).__name__}: {error}"
+
+
+def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor) -> float:
+    """Return the seconds a child and step that a plan takes, the least of some."""
+
+    def steps(_: int) -> None:
+        """Train a copy for a moment."""
+        torch.set_num_threads(plan.threads)
+        tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train().requires_grad_(True)
+        for _ in range(TRIED):
+            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
+                outputs = tried(inputs)
+            torch.nn.functional.cross_entropy(outputs.float(), labels).backward()  # type: ignore[no-untyped-call]
+
+    times = []
+    with side_by_side(plan.children) as pool:
+        for _ in range(2):
+            began = time.perf_counter()
+            list(pool.map(steps, range(plan.children)))
+            times.append(time.perf_counter() - began)
+    return min(times) / plan.children
