@@ -100,9 +100,9 @@ def median(outputs: Tensor) -> Tensor:
 RULES: dict[str, Callable[..., Tensor]] = {
     "mean": mean,
     "weighted": weighted,
-    "logit_mean": logit_mean,
-    "geometric_mean": geometric_mean,
-    "majority_vote": majority_vote,
+    "logit-mean": logit_mean,
+    "geometric-mean": geometric_mean,
+    "majority-vote": majority_vote,
     "median": median,
 }
 
@@ -116,7 +116,7 @@ def combine(
         outputs: each member's probabilities, rows sum to 1; a member that was chosen twice may stand twice.
         rule: a name in `RULES`.
         weights: for "weighted" alone, which needs them.
-        seed: for "majority_vote" alone: it draws ties.
+        seed: for "majority-vote" alone: it draws ties.
 
     Raises:
         ShapeError: `outputs` is not `(k, n, c)` with a member, or `weights` not `(k,)`.
@@ -126,7 +126,7 @@ def combine(
         raise SpecError(f'combine: expected one of {", ".join(RULES)}, found "{rule}"{nearest(rule, RULES)}')
     if (weights is not None) != (rule == "weighted"):
         raise SpecError(f'combine: expected weights with the rule "weighted" alone, found rule "{rule}", {weights=}')
-    options: dict[str, dict[str, Any]] = {"weighted": {"weights": weights}, "majority_vote": {"seed": seed}}
+    options: dict[str, dict[str, Any]] = {"weighted": {"weights": weights}, "majority-vote": {"seed": seed}}
     return RULES[rule](outputs, **options.get(rule, {}))
 
 

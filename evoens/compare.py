@@ -47,6 +47,7 @@ class Contest:
     draws: int
     seed: int
     device: torch.device
+    rule: str = "mean"
 
     def run(
         self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
@@ -97,12 +98,15 @@ class Contest:
                 trial = Trial(problem.reported(bout.part))
                 playing[trial] = bout
                 trial.start()
-                yield trial, Ensemble(self.parent, self.strategy, bout.genomes, self.device).predict
+                yield trial, self._ensemble(bout.genomes).predict
 
         for trial in run(trials(), lanes(self.device)):
             if isinstance(trial.result, Exception):
                 raise trial.result
             yield playing.pop(trial), trial.result
+
+    def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
+        return Ensemble(self.parent, self.strategy, genomes, self.device, self.rule)
 
     def _draw(self, draw: int) -> list[Genome]:
         pool = list(self.unselected)

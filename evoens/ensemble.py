@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from evoens.combine import combine
 from evoens.cut import cut
 from evoens.errors import CheckpointError
 from evoens.files import write_atomic
@@ -28,14 +29,15 @@ MEMBERS = "members"  # the folder of the weights that members were tuned to
 
 
 class Ensemble:
-    """Members of one parent; itself a predictor: the mean of the members' probabilities (dissertation eq. 3.24).
+    """Members of one parent; itself a predictor: by default the mean of the members' probabilities (dissertation 3.24).
 
     What comes before the first tensor that some member has changed is computed once for all of them.
 
     Attributes:
         parent: the network the members are rebuilt from.
         strategy: the Strategy that rebuilds them.
-        genomes: one a member, in the order in which they were chosen.
+        genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
+        rule: how the members' probabilities become one (`evoens.combine.RULES`).
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -45,11 +47,15 @@ class Ensemble:
         strategy: Strategy,
         genomes: Iterable[Genome],
         device: torch.device | str = "cpu",
+        rule: str = "mean",
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
+        self.rule = rule
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
-        grown = [grow(parent, strategy, genome) for genome in self.genomes]
+        different = list(dict.fromkeys(self.genomes))
+        self._places = [different.index(genome) for genome in self.genomes]
+        grown = [grow(parent, strategy, genome) for genome in different]
         touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
         found = cut(parent.module, touched)
         self._trunk = self._placed(found.trunk if found else nn.Identity())
@@ -77,11 +83,12 @@ class Ensemble:
         with torch.inference_mode():
             shared = self._trunk(inputs.to(self.device))
         parts = shared if isinstance(shared, tuple) else (shared,)
-        return torch.stack([member.predict(*parts) for member in self._members]).to(inputs.device)
+        found = [member.predict(*parts) for member in self._members]
+        return torch.stack([found[place] for place in self._places]).to(inputs.device)
 
     def predict(self, inputs: Tensor) -> Tensor:
-        """Return the mean of the members' probabilities, `(n, c)`, for inputs `(n, *input)`."""
-        return self.outputs(inputs).mean(dim=0)
+        """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`."""
+        return combine(self.outputs(inputs), self.rule)
 
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
         """Write the ensemble to `folder`: parent.safetensors, genomes.json, and a user's own Strategy file.
@@ -107,7 +114,7 @@ class Ensemble:
                 "sha256": hashlib.sha256(parent).hexdigest(),
             },
             "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
-            "combine": "mean",
+            "combine": self.rule,
             "tuned": self.parent.tuned is not None,
             "members": [
                 {
@@ -147,7 +154,7 @@ def load_ensemble(path: str | Path) -> Ensemble:
         check_description(folder, document)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
-    return Ensemble(parent, strategy, genomes)
+    return Ensemble(parent, strategy, genomes, rule=document["combine"])
 
 
 def read_description(folder: Path) -> dict[str, Any]:

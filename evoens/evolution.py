@@ -145,7 +145,8 @@ def _watch(
 ) -> None:
     """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
     members = ranked[: run.config.selection.size]
-    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device)
+    rule = run.config.selection.combine
+    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
     some = run.problem.split("search").part(0, SO_FAR)
     so_far = run.ledger.once(some, f"ensemble so far:{number}", lambda: run.problem.evaluate(ensemble.predict, some))
     seen = _look(run, ensemble)

@@ -36,10 +36,12 @@ def write_results(run: Run) -> None:
         draws=settings.random_draws,
         seed=run.config.seed,
         device=run.evaluator.device,
+        rule=run.config.selection.combine,
     )
     run.reporter.stage("comparing on cases that neither search nor selection saw")
     blocks = contest.run(run.problem, run.ledger, settings.bootstrap, lambda name, i, n: _tick(run, name, i, n))
-    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device)
+    rule = run.config.selection.combine
+    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
     size = _save_ensemble(run, ensemble)
     _film(run.problem, ensemble, run.folder / "pictures")
     report = _report(run, blocks, members, size)

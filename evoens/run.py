@@ -251,4 +251,7 @@ class Run:
         outputs = judgement.outputs
         if outputs is None:
             outputs = self.evaluator.outputs(genomes, judgement.inputs)
-        return selection.greedy(outputs, judgement.score, size)
+        chosen = self.config.selection
+        return selection.greedy(
+            outputs, judgement.score, size, replacement=chosen.replacement, diversity=chosen.diversity
+        )

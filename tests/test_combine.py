@@ -58,7 +58,7 @@ def test_logit_mean_is_the_geometric_mean_brought_back_to_sum_one() -> None:
     p = outputs(2, dtype=torch.float64)
     expected = torch.from_numpy(gmean(p.numpy(), axis=0))
     assert torch.allclose(geometric_mean(p), expected / expected.sum(-1, keepdim=True), rtol=1e-12, atol=0)
-    assert RULES["logit_mean"] is RULES["geometric_mean"]
+    assert RULES["logit-mean"] is RULES["geometric-mean"]
 
 
 def test_logit_mean_of_members_sure_of_different_classes_is_a_distribution() -> None:
@@ -145,7 +145,7 @@ def test_every_rule_gives_probabilities_and_agrees_with_the_unanimous(seed: int,
     same = p[:1].expand(k, -1, -1)
     agreed = by_rule(same, rule, seed)
     assert (agreed.argmax(-1) == p[0].argmax(-1)).all()
-    if rule != "majority_vote":
+    if rule != "majority-vote":
         assert torch.allclose(agreed, p[0], atol=1e-6)
 
 
@@ -162,7 +162,7 @@ def test_weights_equal_members_that_stand_more_than_once() -> None:
 
 def test_other_names_shapes_and_weights_are_refused() -> None:
     p = outputs(7)
-    with pytest.raises(SpecError, match=r'found "majority_votes"; did you mean "majority_vote"\?'):
+    with pytest.raises(SpecError, match=r'found "majority_votes"; did you mean "majority-vote"\?'):
         combine(p, "majority_votes")
     with pytest.raises(SpecError, match='with the rule "weighted" alone'):
         combine(p, "weighted")

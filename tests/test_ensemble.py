@@ -121,3 +121,22 @@ def test_a_missing_file_is_named(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(CheckpointError, match=name):
         load_ensemble(saved)
+
+
+def test_a_member_that_was_chosen_twice_counts_twice_and_is_computed_once(tiny_problem: TinyProblem) -> None:
+    strategy, inputs = load_class(locate("noisy"), Strategy)(**ARGUMENTS), tiny_problem.inputs[:9]
+    a, b = strategy.ask(2, Random(4))
+    one, other = (Ensemble(tiny_problem.parent, strategy, [genome]).predict(inputs) for genome in (a, b))
+    twice = Ensemble(tiny_problem.parent, strategy, [a, b, a])
+    assert len(twice.outputs(inputs)) == 3 and len(twice._members) == 2
+    torch.testing.assert_close(twice.predict(inputs), (2 * one + other) / 3)
+
+
+def test_the_rule_goes_with_the_ensemble(tiny_problem: TinyProblem, tmp_path: Path) -> None:
+    strategy, inputs = load_class(locate("noisy"), Strategy)(**ARGUMENTS), tiny_problem.inputs[:9]
+    ensemble = Ensemble(tiny_problem.parent, strategy, strategy.ask(3, Random(4)), rule="geometric-mean")
+    logs = ensemble.outputs(inputs).double().log().mean(0)
+    torch.testing.assert_close(ensemble.predict(inputs).double(), torch.softmax(logs, -1), rtol=1e-5, atol=1e-7)
+    ensemble.save(tmp_path, locate("noisy"), ARGUMENTS, {})
+    assert load_ensemble(tmp_path).rule == "geometric-mean"
+    assert torch.equal(load_ensemble(tmp_path).predict(inputs), ensemble.predict(inputs))

@@ -77,10 +77,24 @@ class SearchSettings(Section):
 
 
 class SelectionSettings(Section):
-    """How members are chosen on the select split: `greedy` for the ensemble's sake, `top` by their own score."""
+    """How members are chosen on the select split, and how they become one predictor.
+
+    `greedy` adds the member that helps the ensemble most, with `replacement` one that is in it already too, which then
+    counts twice (Caruana et al. 2004), and with `diversity` times its disagreement with those chosen as a bonus; `top`
+    takes the best by their own score. `combine` is the rule of the ensemble: selection judges by the mean.
+    """
 
     rule: Literal["greedy", "top"] = "greedy"
     size: Natural = 8
+    replacement: bool = False
+    diversity: Annotated[float, Field(ge=0)] = 0.0
+    combine: Literal["mean", "logit-mean", "geometric-mean", "majority-vote", "median"] = "mean"
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Only the greedy rule knows replacement and diversity."""
+        for name in ("replacement", "diversity"):
+            if self.rule == "top" and getattr(self, name):
+                yield Conflict(name, "rule", f"expected the rule greedy, which alone knows it, found {self.rule}")
 
 
 class ReportSettings(Section):
