@@ -70,7 +70,7 @@ def ece(confidence: Values, correct: Values, bins: int = 15) -> float:
         ShapeError: the two differ in shape, or are empty.
     """
     rows = _rows(confidence, correct)
-    return float(ece_of(rows, bins).of(np.arange(len(rows))[None])[0])
+    return ece_of(rows, bins).score
 
 
 @dataclass(frozen=True, slots=True)

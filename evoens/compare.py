@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -51,25 +51,34 @@ class Contest:
 
     def run(
         self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
-    ) -> dict[str, dict[str, Any]]:
-        """Measure all four by the problem's score and the measures beside it; return a block of report.json for each.
+    ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        """Measure all four by the problem's score and the measures beside it.
 
-        on_done: told the name of each finished measurement, how many are done, and of how many.
+        Returns:
+            A block of report.json for each, and what else the problem has to say of their results.
+
+        Args:
+            problem: what they are measured on.
+            ledger: has what was measured before, and takes what is new.
+            resamples: of the bootstrap.
+            on_done: told the name of each finished measurement, how many are done, and of how many.
         """
         bouts = list(self._bouts(problem.split("test")))
         missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
         for i, (bout, evaluation) in enumerate(self._play(missing, problem), 1):
             ledger.note(bout.part, bout.name, evaluation, None)
             on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
+        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in NAMES}
+        return self._blocks(problem, results, resamples), problem.details(results)
+
+    def _blocks(self, problem: Problem, results: Mapping[str, Evaluation], resamples: int) -> dict[str, dict[str, Any]]:
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        for measure in problem.measures:
-            score = measure is problem.measures[0]
-            label = "test" if score else measure.key
-            results = {}
-            for name in NAMES:
-                parts = [ledger.evaluation(bout.part, name) for bout in bouts if bout.name == name]
-                results[name] = torch.cat([part.cases if score else part.beside[measure.name] for part in parts])
-            statistics = {name: measure.statistic(rows) for name, rows in results.items()}
+        for place, measure in enumerate(problem.measures):
+            label = measure.key if place else "test"
+            statistics = {
+                name: measure.statistic(result.beside[measure.rows or measure.name] if place else result.cases)
+                for name, result in results.items()
+            }
             for name, statistic in statistics.items():
                 blocks[name][label] = bootstrap(statistic, resamples, self.seed).to_json()
                 less = difference(statistic, statistics["parent"])
@@ -111,6 +120,12 @@ class Contest:
     def _draw(self, draw: int) -> list[Genome]:
         pool = list(self.unselected)
         return Random(f"{self.seed}:random-children:{draw}").sample(pool, min(len(self.members), len(pool)))
+
+
+def _whole(parts: Sequence[Evaluation]) -> Evaluation:
+    """Put the evaluations of a split's parts together."""
+    beside = {name: torch.cat([part.beside[name] for part in parts]) for name in parts[0].beside}
+    return Evaluation(torch.cat([part.cases for part in parts]), sum(part.samples for part in parts), beside)
 
 
 def verdict(problem: Problem, blocks: dict[str, dict[str, Any]]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
 WIDE = 100  # columns from which the panel shows all there is
-ENDLESS = 240  # columns of a file
+ENDLESS = 400  # columns of a file
 PAUSE = 10.0  # seconds between two plain lines of progress
 
 

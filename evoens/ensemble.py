@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ class Ensemble:
         return combine(self.outputs(inputs), self.rule)
 
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
-        """Write the ensemble to `folder`: parent.safetensors, genomes.json, and a user's own Strategy file.
+        """Write the ensemble to `folder`: parent.safetensors, genomes.json, and a user's own files of Strategy and network.
 
         source, arguments: where the Strategy's class came from, and what it was made with.
         about: further facts for genomes.json, such as the problem and its unit.
@@ -108,7 +108,7 @@ class Ensemble:
         document = {
             "format": FORMAT,
             "about": about,
-            "architecture": asdict(self.parent.architecture),
+            "architecture": asdict(self._save_network(folder, own_file)),
             "parent": {
                 "fingerprint": self.parent.fingerprint,
                 "sha256": hashlib.sha256(parent).hexdigest(),
@@ -127,6 +127,21 @@ class Ensemble:
         }
         document["sha256"] = description_sha256(document)
         write_atomic(folder / "genomes.json", json.dumps(document, indent=1) + "\n")
+
+    def _save_network(self, folder: Path, taken: str | None) -> Architecture:
+        """Copy the file of a user's own network, and return the architecture as it is named beside the copy.
+
+        taken: the name of a file that is there already, which may hold the network too.
+        """
+        architecture = self.parent.architecture.within(Path())
+        if not architecture.own:
+            return architecture
+        data = Path(self.parent.architecture.source().module).read_bytes()
+        place, _, name = architecture.target.rpartition(":")
+        if place == taken and (folder / taken).read_bytes() != data:
+            place = f"network_{place}"
+        write_atomic(folder / place, data)
+        return replace(architecture, target=f"{place}:{name}")
 
     def _save_tuned(self, folder: Path) -> None:
         """Copy the weights that the members were tuned to."""
@@ -177,7 +192,8 @@ def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
     try:
         data = path.read_bytes()
         _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
-        parent = Parent.from_weights(Architecture(**document["architecture"]), load_file(path))
+        architecture = Architecture(**document["architecture"]).within(folder)
+        parent = Parent.from_weights(architecture, load_file(path))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
     _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")

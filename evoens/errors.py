@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
 class EvoensError(Exception):
-    """Base of every error a user can cause and mend; the command line prints it and exits with code 2."""
+    """Base of every error a user can cause and mend; the command line prints it and exits with code 2.
+
+    Args:
+        message: one line.
+        keys: the way to the value of the YAML that is wrong, where that is known.
+    """
+
+    def __init__(self, message: str = "", keys: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.keys = keys
 
 
 class ConfigError(EvoensError):
@@ -33,6 +43,16 @@ class CheckpointError(EvoensError):
 
 class ProblemError(EvoensError):
     """A problem cannot be evaluated: a game, a level range or an observation is not what it must be."""
+
+
+@contextmanager
+def about(*keys: str) -> Iterator[None]:
+    """Say of an error raised within that it is the value at `keys` which is wrong, unless it names another itself."""
+    try:
+        yield
+    except EvoensError as error:
+        error.keys = error.keys or keys
+        raise
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Statistic:
     n: int
     of: Callable[[Places], Floats]
 
+    @property
+    def score(self) -> float:
+        """The figure of the cases as they are."""
+        return float(self.of(np.arange(self.n)[None])[0])
+
 
 def bootstrap(statistic: Statistic, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return a statistic with its percentile bootstrap interval (Efron 1979), the same for the same seed.
@@ -52,7 +57,7 @@ def bootstrap(statistic: Statistic, resamples: int = 2000, seed: int = 0) -> Int
     rows = max(1, CHUNK // n)  # a few resamples at a time: less memory, the same bits
     values = [statistic.of(rng.integers(0, n, (min(rows, resamples - done), n))) for done in range(0, resamples, rows)]
     low, high = np.quantile(np.concatenate(values), (0.025, 0.975))
-    return Interval(float(statistic.of(np.arange(n)[None])[0]), float(low), float(high), n)
+    return Interval(statistic.score, float(low), float(high), n)
 
 
 def mean_of(cases: npt.ArrayLike) -> Statistic:

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -70,7 +70,7 @@ class Architecture:
         """Return the class or function; nothing else may be called, since the name comes from a file."""
         place, _, name = self.target.rpartition(":")
         file = place.endswith(".py") or self.sha256 is not None
-        source = _import(self._file()) if file else importlib.import_module(place)
+        source = _import(self.source()) if file else importlib.import_module(place)
         found = getattr(source, name, None)
         if not _builds(found, source, place):
             known = [n for n, value in vars(source).items() if _builds(value, source, place)]
@@ -78,11 +78,25 @@ class Architecture:
             raise TypeError(f"{wanted}, found no such {name!r}{nearest(name, known)}")
         return found
 
-    def _file(self) -> Located:
-        """Return the target's file, which is the one that was recorded; what has moved is looked for right here."""
+    @property
+    def own(self) -> bool:
+        """Whether the module is from a user's own file."""
+        return self.target.rpartition(":")[0].endswith(".py")
+
+    def within(self, folder: Path) -> Architecture:
+        """Return the same with a user's own file looked for in `folder`."""
         place, _, name = self.target.rpartition(":")
-        moved = place.endswith(".py") and not Path(place).is_file()
-        found = locate(f"{Path(place).name}:{name}" if moved else self.target, [Path()])
+        return replace(self, target=f"{folder / Path(place).name}:{name}") if self.own else self
+
+    def source(self) -> Located:
+        """Return the target's file, which is the one that was recorded; what has moved is looked for right here.
+
+        Raises:
+            SpecError: there is none, it has changed, or it belongs to an installed package.
+        """
+        place, _, name = self.target.rpartition(":")
+        moved = self.own and not Path(place).is_file()
+        found = locate(f"{Path(place).name}:{name}" if moved else self.target, [Path(place).parent, Path()])
         if found.sha256 != self.sha256:
             expected = f"sha256 {self.sha256[:16]}…" if self.sha256 else "the sha256 of the file beside its name"
             raise SpecError(f'"{self.target}": expected {expected}, found a file with {found.sha256[:16]}…')

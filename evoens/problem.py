@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -74,6 +73,7 @@ class Measure:
 
     Attributes:
         name: by which the report's file knows it.
+        rows: under which name an evaluation has its results beside the score; its own name where empty.
         label: by which people do.
         unit: measures of one unit share a chart.
         higher_is_better: or lower.
@@ -86,7 +86,8 @@ class Measure:
     unit: str
     higher_is_better: bool = True
     digits: int = 2
-    statistic: Callable[[npt.ArrayLike], Statistic] = mean_of
+    rows: str = ""
+    statistic: Callable[[Any], Statistic] = mean_of
 
     @property
     def key(self) -> str:
@@ -171,6 +172,10 @@ class Problem(ABC):
     def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
         return self.cases(split)
+
+    def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
+        """Return what else the report holds of the competitors' results, by their names; JSON, often nothing."""
+        return {}
 
     def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
         """Return what else an honest verdict says of the report's blocks; nothing unless a problem has something."""

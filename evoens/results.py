@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,13 @@ def write_results(run: Run) -> None:
         rule=run.config.selection.combine,
     )
     run.reporter.stage("comparing on cases that neither search nor selection saw")
-    blocks = contest.run(run.problem, run.ledger, settings.bootstrap, lambda name, i, n: _tick(run, name, i, n))
+    on_done = partial(_tick, run)
+    blocks, details = contest.run(run.problem, run.ledger, settings.bootstrap, on_done)
     rule = run.config.selection.combine
     ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
     size = _save_ensemble(run, ensemble)
     _film(run.problem, ensemble, run.folder / "pictures")
-    report = _report(run, blocks, members, size)
+    report = {**_report(run, blocks, members, size), "details": details}
     write_atomic(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
     run.tracker.results(report)
     page = write_report(run.folder)

@@ -60,7 +60,7 @@ def contest(problem: TinyFrames) -> Contest:
 
 
 def run(contest: Contest, problem: Problem, ledger: Ledger | None = None) -> dict[str, dict[str, Any]]:
-    return contest.run(problem, ledger or Ledger(), 200, lambda *_: None)
+    return contest.run(problem, ledger or Ledger(), 200, lambda *_: None)[0]
 
 
 def test_each_is_measured_on_every_case_by_both_measures(contest: Contest, problem: TwoRules) -> None:
@@ -117,7 +117,7 @@ def test_random_children_score_what_their_draws_score(contest: Contest, problem:
 
 def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
     ledger, told = Ledger(), []
-    first = contest.run(problem, ledger, 200, lambda *row: told.append(row))
+    first, _ = contest.run(problem, ledger, 200, lambda *row: told.append(row))
     assert [row[1:] for row in told] == [(i + 1, 16) for i in range(16)] and ledger.evaluations == 16
     assert all(sum(row[0] == name for row in told) == 4 for name in NAMES)
     measured.clear()

@@ -197,7 +197,7 @@ def test_a_file_that_has_moved_is_looked_for_here(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     for target in (path, "own.py", "/no/such/folder/own.py"):
         assert isinstance(Architecture(f"{target}:build", {}, sha256).build(), nn.Linear)
-    with pytest.raises(SpecError, match=r"expected a Python file, found none at other\.py"):
+    with pytest.raises(SpecError, match=r"found none at /no/such/folder/other\.py, other\.py"):
         Architecture("/no/such/folder/other.py:build", {}, sha256).build()
 
 

@@ -13,7 +13,7 @@ import typer
 
 from evoens.allocator import keep_memory
 from evoens.card import read_card
-from evoens.config.load import RESOLVED, Loaded, build, differences
+from evoens.config.load import RESOLVED, Loaded, build, differences, located
 from evoens.errors import CheckpointError, nearest
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
@@ -44,9 +44,10 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     from evoens.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
-    task = open_task(loaded.config, loaded.base)
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
-    with interruptible(command, folder), Reporter(quiet=silent) as reporter:
+    with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter:
+        task = open_task(loaded.config, loaded.base)
+        task.untrained()  # what is wrong is found before anything is said or written
         reporter.stage(f"training a parent for {task.budget} in {folder}")
         task.train(folder, reporter.training, force)
     path = task.export(folder, path, command)

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from evoens.card import TORCHVISION, find_parent, parent_files, read_parent, tensor_names
 from evoens.config.faults import Fault
+from evoens.config.signature import check_source
 from evoens.config.yaml_file import Keys
 from evoens.errors import CheckpointError, SpecError
 from evoens.scope import resolve
 from evoens.settings.classification import ClassificationConfig
-from evoens.spec import locate
-from evoens.tasks.networks.catalogue import NETWORKS
 from evoens.tasks.networks.catalogue import TORCHVISION as NETWORKS_OF_TORCHVISION
+from evoens.tasks.networks.catalogue import locate_network
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+TRAINED = ".safetensors"
+SUFFIXES = (TRAINED, ".pt", ".pth")
 _NETWORK: Keys = ("parent", "network")
 _CHECKPOINT: Keys = ("parent", "checkpoint")
 
@@ -28,26 +29,32 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
         base: its folder, from which relative paths start.
         retrain: the weights on disk are not to be used.
     """
-    name = config.parent.network
-    if name not in NETWORKS and not name.startswith(NETWORKS_OF_TORCHVISION):
-        try:
-            locate(name, [base, Path.cwd()])
-        except SpecError as error:
-            yield Fault(_NETWORK, str(error))
-    path = find_parent(config.parent.checkpoint, base)
+    yield from _network_faults(config, base)
+    checkpoint = config.parent.checkpoint
+    path = find_parent(checkpoint, base)
     if retrain or path is None:
-        if Path(config.parent.checkpoint).suffix not in SUFFIXES:
-            ends = f"expected a file that ends in {', '.join(SUFFIXES)}"
-            yield Fault(_CHECKPOINT, f"{ends}, found {config.parent.checkpoint}")
-        return
-    if str(path).startswith(TORCHVISION):
-        if not config.parent.network.startswith("torchvision.models:"):
-            message = f"expected a file, or a network torchvision.models:…, found {path} for {config.parent.network}"
-            yield Fault(_CHECKPOINT, message, (_NETWORK,))
+        if not checkpoint.endswith(TRAINED):
+            found = f"{checkpoint}{'' if path else ', which is not there'}"
+            yield Fault(_CHECKPOINT, f"expected a path that ends in {TRAINED} where a parent is trained, found {found}")
+    elif str(path).startswith(TORCHVISION):
+        if not config.parent.network.startswith(NETWORKS_OF_TORCHVISION):
+            message = f"expected a file, or a network {NETWORKS_OF_TORCHVISION}…, found {path}"
+            yield Fault(_CHECKPOINT, f"{message} for {config.parent.network}", (_NETWORK,))
     elif path.is_dir():
         yield Fault(_CHECKPOINT, f"expected a file, found the folder {path}")
+    elif path.suffix not in SUFFIXES:
+        yield Fault(_CHECKPOINT, f"expected a file that ends in {', '.join(SUFFIXES)}, found {path}")
     elif parent_files(path)[1].is_file():
         yield from _card_faults(config, path)
+
+
+def _network_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
+    try:
+        own = locate_network(config.parent.network, [base, Path.cwd()])
+        if own is not None:
+            check_source(own)
+    except SpecError as error:
+        yield Fault(_NETWORK, str(error))
 
 
 def _card_faults(config: ClassificationConfig, path: Path) -> Iterator[Fault]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from evoens.card import find_parent
 from evoens.config.checking import Override, check
 from evoens.config.faults import Fault, related, shown
 from evoens.config.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
-from evoens.errors import ConfigError, nearest
+from evoens.errors import ConfigError, EvoensError, about, nearest
 from evoens.settings.config import Config
 
 if TYPE_CHECKING:
@@ -26,11 +28,11 @@ _BASE = "# Relative paths start from "
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked YAML: its relative paths start from `base`, and it names its Strategy at `strategy_at`."""
+    """A checked YAML: its relative paths start from `base`, and `line` says a fault with its place."""
 
     config: Config
     base: Path
-    strategy_at: str
+    line: Callable[[Fault], str]
 
     @property
     def resolved(self) -> str:
@@ -62,7 +64,23 @@ def load(
     lines += [_line(fault, document, overrides) for fault in sorted(faults, key=lambda f: document.mark(f.keys))]
     if lines:
         raise ConfigError("\n".join(lines))
-    return Loaded(config, base, _line(Fault(("strategy", "class"), ""), document, overrides).removesuffix(": "))
+    return Loaded(config, base, partial(_line, document=document, overrides=overrides))
+
+
+@contextmanager
+def located(loaded: Loaded) -> Iterator[None]:
+    """Say of an error about a value of the YAML where that value is.
+
+    Raises:
+        ConfigError: in the error's stead.
+    """
+    try:
+        yield
+    except EvoensError as error:
+        if not error.keys:
+            raise
+        message = str(error).removeprefix(f"{dotted(error.keys)}: ")
+        raise ConfigError(loaded.line(Fault(error.keys, message))) from error
 
 
 def resolved_yaml(config: Config, base: Path) -> str:
@@ -106,17 +124,19 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
-    task = open_task(config, base)
-    try:
-        strategy = open_strategy(config.strategy, base)[1]
-        strategy(**strategy_arguments(strategy, config.strategy))
-        scope(config, task.untrained())
-    except Exception as error:  # a user's constructor may raise anything
-        raise ConfigError(f"{loaded.strategy_at}: {error}") from error
-    if retrain or find_parent(config.parent.checkpoint, base) is None:
-        (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
-        write_atomic(folder / RESOLVED, loaded.resolved)
-    experiment = open_experiment(task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
+    with located(loaded):
+        task = open_task(config, base)
+        try:
+            strategy = open_strategy(config.strategy, base)[1]
+            strategy(**strategy_arguments(strategy, config.strategy))
+        except Exception as error:  # a user's constructor may raise anything
+            raise ConfigError(str(error), ("strategy", "class")) from error
+        with about("strategy", "scope"):
+            scope(config, task.untrained())
+        if retrain or find_parent(config.parent.checkpoint, base) is None:
+            (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
+            write_atomic(folder / RESOLVED, loaded.resolved)
+        experiment = open_experiment(task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
     return Run(experiment, folder, reporter, force)
 
 

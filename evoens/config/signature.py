@@ -39,6 +39,28 @@ def read_signature(located: Located) -> Signature | None:
     return _signature(tree, name)
 
 
+def check_source(located: Located) -> None:
+    """Check, as far as that goes without an import, that the located source imports and holds what is named.
+
+    Raises:
+        SpecError: as `read_signature`.
+    """
+    path = _origin(located.module) if isinstance(located.module, str) else located.module
+    if path is None:
+        return
+    tree = _parse(path, located)
+    _check_imports(tree, path, located)
+    nodes = list(ast.walk(tree))
+    made = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    bound = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    known = {*made, *bound, *_names(tree)}
+    if located.name not in known and "*" not in known:
+        hint = nearest(str(located.name), made)
+        raise SpecError(
+            f'"{located.spec}": expected a class or function {located.name} in {path}, found none{hint}'
+        )
+
+
 def _parse(path: Path, located: Located) -> ast.Module:
     try:
         return ast.parse(path.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from evoens.report import figures
+from evoens.report.corruption import corruption
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Picture, Section, Table, drawn, uri
 from evoens.report.result import result
@@ -16,8 +17,9 @@ NOT_YET = "Not measured yet: the run has not come this far."
 
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order; one whose data are not there says so."""
-    front = [result, _play, _generations, _diversity, _saliency, _population]
-    return [make(facts) for make in (*front, _sigma, _parent, _cost, _next, _settings)]
+    front = [_play, _generations, _diversity, _saliency, _population]
+    rest = [make(facts) for make in (*front, _sigma, _parent, _cost, _next, _settings)]
+    return [result(facts), *corruption(facts), *rest]
 
 
 def _play(facts: Facts) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -67,19 +67,39 @@ class Normalisation(Section):
             yield Conflict("std", "mean", f"expected {len(self.mean)} numbers, as mean has, found {len(self.std)}")
 
 
+Corruption = Literal[
+    "gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur",
+    "snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression",
+    "speckle_noise", "gaussian_blur", "spatter", "saturate", "plasma", "checkerboard", "water_drop", "lines",
+]  # fmt: skip
+CORRUPTIONS: tuple[Corruption, ...] = get_args(Corruption)
+PUBLISHED = CORRUPTIONS[:15]
+"""The kinds over which cAcc, cNLL and cECE are published."""
+
+
+class CorruptionSettings(Section):
+    """The first `images` of the test split are looked at again, corrupted in each of `kinds` and `severities`."""
+
+    kinds: Annotated[tuple[Corruption, ...], Field(min_length=1)] = PUBLISHED
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+    images: Natural = 1000
+
+
 class ClassificationSettings(ProblemSettings):
     """Which images are classified, and how they are cut and shown to the network.
 
     `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
-    `test/` or `val/`), or an `.npz` file. `image_size` resizes (the shorter side to `resize`, else to the same) and
+    `test/` or `val/`), or an `.npz` file. `split_seed` draws which images each split gets: apart from the run's `seed`,
+    so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size` resizes (the shorter side to `resize`, else to the same) and
     crops the centre; without it all images must have one size. `normalise` is by default what the train split's images
     give. `augment` is for training only: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right.
-    `members_by` is what the greedy selection of members aims at.
+    `members_by` is what the greedy selection of members aims at. `corruption` asks for corrupted test images too.
     """
 
     type: Literal["classification"]
     data: PathText
     splits: SplitCuts = SplitCuts()
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     channels: Literal[1, 3] | None = None
     image_size: Natural | None = None
     resize: Natural | None = None
@@ -87,6 +107,7 @@ class ClassificationSettings(ProblemSettings):
     augment: tuple[Literal["crop", "flip"], ...] = ()
     score: Literal["accuracy", "log-likelihood"] = "accuracy"
     members_by: Literal["accuracy", "nll", "calibrated-nll"] = "calibrated-nll"
+    corruption: CorruptionSettings | None = None
 
     @property
     def counts(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName
 from evoens.settings.classification import ClassificationSettings, TrainSettings
 from evoens.strategy import Strategy
+from evoens.tasks.corrupted import Corrupted, accuracy_of, nll_of
+from evoens.tasks.corrupted import ece_of as corrupted_ece_of
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.sgd import Examples
@@ -30,6 +33,13 @@ _BESIDE = (
     Measure("calibrated_nll", "NLL, calibrated", _NLL, higher_is_better=False, digits=4),
     Measure("ece", "ECE", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
     Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
+)
+
+
+_CORRUPTED = (
+    Measure("corrupted_accuracy", "cAcc", "accuracy when corrupted", True, 4, "corrupted", accuracy_of),
+    Measure("corrupted_nll", "cNLL", "NLL when corrupted, nats", False, 4, "corrupted", nll_of),
+    Measure("corrupted_ece", "cECE", "ECE when corrupted", False, 4, "corrupted", corrupted_ece_of),
 )
 
 
@@ -49,7 +59,7 @@ class ClassificationProblem(FixedInputs):
         seed: of the run.
 
     Raises:
-        ProblemError: the parent does not take these images, or has another number of classes.
+        ProblemError: the parent does not take these images, or gives no logits, one for each class.
     """
 
     def __init__(
@@ -66,19 +76,24 @@ class ClassificationProblem(FixedInputs):
         self.tuning, self.seed, self.tunes = tuning, seed, tuning is not None
         self.normalise = normalise or data.normalise
         own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
-        self.measures = (*own, *_BESIDE)
+        self.measures = (*own, *_BESIDE, *(_CORRUPTED if settings.corruption else ()))
         self._require_fit()
 
     def _require_fit(self) -> None:
         images = self._images(Split("search", 0, 2))
+        inputs, shape = self.normalise(images.take(torch.arange(len(images)))), tuple(images.pixels.shape[1:])
         try:
-            found = tuple(self.parent.predict(self.normalise(images.take(torch.arange(len(images))))).shape)
-        except RuntimeError as error:
-            shape = tuple(images.pixels.shape[1:])
-            raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {error}") from error
+            with torch.inference_mode():
+                outputs = self.parent.module(inputs)
+            found = tuple(outputs.shape)
+        except Exception as error:  # whatever a user's code does
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {why}") from error
         expected = len(images), len(self.data.classes)
         if found != expected:
             raise ProblemError(f"the parent: expected logits of {expected[1]} classes, found outputs of shape {found}")
+        if (outputs >= 0).all() and torch.allclose(outputs.float().sum(-1), torch.ones(len(images)), atol=1e-4):
+            raise ProblemError("the parent: expected logits, found probabilities; leave the softmax at its end out")
 
     def tune(
         self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
@@ -126,7 +141,35 @@ class ClassificationProblem(FixedInputs):
             "calibrated_ece": _sure_and_right(tempered, labels),
         }
         beside.pop(self.settings.score, None)
-        return Evaluation(self._scores(outputs, labels), len(labels) + select.count, beside)
+        samples = len(labels) + select.count
+        if self.corrupted is not None:
+            beside["corrupted"] = yield from self._corrupted(split)
+            samples += beside["corrupted"][..., 0].numel()
+        return Evaluation(self._scores(outputs, labels), samples, beside)
+
+    @cached_property
+    def corrupted(self) -> Corrupted | None:
+        """The corrupted images of the test split, where they are asked for."""
+        settings = self.settings.corruption
+        if settings is None:
+            return None
+        return Corrupted(self.data.splits["test"], settings, self.seed, self.data.published)
+
+    def _corrupted(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
+        assert self.corrupted is not None
+        labels, outputs = self.corrupted.labels(split.first, split.count), []
+        for pixels in self.corrupted.batches(split.first, split.count, BATCH):
+            outputs.append((yield self.normalise(pixels)))
+        empty = torch.empty(0, len(self.data.classes))
+        return self.corrupted.rows(torch.cat(outputs) if outputs else empty, labels)
+
+    def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
+        """Return what each kind of corruption does to each competitor."""
+        if self.corrupted is None:
+            return {}
+        table = self.corrupted.table({name: result.beside["corrupted"] for name, result in results.items()})
+        official = self.corrupted.folder.name if self.corrupted.folder else None
+        return {"corruption": {"images": len(self.corrupted), "official": official, "kinds": table}}
 
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` normalised images of the search split, spread evenly over it."""

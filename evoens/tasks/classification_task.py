@@ -16,7 +16,7 @@ from torch import Tensor
 from evoens.allocator import keep_memory
 from evoens.card import parent_files
 from evoens.checkpoint import CheckpointStore
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, about
 from evoens.files import write_atomic
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import ClassificationConfig
@@ -45,8 +45,14 @@ class ClassificationTask(Task):
 
     @cached_property
     def data(self) -> Data:
-        """The images; opened when they are first asked for."""
-        return open_data(self.config.problem, self.config.data.root, self.config.seed, self.base)
+        """The images; when they are first asked for, every split that is needed is cut."""
+        problem = self.config.problem
+        with about("problem", "data"):
+            data = open_data(problem, self.config.data.root, problem.split_seed, self.base)
+            for name in ("search", "select", "test"):
+                _ = data.splits[name]
+            _ = data.normalise
+        return data
 
     @cached_property
     def architecture(self) -> Architecture:
@@ -57,13 +63,29 @@ class ClassificationTask(Task):
 
     def untrained(self) -> Parent:
         """See `Task.untrained`; its weights are those a training begins with."""
-        with seeded(f"weights:{self.config.seed}"):
-            return Parent(self.architecture.build(), self.architecture)
+        with about("parent", "network"), seeded(f"weights:{self.config.seed}"):
+            parent = Parent(self.architecture.build(), self.architecture)
+            self.problem(parent)  # whether it takes these images
+        return parent
 
     def load(self, path: Path) -> tuple[Parent, dict[str, Any]]:
-        """See `Task.load`."""
-        weights, self._card = read_weights(path, self.architecture)
-        return Parent.from_weights(self.architecture, weights), dict(self._card)
+        """See `Task.load`; the parent must not have learnt on images that it is measured on."""
+        with about("parent", "checkpoint"):
+            weights, self._card = read_weights(path, self.architecture)
+            self._require_same_data(path)
+            return Parent.from_weights(self.architecture, weights), dict(self._card)
+
+    def _require_same_data(self, path: Path) -> None:
+        """Raise where the card says that the parent knows other classes, or images that are not to be learnt on."""
+        classes, learnt = self._card.get("classes"), self._card.get("splits")
+        if classes not in (None, list(self.data.classes)):
+            found = f"expected the classes {', '.join(self.data.classes)}, found {', '.join(classes)}"
+            raise CheckpointError(f"{path}: {found}; --retrain trains one anew")
+        seen = self.data.seen(learnt, self._card["split_seed"]) if learnt else {}
+        if seen:
+            which = ", ".join(f"{count} of {name}" for name, count in seen.items())
+            message = f"{path}: expected a parent that has not learnt on images of search, select and test"
+            raise CheckpointError(f"{message}, found one that has, on {which}; --retrain trains one anew")
 
     def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
         """See `Task.train`."""
@@ -83,17 +105,22 @@ class ClassificationTask(Task):
 
     def examples(self) -> Examples:
         """Return what is learnt from: the train split."""
-        return Examples(self.data.splits["train"], self.data.normalise, self.config.problem.augment)
+        with about("problem", "data"):
+            return Examples(self.data.splits["train"], self.data.normalise, self.config.problem.augment)
 
     def _identity(self) -> dict[str, Any]:
         return {
             "data": hashlib.sha256(json.dumps(self.data.describe(["train"]), sort_keys=True).encode()).hexdigest(),
-            "architecture": asdict(self.architecture),
+            "architecture": asdict(self.architecture) | self._own_file(),
             "train": self.config.parent.train.model_dump(mode="json"),
             "augment": list(self.config.problem.augment),
             "seed": self.config.seed,
             "machine": machine(),
         }
+
+    def _own_file(self) -> dict[str, str]:
+        """A user's file is known by its name and its sha256, wherever it lies."""
+        return {"target": self.config.parent.network} if self.architecture.sha256 else {}
 
     def export(self, folder: Path, path: Path, command: str | None = None) -> Path:
         """See `Task.export`."""
@@ -117,6 +144,8 @@ class ClassificationTask(Task):
         return {
             "architecture": asdict(self.architecture),
             **{name: described[name] for name in ("data", "shape", "classes", "normalise")},
+            "splits": self.config.problem.splits.model_dump(mode="json", by_alias=True),
+            "split_seed": self.config.problem.split_seed,
             "network": self.config.parent.network,
             "seed": self.config.seed,
             "epochs": len(curve),

@@ -45,7 +45,7 @@ class Examples:
         """
         crop, flip = "crop" in self.augment, "flip" in self.augment
         for place, (pixels, labels) in enumerate(self.images.shuffled(size, seed, epoch)):
-            if len(labels) > 1 or place == 0:
+            if len(labels) > 1 or size == 1 or place == 0:
                 seen = augmented(pixels, seed, epoch, place, crop=crop, flip=flip) if self.augment else pixels
                 yield self.normalise(seen), labels
 
@@ -170,11 +170,17 @@ class Training:
         module = {name.removeprefix("module/"): v for name, v in tensors.items() if name.startswith("module/")}
         self.module.load_state_dict(module)
         slots: dict[int, dict[str, Tensor]] = {}
+        parameters = list(self.module.parameters())
         for name, value in tensors.items():
             if name.startswith("optimiser/"):
                 _, place, slot = name.split("/")
-                slots.setdefault(int(place), {})[slot] = value
+                slots.setdefault(int(place), {})[slot] = _laid_out(value, parameters[int(place)])
         self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
+    """Return `value` in the parameter's layout in memory: a fused step goes through both in the order of their bytes."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 @contextmanager

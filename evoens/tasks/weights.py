@@ -17,7 +17,7 @@ from evoens.parent import Architecture
 
 SHOWN = 4  # tensors that do not fit, in a message
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")  # keys under which training scripts put the state dict
-_PREFIX = "module."  # what torch.nn.DataParallel puts before each name
+_PREFIXES = ("module.", "_orig_mod.")  # what torch.nn.DataParallel and torch.compile put before each name
 
 
 def read_weights(path: Path, architecture: Architecture) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -32,10 +32,10 @@ def read_weights(path: Path, architecture: Architecture) -> tuple[dict[str, Tens
     Raises:
         CheckpointError: the file is missing, damaged, no state dict, or does not fit; the message names tensors.
     """
-    if str(path).startswith(TORCHVISION):
-        return _torchvision(str(path).removeprefix(TORCHVISION), architecture), {}
     card: dict[str, Any] = {}
-    if parent_files(path)[1].is_file():
+    if str(path).startswith(TORCHVISION):
+        weights = _torchvision(str(path).removeprefix(TORCHVISION), architecture)
+    elif parent_files(path)[1].is_file():
         data, card = read_parent(path)
         weights = load(data)
     else:
@@ -64,8 +64,10 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         keys = ", ".join(map(str, list(found)[:SHOWN])) if isinstance(found, Mapping) else ""
         kind = f"keys {keys}" if keys else type(found).__name__
         raise CheckpointError(f"{path}: expected a state dict, tensors by name, found {kind}")
-    bare = all(name.startswith(_PREFIX) for name in found)
-    return {name.removeprefix(_PREFIX) if bare else name: value for name, value in found.items()}
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in found):
+            found = {name.removeprefix(prefix): value for name, value in found.items()}
+    return dict(found)
 
 
 def _require_fit(path: Path, weights: dict[str, Tensor], architecture: Architecture) -> None:
@@ -78,26 +80,28 @@ def _require_fit(path: Path, weights: dict[str, Tensor], architecture: Architect
     wrong = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if wrong:
         pairs = [(name, expected.get(name, "none"), found.get(name, "none")) for name in wrong[:SHOWN]]
-        lines = [f"  {name}: expected {wanted}, found {there}" for name, wanted, there in pairs]
-        more = [f"  and {len(wrong) - SHOWN} more"] if len(wrong) > SHOWN else []
-        head = f"{path}: expected the weights of {architecture.target}, found others:"
-        raise CheckpointError("\n".join([head, *lines, *more]))
+        several = "; ".join(f"{name}: expected {wanted}, found {there}" for name, wanted, there in pairs)
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise CheckpointError(f"{path}: expected the weights of {architecture.target}, found others: {several}{more}")
 
 
 def _torchvision(name: str, architecture: Architecture) -> dict[str, Tensor]:
-    from torchvision.models import get_model_weights  # noqa: PLC0415 (slow to import)
+    """Return weights as the network itself takes them up: some of the files are of an older form."""
+    from torchvision.models import get_model, get_model_weights  # noqa: PLC0415 (slow to import)
 
     network = architecture.target.rpartition(":")[2]
     try:
         weights = get_model_weights(network)[name]
-    except (ValueError, KeyError) as error:
+        return dict(get_model(network, weights=weights, **architecture.arguments).state_dict())
+    except KeyError as error:
+        known = ", ".join(get_model_weights(network).__members__)
         raise CheckpointError(
-            f"{TORCHVISION}{name}: expected weights that torchvision has for {network}: {error}"
+            f"{TORCHVISION}{name}: expected one of {known}, as {network} has, found {name}"
         ) from error
-    try:
-        return dict(weights.get_state_dict(check_hash=True))
-    except OSError as error:  # no network
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
-        file = str(weights.url).rpartition("/")[2]
-        message = f"{TORCHVISION}{name}: could not be downloaded ({error}); put {file} into {folder} by hand"
+    except ValueError as error:
+        raise CheckpointError(f"{TORCHVISION}{name}: expected weights that fit {network}: {error}") from error
+    except (OSError, RuntimeError) as error:  # no network, or half a file
+        folder, file = Path(torch.hub.get_dir()) / "checkpoints", str(weights.url).rpartition("/")[2]
+        why = " ".join(str(error).split())
+        message = f"{TORCHVISION}{name}: could not be downloaded ({why}); put {file} into {folder} by hand"
         raise CheckpointError(message) from error

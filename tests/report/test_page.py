@@ -293,3 +293,22 @@ def test_a_damaged_file_is_named(tmp_path: Path, file: str) -> None:
 def test_a_folder_that_is_no_run_s_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.resolved\.yaml"):
         write_report(tmp_path)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_corrupted_images_have_a_section_where_there_are_some(tmp_path: Path) -> None:
+    def figures_of(accuracy: float) -> dict[str, float]:
+        return {"accuracy": accuracy, "nll": 1.0, "ece": 0.1}
+
+    kinds = {
+        "shot_noise": {"parent": figures_of(0.5), "ensemble": figures_of(0.625)},
+        "fog": {"parent": figures_of(0.25), "ensemble": figures_of(0.375)},
+    }
+    details = {"corruption": {"images": 1000, "official": None, "kinds": kinds}}
+    write_run(tmp_path / "run", details=details)
+    found = page(tmp_path / "run")
+    assert found.row("shot noise")[1:3] == ["0.5000", "0.6250"] and found.row("mean of all")[1:3] == [
+        "0.3750",
+        "0.5000",
+    ]
+    assert "The first 1,000 images of the test split" in found.text

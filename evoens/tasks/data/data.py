@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from evoens.errors import ProblemError
-from evoens.settings.classification import ClassificationSettings
+from evoens.settings.classification import ClassificationSettings, SplitCuts
 from evoens.tasks.data.counts import cuts_of
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.data.layout import without_pool
@@ -20,6 +20,8 @@ from evoens.tasks.data.sources import open_source
 from evoens.tasks.data.splits import Indices, cut, described
 
 SPLITS = ("train", "search", "select", "test")
+PUBLISHED = {"CIFAR10": "CIFAR-10-C", "CIFAR100": "CIFAR-100-C"}
+"""The folders in the data root of corrupted test sets as published (Hendrycks & Dietterich 2019)."""
 
 
 class _Splits(Mapping[str, Images]):
@@ -49,7 +51,8 @@ class _Splits(Mapping[str, Images]):
         """Return the pool that a split comes from."""
         origin = self.origin(name)
         if origin not in self.source.place.pools:
-            raise ProblemError(f"problem.splits.{name}: {without_pool(self.source.place, origin, name)}")
+            wrong = f"problem.splits.{name}.from: {without_pool(self.source.place, origin, name)}"
+            raise ProblemError(wrong, ("problem", "splits", name, "from"))
         return self.source.pool(origin)
 
     def indices(self, name: str) -> Indices:
@@ -103,8 +106,28 @@ class Data:
             return Normalise(*self.splits["train"].statistics())
         if len(given.mean) != self.shape[0]:
             expected = f"expected {self.shape[0]} numbers, as there are channels"
-            raise ProblemError(f"problem.normalise.mean: {expected}, found {len(given.mean)}")
+            keys = ("problem", "normalise", "mean")
+            raise ProblemError(f"problem.normalise.mean: {expected}, found {len(given.mean)}", keys)
         return Normalise(given.mean, given.std)
+
+    @property
+    def published(self) -> Path | None:
+        """The folder of the published corrupted images of this set, which need not be there; None where none are."""
+        name = PUBLISHED.get(self._settings.data)
+        return self._source.place.path / name if name else None
+
+    def seen(self, splits: Mapping[str, Any], seed: int) -> dict[str, int]:
+        """Return how many images of each split that is measured on belong to the train split of another cut.
+
+        Args:
+            splits: the other cut, as the YAML has it.
+            seed: what drew it.
+        """
+        settings = self._settings.model_copy(update={"splits": SplitCuts.model_validate(splits)})
+        other = _Splits(self._source, settings, seed)
+        names = [name for name in SPLITS[1:] if self._splits.origin(name) == other.origin("train")]
+        counts = {name: len(np.intersect1d(self._splits.indices(name), other.indices("train"))) for name in names}
+        return {name: count for name, count in counts.items() if count}
 
     def describe(self, names: Sequence[str] | None = None) -> dict[str, Any]:
         """Return what a run's folder is to say of the data, as JSON can hold it.

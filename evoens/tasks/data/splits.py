@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoens import noise
-from evoens.errors import ProblemError
+from evoens.errors import ProblemError, about
 from evoens.settings.classification import SplitCuts
 from evoens.tasks.data.counts import cuts_of, split_sizes
 
@@ -34,7 +34,8 @@ def cut(splits: SplitCuts, labels: Mapping[str, Indices], classes: Sequence[str]
     """
     found: dict[str, Indices] = {}
     for pool, of_pool in labels.items():
-        sizes = split_sizes(cuts_of(splits, pool), len(of_pool), pool)
+        with about("problem", "splits"):
+            sizes = split_sizes(cuts_of(splits, pool), len(of_pool), pool)
         found |= _cut_pool(sizes, of_pool, classes, seed, pool)
     return found
 
@@ -59,10 +60,8 @@ def _check_every_class(name: str, row: Indices, counts: Indices, classes: Sequen
         return
     lacking = int(np.argmin(row))
     share = f"of {counts.sum()} images {counts[lacking]} are"
-    raise ProblemError(
-        f'problem.splits.{name}: expected images of every class, found none of "{classes[lacking]}" ({share}) '
-        f"among {row.sum()}; give it a larger count"
-    )
+    message = f'expected images of every class, found none of "{classes[lacking]}" ({share}) among {row.sum()}'
+    raise ProblemError(f"problem.splits.{name}: {message}; give it a larger count", ("problem", "splits", name))
 
 
 def apportioned(rows: Sequence[int], columns: Sequence[int] | Indices) -> Indices:

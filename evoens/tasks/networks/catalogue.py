@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.errors import ShapeError, SpecError, nearest
-from evoens.spec import locate
+from evoens.spec import Located, locate
 
 if TYPE_CHECKING:
     from evoens.parent import Architecture
@@ -74,14 +74,35 @@ def architecture(
         if shape[0] != 3:
             raise ShapeError(f"{name}: expected images of 3 channels, found {shape[0]}")
         return Architecture(name, {"num_classes": classes, **own})
+    found = locate_network(name, folders)
+    if found is not None and isinstance(found.module, Path):
+        return Architecture(f"{found.module}:{found.name}", own, found.sha256)
+    return Architecture(name, own)
+
+
+def locate_network(name: str, folders: Sequence[Path]) -> Located | None:
+    """Return where a network of a user's own is, without importing it; None for ours and for torchvision's.
+
+    Args:
+        name: see `architecture`.
+        folders: where a relative path is looked for.
+
+    Raises:
+        SpecError: there is no such file or module, or no name that one could mean; the message has the nearest.
+    """
+    if name in NETWORKS or name.startswith(TORCHVISION):
+        return None
     place, _, attribute = name.rpartition(":")
-    if not place or not attribute:
-        known = f"{', '.join(NETWORKS)}, {TORCHVISION}name or path/to/model.py:name"
+    if attribute and place.endswith(".py"):
+        return locate(name, folders)
+    try:
+        found = locate(name) if attribute and "/" not in place else None
+    except SpecError:
+        found = None
+    if found is None:
+        known = f"{', '.join(NETWORKS)}, {TORCHVISION}name, path/to/model.py:name or package.module:Class"
         raise SpecError(f'"{name}": expected one of {known}{nearest(name, NETWORKS)}')
-    if not place.endswith(".py"):
-        return Architecture(name, own)
-    found = locate(name, folders)
-    return Architecture(f"{found.module}:{attribute}", own, found.sha256)
+    return found
 
 
 def _facts(name: str, takes: Sequence[str], shape: tuple[int, int, int]) -> dict[str, int]:

@@ -158,10 +158,13 @@ def test_arguments_come_before_what_the_name_implies() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lenet-x", 'expected one of lenet-s, .*torchvision.models:name or path/to/model.py:name; did you mean "lenet'),
+        ("lenet-x", 'expected one of lenet-s, .*, path/to/model.py:name or package.module:Class; did you mean "lenet-'),
         ("ResNet-18", 'did you mean "resnet-18"'),
         ("", "expected one of lenet-s"),
         ("model.py", "expected one of lenet-s"),
+        ("folder/model:build", "expected one of lenet-s"),
+        ("resnet.18:build", "expected one of lenet-s"),
+        ("evoens.nothing:build", "expected one of lenet-s"),
         ("missing.py:build", r"expected a Python file, found none at .*missing\.py"),
     ],
 )
