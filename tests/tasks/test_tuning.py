@@ -1,0 +1,197 @@
+"""Children are trained each by itself: who else is trained, in what order and how many at once changes no bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from evoens import noise
+from evoens.checkpoint import CheckpointStore
+from evoens.genome import Gene, Genome
+from evoens.parent import Architecture, Parent
+from evoens.settings.classification import TrainSettings
+from evoens.strategy import Strategy, born, grow, tuned_file
+from evoens.tasks import tuning
+from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.networks.mlp import MLP
+from evoens.tasks.sgd import Examples, Training
+from evoens.tasks.tuning import Tuner, TuningPlan
+
+SETTINGS = TrainSettings(epochs=3, batch=16, learning_rate=0.01)
+ALONE = TuningPlan(1, 1, "float32", False)
+
+
+class Half(Strategy):
+    """Keeps the half of the weights that the gene's mask holds."""
+
+    def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+        assert gene.mask is not None
+        return weight * noise.keep(gene.mask, name, weight.shape)
+
+    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+        assert gene.mask is not None
+        return noise.keep(gene.mask, name, weight.shape)
+
+
+@pytest.fixture
+def examples() -> Examples:
+    rng = np.random.default_rng(0)
+    pixels = torch.from_numpy(rng.integers(0, 256, (70, 4, 4, 1), dtype=np.uint8)).permute(0, 3, 1, 2)
+    labels = (pixels[:, 0, :2].double().mean((1, 2)) > pixels[:, 0, 2:].double().mean((1, 2))).long()
+    return Examples(Images(pixels, torch.arange(70), labels), Normalise((0.5,), (0.3,)))
+
+
+@pytest.fixture
+def tuner(examples: Examples, tmp_path: Path) -> Callable[..., Tuner]:
+    def make(folder: str, plan: TuningPlan | None = ALONE, strategy: Strategy | None = None) -> Tuner:
+        torch.manual_seed(0)
+        arguments = {"classes": 2, "features": 16, "hidden": [12]}
+        parent = Parent(MLP(2, 16, [12]), Architecture("evoens.tasks.networks.mlp:MLP", arguments))
+        parent.tuned = tmp_path / folder
+        if plan is not None:
+            parent.tuned.mkdir(exist_ok=True)
+            row = {name: getattr(plan, name) for name in TuningPlan.__slots__}
+            (parent.tuned / "plan.json").write_text(json.dumps(row))
+        return Tuner(parent, strategy or Half(1.0), examples, SETTINGS, seed=5)
+
+    return make
+
+
+def children(n: int) -> list[Genome]:
+    return Half(1.0).ask(n, Random(3))
+
+
+def bits(tuner: Tuner, genomes: list[Genome]) -> dict[str, dict[str, Tensor]]:
+    return {g.key: load_file(tuned_file(tuner.folder, g)) for g in genomes}
+
+
+def same(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key][name], b[key][name]) for key in a for name in a[key])
+
+
+def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[..., Tuner]) -> None:
+    ours, genomes, told = tuner("a"), children(4), []
+    assert ours.tune(genomes, lambda done, total: told.append((done, total))) == {}
+    assert told[-1] == (12, 12) and sorted(told) == told
+    for genome in genomes:
+        weights = grow(ours.parent, ours.strategy, genome)
+        start = born(ours.parent, ours.strategy, genome)
+        module = ours.parent.child(start).module
+        plain = Training(module, ours.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
+        mask = {n: noise.keep(genome.genes[0].mask, n, w.shape) for n, w in start.items()}  # type: ignore[arg-type]
+        for _ in range(3):
+            plain.masking = Zeros(dict(module.named_parameters()), mask)
+            plain.epoch()
+        for name, value in module.state_dict().items():
+            assert torch.equal(value, weights[name])
+        assert all(not weights[name][~mask[name]].any() for name in mask)
+        assert not torch.equal(weights["layers.0.weight"], start["layers.0.weight"])
+
+
+class Zeros:
+    """The plainest masking: no gradient outside the mask."""
+
+    def __init__(self, parameters: dict[str, torch.nn.Parameter], masks: dict[str, Tensor]) -> None:
+        self.parameters, self.masks = parameters, masks
+
+    def before(self, progress: float, step: int) -> None:
+        pass
+
+    def after(self) -> None:
+        for name, mask in self.masks.items():
+            gradient = self.parameters[name].grad
+            assert gradient is not None
+            gradient[~mask] = 0
+
+    def finish(self) -> None:
+        pass
+
+
+def test_neither_order_nor_number_at_once_changes_a_bit(tuner: Callable[..., Tuner]) -> None:
+    genomes = children(5)
+    one, three = tuner("one"), tuner("three", TuningPlan(3, 1, "float32", False))
+    one.tune(genomes, lambda *_: None)
+    three.tune(genomes[::-1], lambda *_: None)
+    three.tune(genomes[:2], lambda *_: pytest.fail("trained twice"))
+    assert same(bits(one, genomes), bits(three, genomes))
+
+
+def test_what_was_interrupted_goes_on_at_its_epoch(
+    tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genomes, whole, cut = children(3), tuner("whole"), tuner("cut")
+    whole.tune(genomes, lambda *_: None)
+    plain, seen = Training.epoch, []
+
+    def dies(self: Training, *arguments: object) -> object:
+        if len(seen) == 5:  # in the third epoch of the second child
+            raise OSError("the power went")
+        seen.append(self.epochs)
+        return plain(self, *arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "epoch", dies)
+        with pytest.raises(OSError, match="the power went"):
+            cut.tune(genomes, lambda *_: None)
+    assert tuned_file(cut.folder, genomes[0]).is_file() and not tuned_file(cut.folder, genomes[1]).exists()
+    saved, _ = CheckpointStore(cut.folder / genomes[1].key).latest()
+    assert saved is not None and saved.step == 2
+    seen.clear()
+    monkeypatch.setattr(Training, "epoch", lambda self, *a: (seen.append(self.epochs), plain(self, *a))[1])
+    tuner("cut", None).tune(genomes, lambda *_: None)
+    assert seen == [2, 0, 1, 2]
+    assert same(bits(whole, genomes), bits(cut, genomes))
+    assert not any(path.is_dir() for path in cut.folder.iterdir())
+
+
+def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[..., Tuner]) -> None:
+    genomes = children(3)
+
+    class Picky(Half):
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+            if gene == genomes[1].genes[0]:
+                raise ValueError("not this one")
+            return super().keep(name, weight, gene, progress, step)
+
+    ours = tuner("picky", strategy=Picky(1.0))
+    assert ours.tune(genomes, lambda *_: None) == {genomes[1].key: "ValueError: not this one"}
+    whole = tuner("whole")
+    whole.tune(genomes, lambda *_: None)
+    rest = [genomes[0], genomes[2]]
+    assert same(bits(ours, rest), bits(whole, rest)) and not tuned_file(ours.folder, genomes[1]).exists()
+
+
+def test_ctrl_c_ends_all_threads(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = tuner("stopped", TuningPlan(2, 1, "float32", False))
+    monkeypatch.setattr(tuning, "wait", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt):
+        ours.tune(children(50), lambda *_: None)
+    assert torch.get_num_threads() == threads
+    assert sum(tuned_file(ours.folder, g).is_file() for g in children(50)) < 25
+
+
+def test_the_plan_is_measured_once_and_kept(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = tuner("planned", None)
+    ours.tune(children(1), lambda *_: None)
+    plan = json.loads((ours.folder / "plan.json").read_text())
+    assert plan["precision"] in ("float32", "bfloat16") and plan["draws"] is False
+    assert plan["children"] == 1 or plan["threads"] == 1
+    monkeypatch.setattr(Tuner, "_quickest", lambda self: pytest.fail("measured twice"))
+    tuner("planned", None).tune(children(2), lambda *_: None)
+
+
+def test_a_network_that_draws_is_trained_one_at_a_time(
+    tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = tuner("drawing", None)
+    monkeypatch.setattr(tuning, "draws", lambda *_: True)
+    assert ours._quickest().children == 1
