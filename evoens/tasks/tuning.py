@@ -20,11 +20,11 @@ from evoens.checkpoint import CheckpointStore, require_same
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.parent import Parent
-from evoens.settings.classification import TrainSettings
+from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, tuned_file
 from evoens.tasks.fitting import machine
 from evoens.tasks.masking import GeneMasking
-from evoens.tasks.sgd import Examples, Training, draws, measured_precision
+from evoens.tasks.sgd import Examples, Training, draws, measured_precision, re_estimate
 from evoens.threads import side_by_side
 
 PLAN = "plan.json"
@@ -60,7 +60,7 @@ class Tuner:
     """
 
     def __init__(
-        self, parent: Parent, strategy: Strategy, examples: Examples, settings: TrainSettings, seed: int
+        self, parent: Parent, strategy: Strategy, examples: Examples, settings: TuneSettings, seed: int
     ) -> None:
         assert parent.tuned is not None
         self.parent, self.strategy, self.examples, self.settings = parent, strategy, examples, settings
@@ -76,7 +76,7 @@ class Tuner:
         if not missing:
             return {}
         self.folder.mkdir(parents=True, exist_ok=True)
-        plan, total = self._plan(), len(missing) * self.settings.epochs
+        plan, total = self._plan(), len(missing) * max(1, self.settings.epochs)
         self._stop.clear()
         epochs: deque[str] = deque()  # one entry for each that is done; only these threads append
         with side_by_side(plan.children) as pool:
@@ -110,6 +110,11 @@ class Tuner:
                 store.save(training.epochs, {"identity": identity, **state}, tensors)
             epochs.append(genome.key)
         training.masking.finish()
+        if self.settings.batch_norm == "re-estimated":
+            batches = self.examples.batches(self.settings.batch, training.seed, training.epochs)
+            re_estimate(training.module, (inputs for inputs, _ in batches))
+        if not self.settings.epochs:
+            epochs.append(genome.key)
         weights = {name: value.contiguous() for name, value in training.module.state_dict().items()}
         write_atomic(tuned_file(self.folder, genome), save(weights))
         shutil.rmtree(store.folder, ignore_errors=True)

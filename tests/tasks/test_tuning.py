@@ -17,7 +17,7 @@ from evoens import noise
 from evoens.checkpoint import CheckpointStore
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
-from evoens.settings.classification import TrainSettings
+from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, grow, tuned_file
 from evoens.tasks import tuning
 from evoens.tasks.data.images import Images, Normalise
@@ -25,7 +25,7 @@ from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.sgd import Examples, Training
 from evoens.tasks.tuning import Tuner, TuningPlan
 
-SETTINGS = TrainSettings(epochs=3, batch=16, learning_rate=0.01)
+SETTINGS = TuneSettings(epochs=3, batch=16, learning_rate=0.01)
 ALONE = TuningPlan(1, 1, "float32", False)
 
 
@@ -195,3 +195,25 @@ def test_a_network_that_draws_is_trained_one_at_a_time(
     ours = tuner("drawing", None)
     monkeypatch.setattr(tuning, "draws", lambda *_: True)
     assert ours._quickest().children == 1
+
+
+def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examples: Examples) -> None:
+    torch.manual_seed(1)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(12, 2)
+    )
+    parent = Parent(module, Architecture("torch.nn:Sequential"))
+    parent.tuned = tmp_path
+    settings = TuneSettings(epochs=0, batch=35, batch_norm="re-estimated")
+    genome = children(1)[0]
+    Tuner(parent, Half(1.0), examples, settings, seed=5).tune([genome], lambda *_: None)
+    found, expected = grow(parent, Half(1.0), genome), born(parent, Half(1.0), genome)
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    convolution = torch.nn.Conv2d(1, 3, 3)
+    convolution.load_state_dict({"weight": expected["0.weight"], "bias": parent.weights["0.bias"]})
+    with torch.no_grad():
+        batches = [convolution(inputs) for inputs, _ in examples.batches(35, 5 ^ int(genome.key[:15], 16), 0)]
+    for statistic, of in (("running_mean", torch.mean), ("running_var", torch.var)):
+        mean = torch.stack([of(x, dim=(0, 2, 3)) for x in batches]).mean(0)
+        torch.testing.assert_close(found[f"1.{statistic}"], mean, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found["3.bias"], parent.weights["3.bias"])

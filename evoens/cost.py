@@ -1,0 +1,74 @@
+"""What a run has cost, and what its ensemble costs to keep and to ask, beside the parent."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from evoens.cut import cut
+from evoens.ensemble import Ensemble
+from evoens.flops import flops
+from evoens.parent import Parent
+from evoens.strategy import grow
+
+if TYPE_CHECKING:
+    from evoens.run import Run
+
+
+def cost(run: Run, ensemble: Ensemble) -> dict[str, Any]:
+    """Return what report.json says of the cost: of the search, of training, and of a prediction."""
+    run.save()  # brings the seconds up to date
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    seconds, shape = run.state.seconds, run.problem.probe(1).shape[1:]
+    return {
+        "evaluations": run.ledger.evaluations,
+        "samples": run.ledger.samples,
+        "seconds": round(seconds, 1),
+        "samples_per_second": round(run.ledger.samples / seconds, 1),
+        "peak_rss_mb": round(peak, 1),
+        "epochs": _epochs(run),
+        "flops": {"parent": _flops(run.problem.parent.module, shape), "ensemble": ensemble_flops(ensemble, shape)},
+        "weights": {"parent": _weights(run.problem.parent), "ensemble": stored_weights(ensemble)},
+    }
+
+
+def _epochs(run: Run) -> dict[str, int | None]:
+    """The parent's, as its card says, and all children's together."""
+    trained = sum(row["status"] == "ok" for row in run.state.population) * run.problem.epochs
+    return {"parent": run.experiment.parent_card.get("epochs"), "children": trained}
+
+
+def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+    try:
+        return flops(module, shape)
+    except Exception:  # an operation that cannot be run on zeros: no figure, rather than no report
+        return None
+
+
+def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
+    """Return the operations of one prediction of one input of this `shape`: what members share counts once."""
+    parent = ensemble.parent
+    whole = _flops(parent.module, shape)
+    members = list(dict.fromkeys(ensemble.genomes))
+    grown = (grow(parent, ensemble.strategy, genome) for genome in members)
+    touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
+    found = cut(parent.module, touched)
+    shared = _flops(found.trunk, shape) if found else 0
+    if whole is None or shared is None:
+        return None
+    return shared + len(members) * (whole - shared)
+
+
+def stored_weights(ensemble: Ensemble) -> int:
+    """Return how many numbers must be kept: the parent's, or those that are not zero of each tuned member."""
+    if ensemble.parent.tuned is None:
+        return _weights(ensemble.parent)
+    grown = (grow(ensemble.parent, ensemble.strategy, genome) for genome in dict.fromkeys(ensemble.genomes))
+    return sum(int(weight.count_nonzero()) for own in grown for weight in own.values())
+
+
+def _weights(parent: Parent) -> int:
+    return sum(weight.numel() for weight in parent.weights.values())

@@ -1,0 +1,55 @@
+"""What an ensemble costs to ask and to keep, counted by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from safetensors.torch import save_file
+from tiny import CLASSES, FEATURES, tiny_parent
+
+from evoens.cost import ensemble_flops, stored_weights
+from evoens.ensemble import Ensemble
+from evoens.spec import load_class, locate
+from evoens.strategy import Strategy, born, tuned_file
+
+HIDDEN = 16
+FIRST, LAST = 2 * FEATURES * HIDDEN, 2 * HIDDEN * CLASSES  # two operations for each multiply-add
+WEIGHTS = FEATURES * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
+
+
+def strategy(scope: tuple[str, ...] = ()) -> Strategy:
+    made: Strategy = load_class(locate("noisy"), Strategy)(sigma=0.1)
+    made.scope = scope
+    return made
+
+
+@pytest.mark.parametrize(("scope", "expected"), [((), 3 * (FIRST + LAST)), (("last",), FIRST + 3 * LAST)])
+def test_what_members_share_counts_once(scope: tuple[str, ...], expected: int) -> None:
+    noisy = strategy(scope)
+    members = noisy.ask(3, Random(0))
+    ensemble = Ensemble(tiny_parent(), noisy, [*members, members[0]])  # one counts twice, and is computed once
+    assert ensemble_flops(ensemble, (FEATURES,)) == expected
+
+
+def test_an_ensemble_that_is_rebuilt_keeps_no_more_than_its_parent() -> None:
+    noisy = strategy()
+    assert stored_weights(Ensemble(tiny_parent(), noisy, noisy.ask(4, Random(0)))) == WEIGHTS
+
+
+def test_tuned_members_keep_what_is_not_zero(tmp_path: Path) -> None:
+    noisy, parent = strategy(), tiny_parent()
+    members = noisy.ask(2, Random(0))
+    for genome in members:
+        weights = {**parent.weights, **born(parent, noisy, genome)}
+        weights["first.weight"] = weights["first.weight"].clone()
+        weights["first.weight"][:4] = 0
+        save_file(weights, tuned_file(tmp_path, genome))
+    parent.tuned = tmp_path
+    assert stored_weights(Ensemble(parent, noisy, members)) == 2 * (WEIGHTS - 4 * FEATURES)
+
+
+def test_what_cannot_be_counted_has_no_figure() -> None:
+    noisy = strategy()
+    assert ensemble_flops(Ensemble(tiny_parent(), noisy, noisy.ask(1, Random(0))), (FEATURES + 1,)) is None
