@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from evoens.allocator import keep_memory
-from evoens.card import find_parent, read_card
+from evoens.card import find_parent, parent_files, read_card
 from evoens.commands import inspection, printing, session
 from evoens.commands.estimate import estimate
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
@@ -211,6 +211,7 @@ class Benchmark(str, Enum):
     population = "population"
     ppo = "ppo"
     noise = "noise"
+    scope = "scope"
 
 
 @app.command()
@@ -253,9 +254,14 @@ def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:
     found = {
         "folder": str(folder),
         "parent": str(path) if path else "is trained first",
-        **estimate(loaded.config, read_card(path) if path else None),
+        **estimate(loaded.config, _card(path) if path else None),
     }
     (printing.print_json if json else printing.print_facts)(found)
+
+
+def _card(path: Path) -> dict[str, Any]:
+    """The card of the parent at `path`; an empty one where a user's own has none."""
+    return read_card(path) if parent_files(path)[1].is_file() else {}
 
 
 def _print_checks(checks: Sequence[Check], json: bool) -> None:

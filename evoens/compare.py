@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from evoens.console import interval, number
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
@@ -135,9 +136,9 @@ def verdict(problem: Problem, blocks: dict[str, dict[str, Any]]) -> str:
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
     better = "above" if ensemble > drawn else "not above"
-    remark = problem.remark(blocks)
+    digits, remark = problem.measures[0].digits, problem.remark(blocks)
     return (
-        f"On {difference['n']} unseen cases the ensemble {word} the parent: {problem.unit} {ensemble:.3g} "
-        f"against {parent:.3g}, difference {difference['score']:+.3g} [{low:+.3g}, {high:+.3g}] (95 %, paired); "
-        f"it is {better} as many random children ({drawn:.3g}).{remark and f' {remark}'}"
+        f"On {difference['n']} unseen cases the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "
+        f"against {number(parent, digits)}, difference {interval(difference, digits, '+')} (95 %, paired); "
+        f"it is {better} as many random children ({number(drawn, digits)}).{remark and f' {remark}'}"
     )

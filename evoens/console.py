@@ -16,7 +16,7 @@ from rich.text import Text
 from typing_extensions import Self
 
 if TYPE_CHECKING:
-    from evoens.tasks import task
+    from evoens.progress import Progress as Training
     from evoens.tracker import Generation
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
@@ -81,7 +81,7 @@ class Reporter:
         state = f"{done}/{total}" + (f", {duration(left)} left" if left else "")
         self._state(state, done < total)
 
-    def training(self, progress: task.Progress) -> None:
+    def training(self, progress: Training) -> None:
         """The parent's training has come this far."""
         self._advance(progress.steps, progress.total, "training the parent")
         self._state(
@@ -95,6 +95,13 @@ class Reporter:
         self._generations.append(summary)
         cells = (f"{head} {text}" for head, text, _ in _cells(summary, self.digits))
         self._line(f"generation {summary.generation + 1}: " + ", ".join(cells))
+
+    def layers(self, found: Mapping[str, Any]) -> None:
+        """Show what the search for a scope has tried, as history.json holds it."""
+        if not self.quiet:
+            table = _table("each layer alone, on the search split", *tried(found))
+            table.caption, table.caption_justify = f"children touch {', '.join(found['chosen'])}", "left"
+            self.console.print(table)
 
     def warn(self, text: str) -> None:
         """Say what the user should know; on standard error where there is no live panel."""
@@ -201,15 +208,36 @@ def _named(name: str, block: Mapping[str, Any]) -> str:
     return f"ensemble of {block['size']}" if name == "ensemble" else name.replace("_", " ")
 
 
-def _results(report: Mapping[str, Any], between: str) -> Table:
-    head, rows = comparison(report, between)
-    title = f"{report['unit']} on cases that neither search nor selection saw [95 % interval]"
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", title_justify="left")
     for place, text in enumerate(head):
         table.add_column(text, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _results(report: Mapping[str, Any], between: str) -> Table:
+    head, rows = comparison(report, between)
+    title = f"{report['unit']} on cases that neither search nor selection saw [95 % interval]"
+    table = _table(title, head, [])
     for name, row in zip(COMPETITORS, rows, strict=True):
         table.add_row(*row, style="bold" if name == "ensemble" else "")
     return table
+
+
+def tried(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return the head and the rows of what the search for a scope has tried, as text; the parent's row comes first."""
+    head = ["", "σ", "KL, nats", found["unit"], "less the parent's", "± standard error"]
+    rows = [["nothing: the parent", "", "", number(found["parent"], 4), "", ""]]
+    for row in found["rows"]:
+        if row["worth"] is None:
+            rows.append([row["layer"], "", "", row["error"], "", ""])
+            continue
+        where = [row["layer"], f"{row['sigma']:g}", f"{row['kl']:.3g}"]
+        less = [number(row["difference"], 4, "+"), number(row["standard_error"], 4)]
+        rows.append([*where, number(row["worth"], 4), *less])
+    return head, rows
 
 
 def number(value: float | None, digits: int = 2, sign: str = "") -> str:

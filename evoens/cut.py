@@ -8,7 +8,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
+
+Features = tuple[Tensor, ...]
+"""What a trunk makes of inputs, a row an input in each."""
+
+Given = Tensor | Features
+"""What a network is given: inputs `(n, *input)`; or, where it is a tail, what the trunk has made of them."""
 
 _TRACING = threading.Lock()
 
@@ -31,16 +37,27 @@ def cut(module: nn.Module, touched: Collection[str]) -> Cut | None:
     Python conditions on values, say).
     """
     tracer = _Tracer(touched)
-    try:
-        with _TRACING:
-            graph = tracer.trace(copy.deepcopy(module))
-    except Exception:  # whatever user code does when it is traced
+    graph = _traced(module, tracer)
+    if graph is None:
         return None
     late = _late(graph, tracer)
     edge = [n for n in graph.nodes if n.op != "get_attr" and n not in late and any(user in late for user in n.users)]
     if not edge or any(_in_the_way(node, late, tracer.root) for node in edge):
         return None
     return Cut(_trunk(tracer.root, graph, late, edge), _tail(tracer.root, graph, late, edge))
+
+
+def traces(module: nn.Module, touched: Collection[str]) -> bool:
+    """Whether torch.fx can trace `module` down to the `touched` tensors."""
+    return _traced(module, _Tracer(touched)) is not None
+
+
+def _traced(module: nn.Module, tracer: _Tracer) -> fx.Graph | None:
+    try:
+        with _TRACING:
+            return tracer.trace(copy.deepcopy(module))
+    except Exception:  # whatever user code does when it is traced
+        return None
 
 
 class _Tracer(fx.Tracer):

@@ -91,7 +91,7 @@ class Ensemble:
         return combine(self.outputs(inputs), self.rule)
 
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
-        """Write the ensemble to `folder`: parent.safetensors, genomes.json, and a user's own files of Strategy and network.
+        """Write the ensemble to `folder`: parent.safetensors, genomes.json, a user's own Strategy and network.
 
         source, arguments: where the Strategy's class came from, and what it was made with.
         about: further facts for genomes.json, such as the problem and its unit.

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from evoens.cut import traces
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
-from evoens.parent import Parent, Predictor
-from evoens.plan import Loop, Plan, quickest, scratch
-from evoens.problem import Evaluation, Problem, Split
+from evoens.parent import Parent
+from evoens.plan import Plan, quickest
+from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.room import Results, Room
+from evoens.shared import parting, touched
 from evoens.strategy import Strategy, grow
-from evoens.trials import Trial, run
 
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
@@ -41,13 +41,15 @@ class Outcome:
 class Evaluator:
     """Rebuilds children and measures them on a problem, the same bits in any order and however they are grouped.
 
-    Memory is one parent, the plan's children at a time, and the evaluations, whatever the population.
+    Where inputs are the same for all, children share what comes before the first tensor that they touch; the parent
+    runs as one that touches the Strategy's scope. Memory is one parent, the plan's children at a time, what they share
+    (see `evoens.shared`), and the evaluations, whatever the population.
 
     Args:
         parent: the network children are rebuilt from.
         strategy: rebuilds them.
         problem: what they are measured on.
-        plan: how they are run; None measures and takes the quickest (some seconds).
+        plan: how they are run; None measures what is quickest for children of the Strategy's scope (some seconds).
         device: where they are run; None is a CUDA device where there is one, else the CPU.
     """
 
@@ -61,8 +63,15 @@ class Evaluator:
     ) -> None:
         self.parent, self.strategy, self.problem = parent, strategy, problem
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.plan = plan or quickest(parent, problem.probe(PROBED), self.device)
-        self._scratch = scratch(parent, self.plan, self.device)
+        self._scope = self._touched([strategy.scope])
+        self.plan = plan or self._quickest()
+        self._latest: Room | None = None
+
+    @property
+    def untraced(self) -> bool:
+        """Whether children of the Strategy's scope might share something, were torch.fx able to trace the network."""
+        some = isinstance(self.problem, FixedInputs) and self._scope != self._touched([()])
+        return some and not traces(self.parent.module, self._scope)
 
     def evaluate(
         self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] | None = None
@@ -75,8 +84,7 @@ class Evaluator:
         """
         outcomes: dict[int, Outcome] = {}
         told = 0
-        together = self._loop if self.plan.batching == "loop" else self._in_step
-        for place, result in together(genomes, split):
+        for place, result in self._results(genomes, split):
             error = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else None
             evaluation = None if isinstance(result, Exception) else result
             outcomes[place] = Outcome(genomes[place], evaluation, error)
@@ -94,41 +102,31 @@ class Evaluator:
             rows.append(torch.cat([children.outputs(part) for part in torch.split(inputs, batch)], dim=1))
         return torch.cat(rows)
 
-    def _loop(self, genomes: Sequence[Genome], split: Split) -> Iterator[tuple[int, Evaluation | Exception]]:
-        """Run children side by side; a room is taken again as soon as its child is done."""
-        rooms, taken = list(range(self.plan.children)), {}
-        scratch = cast(Loop, self._scratch)
+    def _quickest(self) -> Plan:
+        inputs, parts = self.problem.probe(PROBED), parting(self.problem, self.parent, self._scope)
+        if parts is None:
+            return quickest(self.parent.module, self._scope, inputs, self.device)
+        with torch.inference_mode():
+            features = Plan().fit(parts.trunk, self.device)(inputs.to(self.device))
+        plan = quickest(parts.tail, self._scope, features, self.device)
+        for_the_trunk = inputs.dim() == 4 and all(part.dim() != 4 for part in features)
+        return replace(plan, layout="channels_last") if for_the_trunk else plan
 
-        def trials() -> Iterator[tuple[Trial, Predictor]]:
-            """Start each when there is room for it."""
-            for place, genome in enumerate(genomes):
-                trial, room = Trial(self.problem.cases(split)), rooms.pop()
-                taken[trial] = place, room
-                trial.start(partial(self._load, room, genome))
-                yield trial, partial(scratch.answer, room)
+    def _results(self, genomes: Sequence[Genome], split: Split) -> Results:
+        """Measure children that touch the same tensors together, then those that touch others."""
+        kinds: dict[tuple[str, ...], list[int]] = {}
+        for place, genome in enumerate(genomes):
+            names = self._touched([gene.scope for gene in genome.genes])
+            kinds.setdefault(names or self._scope, []).append(place)
+        for names, places in kinds.items():
+            room = self._room(names)
+            yield from room.measure(places, lambda place: grow(self.parent, self.strategy, genomes[place]), split)
 
-        for trial in run(trials(), self.plan.children):
-            place, room = taken.pop(trial)
-            rooms.append(room)
-            yield place, trial.result
+    def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
 
-    def _in_step(self, genomes: Sequence[Genome], split: Split) -> Iterator[tuple[int, Evaluation | Exception]]:
-        """Run a group of children after another, the network mapped over each group."""
-        for start in range(0, len(genomes), self.plan.children):
-            group = genomes[start : start + self.plan.children]
-            trials = [Trial(self.problem.cases(split)) for _ in group]
-            for room, (trial, genome) in enumerate(zip(trials, group, strict=True)):
-                trial.start(partial(self._load, room, genome))
-            while waiting := {room: trial.inputs for room, trial in enumerate(trials) if trial.inputs is not None}:
-                try:
-                    answers = self._scratch.predict(waiting)
-                except Exception as error:
-                    for room in waiting:
-                        trials[room].fail(error)
-                else:
-                    for room, outputs in answers.items():
-                        trials[room].answer(outputs)
-            yield from ((start + room, trial.result) for room, trial in enumerate(trials))
-
-    def _load(self, room: int, genome: Genome) -> None:
-        self._scratch.load(room, grow(self.parent, self.strategy, genome))
+    def _room(self, names: tuple[str, ...]) -> Room:
+        if self._latest is None or self._latest.touched != names:
+            self._latest = None  # gives its memory back before another takes as much
+            self._latest = Room(self.problem, self.parent, names, self.plan, self.device)
+        return self._latest

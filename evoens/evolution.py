@@ -22,7 +22,7 @@ from evoens.evaluate import Outcome
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.metrics import reliability
-from evoens.problem import Split
+from evoens.problem import FixedInputs, Split
 from evoens.settings.config import SO_FAR
 from evoens.strategy import Record
 from evoens.tracker import Generation
@@ -147,7 +147,9 @@ def _watch(
     members = ranked[: run.config.selection.size]
     rule = run.config.selection.combine
     ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
-    some = run.problem.split("search").part(0, SO_FAR)
+    some = run.problem.split("search")
+    if not isinstance(run.problem, FixedInputs):
+        some = some.part(0, SO_FAR)
     so_far = run.ledger.once(some, f"ensemble so far:{number}", lambda: run.problem.evaluate(ensemble.predict, some))
     seen = _look(run, ensemble)
     _warn_of_chance(run, number, reliable)
@@ -192,5 +194,5 @@ def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:
         found = alike if reliable is None else f"is {reliable:.2f}"
         run.warn(
             f"generation {number + 1}: the reliability of fitness {found}: its ranking is mostly chance; "
-            "more levels (problem.levels.search.count, search.racing) or a larger σ would tell children apart"
+            f"{run.problem.more} or a larger σ would tell children apart"
         )

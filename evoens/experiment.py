@@ -19,7 +19,15 @@ from evoens.tasks.task import Task
 
 
 def open_experiment(
-    task: Task, config: Config, resolved: str, base: Path, folder: Path, *, reporter: Reporter, retrain: bool = False
+    task: Task,
+    config: Config,
+    resolved: str,
+    base: Path,
+    folder: Path,
+    *,
+    reporter: Reporter,
+    retrain: bool = False,
+    force: bool = False,
 ) -> Experiment:
     """Load everything a run needs.
 
@@ -31,6 +39,7 @@ def open_experiment(
         folder: the run's folder; a parent that must be trained is trained in its `parent/`.
         reporter: is told of the training.
         retrain: train even where the parent is there.
+        force: go on with a training in spite of what has changed since.
 
     Raises:
         CheckpointError: the parent's file is damaged. SpecError: the Strategy cannot be used.
@@ -39,11 +48,11 @@ def open_experiment(
     arguments = strategy_arguments(cls, config.strategy)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
-        path = _train(task, folder / "parent", reporter)
+        path = _train(task, folder / "parent", reporter, force)
     parent, card = task.load(path)
     problem = task.problem(parent)
     strategy = cls(**arguments)
-    strategy.scope = scope(config, parent)
+    strategy.scope, strategy.parent = scope(config, parent), parent
     return Experiment(config, resolved, problem, strategy, source, arguments, card)
 
 
@@ -63,8 +72,11 @@ def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[
     Raises:
         SpecError: a key of the YAML that the class does not take, or one it needs that is not there.
     """
-    sigma = 1.0 if settings.sigma == "auto" else settings.sigma
-    arguments = {"sigma": sigma, "density": settings.density, "parts": settings.parts, **settings.extra}
+    arguments = {"density": settings.density, "parts": settings.parts, **settings.extra}
+    if cls.scaled:
+        arguments = {"sigma": 1.0 if settings.sigma == "auto" else settings.sigma, **arguments}
+    elif settings.sigma != "auto":
+        raise SpecError(f"strategy.sigma: {cls.__name__} has no scale; expected none, found {settings.sigma}")
     signature = inspect.signature(cls)
     try:
         signature.bind(**arguments)
@@ -90,7 +102,7 @@ def scope(config: Config, parent: Parent) -> tuple[str, ...]:
         raise SpecError(f"strategy.scope: {error}") from error
 
 
-def _train(task: Task, folder: Path, reporter: Reporter) -> Path:
+def _train(task: Task, folder: Path, reporter: Reporter, force: bool) -> Path:
     reporter.stage(f"training a parent for {task.budget}")
-    task.train(folder, reporter.training)
+    task.train(folder, reporter.training, force)
     return task.export(folder, folder / "parent.safetensors")

@@ -13,6 +13,7 @@ from evoens.errors import GenomeError
 
 WORD = 2**64
 WORDS = 2**16  # masks are drawn in words of 16 bits
+STRUCTURES = ("unstructured", "exact", "channels", "2:4")
 
 
 def _require(holds: bool, what: str, found: object) -> None:
@@ -50,12 +51,22 @@ class Mask:
     `parts` 1 keeps each weight with probability `density`. `parts` 2 splits the weights into a mask of that density
     (`part` 0) and its anti-mask (`part` 1). `parts` k > 2 splits them into k equal shares, so `density` is 1/k
     (dissertation 3.2: disjoint, and summing to one everywhere).
+
+    `structure` says what is kept or left as one (dissertation 3.2.1):
+
+    - `unstructured`: single weights, each by its own draw, so that a tensor's share is met on average.
+    - `exact`: single weights, by rank, so that every tensor's share is met to the nearest weight.
+    - `channels`: all weights that lead into a channel or a neuron (a tensor's first dimension), by rank.
+    - `2:4`: two of every four neighbours among the inputs of a channel or neuron, as they lie in memory (for a
+      convolution the kernel's places of one input channel after another's), and the other two for the anti-mask. Of a
+      last group of fewer, the mask has the larger half.
     """
 
     seed: int
     density: float = 0.5
     parts: int = 1
     part: int = 0
+    structure: str = "unstructured"
 
     def __post_init__(self) -> None:
         _require(_is_int(self.seed) and 0 <= self.seed < WORD, "mask.seed: expected an integer in [0, 2⁶⁴)", self.seed)
@@ -76,6 +87,18 @@ class Mask:
             f"mask.density: {self.parts} equal parts have density {1 / self.parts:.4g}",
             self.density,
         )
+        expected = f"mask.structure: expected one of {', '.join(STRUCTURES)}"
+        _require(isinstance(self.structure, str) and self.structure in STRUCTURES, expected, self.structure)
+        if self.structure == "2:4":
+            _require(self.density == 0.5, "mask.density: 2:4 has density 0.5", self.density)
+            _require(self.parts <= 2, "mask.parts: 2:4 has a mask and an anti-mask, 1 or 2", self.parts)
+
+    @property
+    def share(self) -> float:
+        """The share of weights that this part keeps."""
+        if self.parts > 2:
+            return 1 / self.parts
+        return 1 - self.density if self.part else self.density
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +142,7 @@ class Genome:
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return plain lists, dicts and numbers; `Genome.from_json` is the exact inverse."""
-        rows = []
-        for gene in self.genes:
-            row = asdict(gene)
-            row["extra"] = dict(gene.extra)
-            row["scope"] = list(gene.scope)
-            rows.append(row if gene.scope else {key: value for key, value in row.items() if key != "scope"})
-        return rows
+        return [_row(gene) for gene in self.genes]
 
     @classmethod
     def from_json(cls, rows: object) -> Genome:
@@ -146,6 +163,17 @@ class Genome:
     def key(self) -> str:
         """The sha256 of the canonical form, in hexadecimal: the name of this child everywhere."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+
+def _row(gene: Gene) -> dict[str, Any]:
+    """Return a gene as JSON; fields that came later are left out where they say nothing, so that keys stay."""
+    row = asdict(gene)
+    row["extra"], row["scope"] = dict(gene.extra), list(gene.scope)
+    if not gene.scope:
+        del row["scope"]
+    if gene.mask and gene.mask.structure == "unstructured":
+        del row["mask"]["structure"]
+    return row
 
 
 def _gene(row: object) -> Gene:

@@ -11,17 +11,23 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
 from statistics import NormalDist
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from evoens import masks
 from evoens.genome import Mask
+
+Drawn = TypeVar("Drawn")
 
 CHUNK = 1 << 15  # words a pass: the indices, 8 bytes each once NumPy widens them, stay in the L2 cache
 
@@ -49,6 +55,8 @@ def compiled() -> ctypes.CDLL | None:
     key, array, size = [ctypes.c_uint64] * 2, ctypes.c_void_p, ctypes.c_size_t
     library.evoens_words.argtypes = [*key, array, size]
     library.evoens_normals.argtypes = [*key, array, array, size]
+    if hasattr(library, "evoens_turned"):  # not in what an older streams.c gave
+        library.evoens_turned.argtypes = [*key, array, array, ctypes.c_uint32, array, size]
     return library
 
 
@@ -89,15 +97,73 @@ def _look_up(generator: np.random.Philox, table: npt.NDArray[np.float32], out: n
         np.take(table, index, out=part, mode="clip")  # "clip" spares a buffered copy
 
 
-def keep(mask: Mask, name: str, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+def keep(
+    mask: Mask, name: str, shape: Sequence[int], device: torch.device | str = "cpu", share: float | None = None
+) -> Tensor:
     """Return where `mask` holds in the tensor `name`: bool, of `shape`.
 
-    The parts of one mask seed are disjoint and cover every weight. Probabilities are resolved to 1/65536.
+    The parts of one mask seed are disjoint and cover every weight. Probabilities are resolved to 1/65536; structures
+    other than `unstructured` rank the words of the same stream, and can keep a larger `share` (`evoens.masks.ranked`).
     """
-    drawn = words(mask.seed, f"mask:{name}", prod(shape))
-    if mask.parts <= 2:
+    units = shape[:1] if mask.structure == "channels" else shape
+    drawn = words(mask.seed, f"mask:{name}", prod(units))
+    if mask.structure != "unstructured":
+        kept = masks.ranked(drawn, mask, shape, share)
+    elif mask.parts <= 2:
         threshold = round(mask.density * 65536)
         kept = drawn >= threshold if mask.part else drawn < threshold
     else:
         kept = (drawn.astype(np.uint32) * mask.parts) >> 16 == mask.part
     return torch.from_numpy(np.asarray(kept)).reshape(tuple(shape)).to(device)
+
+
+def turned(seed: int, stream: str, target: Tensor, chance: Tensor, heat: float) -> Tensor:
+    """Return a mask drawn near `target`: each of its entries turned over with probability `chance` / 65536 · `heat`.
+
+    One 16-bit word decides each entry, by `word < chance · heat` in whole numbers, so the same bits come on every
+    machine and device. What anneals a mask is `heat`, 1 to 0 (dissertation 6.2).
+
+    Args:
+        seed: of the gene.
+        stream: the tensor's name and the step, so that no step draws what another drew.
+        target: bool, of any shape.
+        chance: uint16, of the same shape.
+        heat: from 0 to 1, resolved to 1/65536.
+    """
+    settled, chances, share = target.cpu().numpy(), chance.cpu().numpy(), round(heat * 65536)
+    out = np.empty(settled.shape, dtype=np.bool_)
+    key, library = _key(seed, stream), compiled()
+    if library is None or not hasattr(library, "evoens_turned"):
+        drawn = words(seed, stream, out.size).reshape(out.shape)
+        np.not_equal(settled, drawn < (chances.astype(np.uint32) * np.uint32(share)) >> 16, out=out)
+    else:
+        settled, chances = np.ascontiguousarray(settled), np.ascontiguousarray(chances)
+        library.evoens_turned(*key, settled.ctypes.data, chances.ctypes.data, share, out.ctypes.data, out.size)
+    return torch.from_numpy(out).to(target.device)
+
+
+_memory = threading.local()
+
+
+@contextmanager
+def remembering(memo: dict[Hashable, Any]) -> Iterator[None]:
+    """Let what this thread draws `once` within be kept in `memo`, for as long as that is kept."""
+    before, _memory.memo = getattr(_memory, "memo", None), memo
+    try:
+        yield
+    finally:
+        _memory.memo = before
+
+
+def once(key: Hashable, draw: Callable[[], Drawn]) -> Drawn:
+    """Return `draw()`, drawn once while one child is trained, where `key` says all that it depends on.
+
+    What comes back is shared, and must be left as it is.
+    """
+    memo: dict[Hashable, Any] | None = getattr(_memory, "memo", None)
+    if memo is None:
+        return draw()
+    if key not in memo:
+        memo[key] = draw()
+    found: Drawn = memo[key]
+    return found

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Protocol, get_args
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from evoens.cut import Features, Given
 from evoens.errors import CheckpointError
-from evoens.parent import Child, Parent
+from evoens.parent import Child
 from evoens.threads import lanes, side_by_side
 
 Batching = Literal["loop", "vmap"]
@@ -71,45 +73,36 @@ class Plan:
         fitted = copy.deepcopy(module).to(device=device, dtype=DTYPES[self.precision])
         return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
 
-    def fit_inputs(self, inputs: Tensor, device: torch.device) -> Tensor:
+    def fit_inputs(self, inputs: Given, device: torch.device) -> Features:
         """Return `inputs` on `device`: images in this layout, floats in this precision; bytes stay bytes."""
-        dtype = DTYPES[self.precision] if inputs.is_floating_point() else inputs.dtype
-        layout = FORMATS[self.layout] if inputs.dim() == 4 else torch.contiguous_format
-        return inputs.to(device=device, dtype=dtype, memory_format=layout)
+        return tuple(self._fit(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
 
-
-class Scratch(Protocol):
-    """Room for `plan.children` children at a time."""
-
-    plan: Plan
-
-    def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
-        """Put the perturbed tensors of a child, by name, in the place of the one before."""
-
-    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """Return float32 probabilities `(n, c)` for the inputs `(n, *input)` of each place, on the inputs' device."""
+    def _fit(self, part: Tensor, device: torch.device) -> Tensor:
+        dtype = DTYPES[self.precision] if part.is_floating_point() else part.dtype
+        layout = FORMATS[self.layout] if part.dim() == 4 else torch.contiguous_format
+        return part.to(device=device, dtype=dtype, memory_format=layout)
 
 
 class Loop:
     """Modules whose weights are replaced, one for each child at a time."""
 
-    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, plan: Plan, device: torch.device) -> None:
         self.plan, self.device = plan, device
-        self._children = [Child(plan.fit(parent.module, device)) for _ in range(plan.children)]
+        self._children = [Child(plan.fit(module, device)) for _ in range(plan.children)]
         if plan.layout == "channels_last":
             for child in self._children:
                 child.fuse()
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Scratch.load`."""
+        """Put the tensors in which children differ, by name, in the place of those of the child before."""
         self._children[place].load(weights)
 
-    def answer(self, place: int, inputs: Tensor) -> Tensor:
+    def answer(self, place: int, inputs: Given) -> Tensor:
         """Return float32 probabilities `(n, c)` of the child at `place`, on the inputs' device."""
-        return self._children[place].predict(self.plan.fit_inputs(inputs, self.device)).to(inputs.device)
+        return self._children[place].predict(*self.plan.fit_inputs(inputs, self.device)).to(_first(inputs).device)
 
-    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """See `Scratch.predict`."""
+    def predict(self, inputs: Mapping[int, Given]) -> dict[int, Tensor]:
+        """Return float32 probabilities `(n, c)` for the inputs of each place, on their device; features are shared."""
         if len(inputs) == 1:
             return {place: self.answer(place, x) for place, x in inputs.items()}
         with side_by_side(len(inputs)) as pool:
@@ -120,46 +113,67 @@ class Stack:
     """Several children at once: their weights stacked, the network mapped over them by `torch.vmap`.
 
     The shapes of a pass depend on one child's inputs alone, so its bits do not depend on who shares the pass: the
-    stack is always whole, and inputs are filled up with zeros to a power of two.
+    stack is always whole, and inputs are filled up with zeros to a power of two. Features serve all as they are.
     """
 
-    def __init__(self, parent: Parent, plan: Plan, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, own: Collection[str], plan: Plan, device: torch.device) -> None:
         self.plan, self.device = plan, device
-        module = plan.fit(parent.module, device)
+        module = plan.fit(module, device)
         tensors = module.state_dict()
-        own = parent.perturbed if parent.tuned is None else tensors
         self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in own}
-        self._pass = torch.vmap(lambda weights, x: functional_call(module, weights, (x,)))
+        self._call = lambda weights, x: functional_call(module, weights, x)
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Scratch.load`."""
+        """See `Loop.load`."""
         for name, value in weights.items():
             self._weights[name][place].copy_(value)
 
-    def predict(self, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
-        """See `Scratch.predict`; places of one padded size share a pass."""
-        by_size: dict[int, list[int]] = {}
+    def predict(self, inputs: Mapping[int, Given]) -> dict[int, Tensor]:
+        """See `Loop.predict`; places of one padded size share a pass."""
+        by_size: dict[int, dict[int, Tensor]] = {}
         for place, x in inputs.items():
-            by_size.setdefault(1 << (len(x) - 1).bit_length(), []).append(place)
+            if isinstance(x, tuple):
+                outputs = self._pass(x, None).to(_first(x).device)
+                return {place: outputs[place] for place in inputs}
+            by_size.setdefault(1 << (len(x) - 1).bit_length(), {})[place] = x
         answers: dict[int, Tensor] = {}
-        for size, places in by_size.items():
-            answers |= self._predict(size, {place: inputs[place] for place in places})
+        for size, some in by_size.items():
+            answers |= self._padded(size, some)
         return answers
 
-    def _predict(self, size: int, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def _padded(self, size: int, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
         some = next(iter(inputs.values()))
         batch = some.new_zeros(self.plan.children, size, *some.shape[1:])
         for place, x in inputs.items():
             batch[place, : len(x)] = x
-        with torch.no_grad():
-            fitted = self.plan.fit_inputs(batch, self.device)
-            outputs = torch.softmax(self._pass(self._weights, fitted).float(), dim=-1).to(some.device)
+        outputs = self._pass(batch, 0).to(some.device)
         return {place: outputs[place, : len(x)] for place, x in inputs.items()}
 
+    def _pass(self, inputs: Given, dim: int | None) -> Tensor:
+        """Return all places' probabilities, `(children, n, c)`; children are in the dimension `dim` of the inputs."""
+        run = torch.vmap(self._call, in_dims=(0, dim))
+        with torch.no_grad():
+            return torch.softmax(run(self._weights, self.plan.fit_inputs(inputs, self.device)).float(), dim=-1)
 
-def scratch(parent: Parent, plan: Plan, device: torch.device) -> Scratch:
-    """Return room for the children that `plan` runs at a time."""
-    return (Loop if plan.batching == "loop" else Stack)(parent, plan, device)
+
+Scratch = Loop | Stack
+"""Room for `plan.children` children at a time."""
+
+
+def _first(inputs: Given) -> Tensor:
+    return inputs if isinstance(inputs, Tensor) else inputs[0]
+
+
+def scratch(module: nn.Module, own: Collection[str], plan: Plan, device: torch.device) -> Scratch:
+    """Return room for the children that `plan` runs at a time.
+
+    Args:
+        module: the network, or the tail of one, that each child runs.
+        own: the tensors in which they differ.
+        plan: how many at a time, and how.
+        device: where.
+    """
+    return Loop(module, plan, device) if plan.batching == "loop" else Stack(module, own, plan, device)
 
 
 def candidates(image: bool) -> list[Plan]:
@@ -170,26 +184,29 @@ def candidates(image: bool) -> list[Plan]:
     return loops + [Plan("vmap", "contiguous", precision, GROUP) for precision in precisions]
 
 
-def quickest(parent: Parent, inputs: Tensor, device: torch.device) -> Plan:
-    """Return the plan that sends most children through `inputs` `(n, *input)` in a second, measured here and now.
+def quickest(module: nn.Module, own: Collection[str], inputs: Given, device: torch.device) -> Plan:
+    """Return the plan that sends most children through `inputs` in a second, measured here and now.
 
     A plan that raises is left out, and so is one that is slow and falls behind at a first glance. The others take
     turns, so that a busy moment of the machine strikes all alike. An earlier plan stays unless one is a tenth quicker.
+    `module`, `own` and `device` are those of `scratch`.
     """
-    plan = _quickest(candidates(inputs.dim() == 4), parent, inputs, device)
+    image = any(part.dim() == 4 for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
+    make = partial(scratch, module, own, device=device)
+    plan = _quickest(candidates(image), make, inputs)
     if plan.batching == "vmap" or lanes(device) == 1:
         return plan
     # Side by side comes first: with few inputs, as at the end of games, it is quicker by more than with `inputs`.
-    return _quickest([replace(plan, children=lanes(device)), plan], parent, inputs, device)
+    return _quickest([replace(plan, children=lanes(device)), plan], make, inputs)
 
 
-def _quickest(plans: Sequence[Plan], parent: Parent, inputs: Tensor, device: torch.device) -> Plan:
-    glance = inputs[:GLANCE]
-    rooms = [room for plan in plans if (room := _try(parent, plan, glance, device))]
+def _quickest(plans: Sequence[Plan], make: Callable[[Plan], Scratch], inputs: Given) -> Plan:
+    glance = inputs[:GLANCE] if isinstance(inputs, Tensor) else tuple(part[:GLANCE] for part in inputs)
+    rooms = [room for plan in plans if (room := _try(make, plan, glance))]
     if not rooms:
         return Plan()
     times = _alternate(rooms, glance)
-    whole = len(inputs) / len(glance)
+    whole = len(_first(inputs)) / len(_first(glance))
     worth = [
         spent <= max(CLOSE * min(times), SECONDS / whole / room.plan.children)
         for spent, room in zip(times, rooms, strict=True)
@@ -199,24 +216,27 @@ def _quickest(plans: Sequence[Plan], parent: Parent, inputs: Tensor, device: tor
     return next(room.plan for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times))
 
 
-def _try(parent: Parent, plan: Plan, inputs: Tensor, device: torch.device) -> Scratch | None:
+def _try(make: Callable[[Plan], Scratch], plan: Plan, inputs: Given) -> Scratch | None:
     """Return the plan's room after a first pass, which also compiles kernels; None when it cannot be run."""
     try:
-        room = scratch(parent, plan, device)
+        room = make(plan)
         _seconds(room, inputs)
     except Exception:  # whatever a module or a backend does not support
         return None
     return room
 
 
-def _seconds(room: Scratch, inputs: Tensor) -> float:
+def _seconds(room: Scratch, inputs: Given) -> float:
     """Return the seconds a child that one pass takes."""
+    if isinstance(inputs, tuple):  # features are where and as they are needed before the first child comes
+        inputs = room.plan.fit_inputs(inputs, room.device)
     start = time.perf_counter()
-    room.predict(dict.fromkeys(range(room.plan.children), inputs))  # probabilities arrive here: the device is done
+    for outputs in room.predict(dict.fromkeys(range(room.plan.children), inputs)).values():
+        outputs.cpu()  # waits for the device
     return (time.perf_counter() - start) / room.plan.children
 
 
-def _alternate(rooms: Sequence[Scratch], inputs: Tensor, seconds: float = 0.0) -> list[float]:
+def _alternate(rooms: Sequence[Scratch], inputs: Given, seconds: float = 0.0) -> list[float]:
     """Return each room's least seconds a child, the rooms taking turns for `seconds` each, twice at least.
 
     The least, since whatever else the machine does only ever adds to it.

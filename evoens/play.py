@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,15 @@ def play(folder: Path, *, level: int | None = None, member: str | None = None, o
 
     Raises:
         CheckpointError: the folder holds no intact ensemble, or no such member.
-        ProblemError: `level` is negative.
+        ProblemError: the problem is none that can be watched, or `level` is negative.
     """
-    ensemble = load_ensemble(folder)
-    problem = _problem(folder, ensemble)
+    place = folder if (folder / "genomes.json").is_file() else folder / "ensemble"
+    about = read_description(place).get("about") or {}
+    kind = about.get("problem", {}).get("type", "procgen")
+    if kind != "procgen":
+        raise ProblemError(f"{folder}: expected a game to watch, found {kind}, in which there is nothing to watch")
+    ensemble = load_ensemble(place)
+    problem = _problem(place, about, ensemble)
     name, player = _player(ensemble, member)
     first = problem.settings.levels.test.start
     level = first if level is None else level
@@ -57,9 +63,7 @@ def play(folder: Path, *, level: int | None = None, member: str | None = None, o
     return gif(frames, path, caption=f"{name}: return {result:g}\nlevel {level}")
 
 
-def _problem(folder: Path, ensemble: Ensemble) -> ProcgenProblem:
-    place = folder if (folder / "genomes.json").is_file() else folder / "ensemble"
-    about = read_description(place)["about"]
+def _problem(place: Path, about: Mapping[str, Any], ensemble: Ensemble) -> ProcgenProblem:
     try:
         return ProcgenProblem(ProcgenSettings.model_validate(about["problem"]), ensemble.parent, about["seed"])
     except (KeyError, ValueError) as error:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from evoens.genome import Genome
 from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
+from evoens.progress import OnProgress
 from evoens.strategy import Strategy
 
 SplitName = Literal["search", "select", "test"]
@@ -105,6 +107,10 @@ class Problem(ABC):
     measures: tuple[Measure, ...]
     tunes: bool = False
     """Whether children are trained after they are born; `parent.tuned` then says where they are."""
+    epochs: int = 0
+    """How long each child is trained."""
+    more: str = "more cases"
+    """What tells children apart better, and how the YAML asks for it."""
 
     def tune(
         self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
@@ -173,6 +179,18 @@ class Problem(ABC):
         """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
         return self.cases(split)
 
+    @property
+    def aim(self) -> str:
+        """The unit of what `aimed` gives."""
+        return self.unit
+
+    def aimed(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """Do as `cases`, but score by what makes a good ensemble, where that is not the problem's own score."""
+        return self.cases(split)
+
+    def prepare(self, folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 (few have anything to make)
+        """Make in `folder` whatever the verdict takes besides the run's own results; often nothing, once at most."""
+
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         """Return what else the report holds of the competitors' results, by their names; JSON, often nothing."""
         return {}
@@ -187,7 +205,10 @@ class Problem(ABC):
 
 
 class FixedInputs(Problem):
-    """A problem whose inputs are the same for every predictor: what children share is then computed once for all."""
+    """A problem whose inputs are the same for every predictor: what children share is then computed once for all.
+
+    They are judged by `judge`, whether they are given the inputs of `batches` or what a shared part made of these.
+    """
 
     @abstractmethod
     def batches(self, split: Split) -> Iterator[Tensor]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.compare import NAMES, Contest, verdict
+from evoens.cost import cost
 from evoens.ensemble import Ensemble
 from evoens.files import write_atomic
 from evoens.genome import Genome
@@ -39,14 +38,14 @@ def write_results(run: Run) -> None:
         device=run.evaluator.device,
         rule=run.config.selection.combine,
     )
+    run.problem.prepare(run.folder, run.reporter.training)
     run.reporter.stage("comparing on cases that neither search nor selection saw")
     on_done = partial(_tick, run)
     blocks, details = contest.run(run.problem, run.ledger, settings.bootstrap, on_done)
-    rule = run.config.selection.combine
-    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
+    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, contest.rule)
     size = _save_ensemble(run, ensemble)
     _film(run.problem, ensemble, run.folder / "pictures")
-    report = {**_report(run, blocks, members, size), "details": details}
+    report = {**_report(run, blocks, ensemble, size), "details": details}
     write_atomic(run.folder / "report.json", json.dumps(report, indent=1) + "\n")
     run.tracker.results(report)
     page = write_report(run.folder)
@@ -67,9 +66,14 @@ def _unselected(run: Run) -> list[Genome]:
 
 def _save_ensemble(run: Run, ensemble: Ensemble) -> int:
     experiment, folder = run.experiment, run.folder / "ensemble"
-    about = {"problem": run.config.problem.model_dump(mode="json"), "unit": run.problem.unit, "seed": run.config.seed}
-    ensemble.save(folder, experiment.source, {**experiment.arguments, "sigma": run.strategy.sigma}, about)
+    about = {"problem": _settings(run), "unit": run.problem.unit, "seed": run.config.seed}
+    found = {"sigma": run.strategy.sigma} if run.strategy.scaled else {}
+    ensemble.save(folder, experiment.source, {**experiment.arguments, **found}, about)
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return run.config.problem.model_dump(mode="json", by_alias=True)
 
 
 def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
@@ -82,14 +86,14 @@ def _film(problem: Problem, ensemble: Ensemble, pictures: Path) -> None:
             gif(film[0], pictures / f"{name}.gif", caption=f"{name}: return {film[1]:g}")
 
 
-def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], size: int) -> dict[str, Any]:
-    state, config, problem = run.state, run.config, run.problem
+def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, size: int) -> dict[str, Any]:
+    state, config, problem, members = run.state, run.config, run.problem, ensemble.genomes
     assert state.selection is not None
     generations = state.generations
     report: dict[str, Any] = {
         "name": config.name,
         "verdict": verdict(problem, blocks),
-        "problem": config.problem.model_dump(mode="json"),
+        "problem": _settings(run),
         "unit": problem.unit,
         "measures": problem.shown(),
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
@@ -102,11 +106,12 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
         "selection_optimism": state.selection["best_select"] - blocks["best_child"]["test"]["score"],
         "reliability": generations[-1]["reliability"],
         "plan": state.plan,
+        "scope": state.scope,
         "sigma": state.sigma,
         "trust_region": state.trust_region,
         "generations": len(generations),
         "candidates": state.selection["candidates"],
-        "cost": _cost(run),
+        "cost": cost(run, ensemble),
         "artifact": {
             "bytes": size,
             "replayable": 0 if problem.tunes else len(members),
@@ -119,23 +124,11 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], members: list[Genome], 
     }
 
 
-def _cost(run: Run) -> dict[str, float]:
-    run.save()  # brings the seconds up to date
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    seconds = run.state.seconds
-    return {
-        "evaluations": run.ledger.evaluations,
-        "samples": run.ledger.samples,
-        "seconds": round(seconds, 1),
-        "samples_per_second": round(run.ledger.samples / seconds, 1),
-        "peak_rss_mb": round(peak, 1),
-    }
-
-
 def _next(folder: Path, page: Path) -> list[str]:
+    film = [f"python -m evoens play {folder}"] if (folder / "pictures" / "ensemble.gif").is_file() else []
     return [
         f"tensorboard --logdir {folder / 'tb'}  # then http://localhost:6006/#custom_scalars&_smoothingWeight=0",
-        f"python -m evoens play {folder}",
+        *film,
         f"python -m evoens verify {folder}",
         f"python -m evoens inspect {folder}",
         f"open {page} in a browser",

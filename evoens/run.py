@@ -22,6 +22,7 @@ from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
+from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
@@ -150,7 +151,7 @@ class Run:
         self.store.save(self.state.step, {**self._saved, "identity": self._identity}, self.ledger.tensors())
 
     def _history(self) -> dict[str, Any]:
-        names = ("plan", "trust_region", "sigma", "generations", "selection", "warnings")
+        names = ("scope", "plan", "trust_region", "sigma", "generations", "selection", "warnings")
         return {"measures": self.problem.shown(), **{name: getattr(self.state, name) for name in names}}
 
     def warn(self, sentence: str) -> None:
@@ -162,11 +163,14 @@ class Run:
     # ---- before the first generation: the plan, the parent's own score, σ
 
     def _prepare(self) -> None:
+        settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:
             self.reporter.stage("measuring how children are evaluated fastest")
         self.evaluator = Evaluator(self.problem.parent, self.strategy, self.problem, plan)
         self.state.plan = self.evaluator.plan.to_json()
+        if self.evaluator.untraced:
+            self.warn("torch.fx cannot trace the network, so that each child runs the whole of it, whatever the scope")
         if self.state.sigma is None:
             self.strategy.sigma = self.state.sigma = self._find_sigma()
             self.save()
@@ -177,7 +181,11 @@ class Run:
             self.tracker.trust_region(self.state.trust_region)
 
     def _find_sigma(self) -> float:
+        if self.state.trust_region is not None:
+            return float(self.state.trust_region["sigma"])  # found with the scope
         fixed, settings = self.config.strategy.sigma, self.config.trust_region
+        if not self.strategy.scaled:
+            return self.strategy.sigma
         if fixed != "auto":
             return fixed
         self.reporter.stage(f"searching for σ at KL {settings.target_kl}")

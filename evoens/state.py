@@ -19,6 +19,7 @@ class RunState:
 
     step: int = 0
     seconds: float = 0.0
+    scope: dict[str, Any] | None = None
     plan: dict[str, Any] | None = None
     trust_region: dict[str, Any] | None = None
     sigma: float | None = None

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -33,17 +34,22 @@ class Strategy(ABC):
 
     `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). The engine sets the rest
     before it asks: `scope`, which `ask` gives to new genes, says which tensors they touch, all when empty; `elites` are
-    the genomes that stayed from the generation before.
+    the genomes that stayed from the generation before; `parent` is the network that children are asked for. What
+    `perturb` needs to know of it belongs into genes: an ensemble is rebuilt without asking.
 
     Raises:
         GenomeError: no gene can have this scale, or no mask this density and number of parts.
     """
+
+    scaled: ClassVar[bool] = True
+    """Whether `sigma` means anything; a class without a scale is made without it, and no run searches for one."""
 
     def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
         Gene(0, sigma, mask=Mask(0, density, parts))  # refuse now what could not be asked for later
         self.sigma, self.density, self.parts = sigma, density, parts
         self.scope: tuple[str, ...] = ()
         self.elites: tuple[Genome, ...] = ()
+        self.parent: Parent | None = None
 
     @abstractmethod
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
@@ -74,6 +80,14 @@ class Strategy(ABC):
     settled: float = 0.0
     """The share of a child's training after which `keep` gives the same."""
 
+    def until(self, progress: float) -> float:
+        """Return up to which progress `keep` gives what it gives at `progress`; from `settled` on, to the end.
+
+        Where that is more than `progress`, weights left out are out for good, zero from there on. Where it is not, they
+        are left out of one step alone, and keep their values.
+        """
+        return 1.0 if progress >= self.settled else progress
+
     def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
         """Return which weights of the tensor `name` take part in one step of a child's training; None: all of them.
 
@@ -81,7 +95,8 @@ class Strategy(ABC):
             name: of the tensor.
             weight: as it is now.
             gene: the child's; each of its genes is asked.
-            progress: how much of the training is done, 0 to 1; at 1 what is returned is the child's for good.
+            progress: how much of the training is done, 0 to 1; at 1 what is returned is the child's for good, trained
+                or not.
             step: the number of the step, from 0.
 
         Returns:
@@ -101,15 +116,25 @@ class Strategy(ABC):
 
 
 def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return a child's tensors, by name: those it was tuned to where children are tuned, else as it was born.
+    """Return a child's tensors, by name: those it was tuned to where children are tuned, else those it was born with.
+
+    One that is not tuned has at once what `Strategy.keep` leaves it in the end.
 
     Raises:
         CheckpointError: the weights it was tuned to are not there, or damaged.
         ShapeError: as `born`.
     """
     if parent.tuned is None:
-        return born(parent, strategy, genome)
+        return {name: kept(strategy, genome, name, weight) for name, weight in born(parent, strategy, genome).items()}
     return tuned_weights(parent.tuned, genome) if genome.genes else dict(parent.weights)
+
+
+def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
+    """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
+    for gene in genome.genes:
+        if touches(gene.scope, name) and (part := strategy.keep(name, weight, gene, 1.0, 0)) is not None:
+            weight = torch.where(part, weight, 0.0)
+    return weight
 
 
 def tuned_file(folder: Path, genome: Genome) -> Path:
@@ -131,7 +156,7 @@ def tuned_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:
 
 
 def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return a child's perturbed tensors, by name: the genes applied to the parent's weights in order.
+    """Return a child's perturbed tensors, by name, from which its training starts: genes applied in order.
 
     A tensor that no gene touches is the parent's own.
 

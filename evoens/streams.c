@@ -53,3 +53,16 @@ void evoens_normals(uint64_t seed, uint64_t name, const float *table, float *out
             out[start + i] = table[pass.words[i]];
     }
 }
+
+/* A mask near `target`: an entry is turned over where the word is below chance · heat / 65536. */
+void evoens_turned(uint64_t seed, uint64_t name, const uint8_t *target, const uint16_t *chance, uint32_t heat,
+                   uint8_t *out, size_t n)
+{
+    Pass pass;
+    for (size_t start = 0; start < n; start += WORDS) {
+        size_t size = n - start < WORDS ? n - start : WORDS;
+        philox(seed, name, start, &pass);
+        for (size_t i = 0; i < size; i++)
+            out[start + i] = target[start + i] ^ (pass.words[i] < (chance[start + i] * heat) >> 16);
+    }
+}

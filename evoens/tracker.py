@@ -16,7 +16,7 @@ from evoens.diversity.pictures import kl_figure
 
 MEASURES = {
     "kl": "KL divergence, nats",
-    "disagreement": "disagreement, share of frames",
+    "disagreement": "disagreement, share of inputs",
     **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
 }
 LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
@@ -71,7 +71,7 @@ class Tracker:
     def trust_region(self, found: Mapping[str, Any]) -> None:
         """Show the search for σ: `{target_kl, sigma, rows: [{sigma, kl, kl_range, agreement}]}`, as in history.json."""
         self._writer.add_figure("trust region/KL over σ", kl_figure(found), 0)
-        head = ["σ", "KL, nats", "smallest", "largest", "same action"]
+        head = ["σ", "KL, nats", "smallest", "largest", "same answer"]
         rows = [
             [f"{r['sigma']:g}", *(f"{kl:.4f}" for kl in (r["kl"], *r["kl_range"])), f"{r['agreement']:.1%}"]
             for r in found["rows"]

@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from evoens.cut import Given
 from evoens.errors import ProblemError
-from evoens.parent import Predictor
 from evoens.problem import Evaluation, finite
 from evoens.threads import side_by_side
 
+Answer = Callable[[Any], Tensor]
+"""Probabilities for what cases yield: a `Predictor`, or the tail of one."""
+
 
 class Trial:
-    """A predictor on its way through some cases.
+    """A predictor on its way through some cases; these may yield None for a pause, from which `start` goes on.
 
     Attributes:
-        inputs: what waits for the predictor's answer; None before the start and after the end.
+        inputs: what waits for the predictor's answer; None before the start, in a pause and after the end.
+        ended: whether it did.
         result: the evaluation, or the error that ended the trial; holds after the end.
     """
 
-    def __init__(self, cases: Generator[Tensor, Tensor, Evaluation]) -> None:
-        self.inputs: Tensor | None = None
-        self.result: Evaluation | Exception = ProblemError("not started")
+    def __init__(self, cases: Generator[Given | None, Tensor, Evaluation]) -> None:
+        self.inputs: Given | None = None
+        self.ended = False
+        self.result: Evaluation | Exception = ProblemError("not ended")
         self._cases = cases
 
     def start(self, prepare: Callable[[], object] = lambda: None) -> None:
-        """Prepare the predictor, whose failure is the trial's, and take the first inputs."""
+        """Prepare the predictor, whose failure is the trial's, and take the next inputs."""
         try:
             prepare()
         except Exception as error:
@@ -46,9 +52,9 @@ class Trial:
 
     def fail(self, error: Exception) -> None:
         """End with this error."""
-        self.inputs, self.result = None, error
+        self.inputs, self.ended, self.result = None, True, error
 
-    def _advance(self, step: Callable[[], Tensor]) -> None:
+    def _advance(self, step: Callable[[], Given | None]) -> None:
         try:
             self.inputs = step()
         except StopIteration as stop:
@@ -58,13 +64,13 @@ class Trial:
 
     def _end(self, evaluation: Evaluation) -> None:
         if finite(evaluation):
-            self.inputs, self.result = None, evaluation
+            self.inputs, self.ended, self.result = None, True, evaluation
         else:
             self.fail(ProblemError("the results of its cases are not finite numbers"))
 
 
-def run(trials: Iterator[tuple[Trial, Predictor]], width: int) -> Iterator[Trial]:
-    """Answer started trials, each by its predictor, and yield them as they end.
+def run(trials: Iterator[tuple[Trial, Answer]], width: int) -> Iterator[Trial]:
+    """Answer started trials, each by its predictor, and yield them as they end or pause.
 
     The networks' passes take turns on `width` threads. All else, making a trial and playing its cases, happens on the
     caller's thread, so that nobody's Strategy or Problem meets another thread.
@@ -83,10 +89,10 @@ def run(trials: Iterator[tuple[Trial, Predictor]], width: int) -> Iterator[Trial
             yield trial
 
 
-def _on_threads(trials: Iterator[tuple[Trial, Predictor]], width: int, pool: ThreadPoolExecutor) -> Iterator[Trial]:
-    waiting: dict[Future[Tensor], tuple[Trial, Predictor]] = {}
+def _on_threads(trials: Iterator[tuple[Trial, Answer]], width: int, pool: ThreadPoolExecutor) -> Iterator[Trial]:
+    waiting: dict[Future[Tensor], tuple[Trial, Answer]] = {}
 
-    def on_its_way(trial: Trial, predict: Predictor) -> bool:
+    def on_its_way(trial: Trial, predict: Answer) -> bool:
         if trial.inputs is not None:
             waiting[pool.submit(predict, trial.inputs)] = trial, predict
         return trial.inputs is not None

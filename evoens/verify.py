@@ -28,11 +28,16 @@ NORMALS = {  # (seed, name): the first values, as the bits of float32
     (2**64 - 1, "body.0.conv1.weight"): (0xBE57013E, 0xBE439F94, 0x3F1C1D92, 0xBF80551A, 0x3E93EA76),
     (20231123, "fc/ε.weight"): (0xBF71157E, 0x3F12321C, 0xBFB475E6, 0x3F99E632, 0xC03587BF),
 }
-KEPT = {  # mask: where it holds among the first 16 weights of "conv.weight"
+KEPT = {  # mask: where it holds in 16 weights of the name "conv.weight"
     Mask(5, 0.2): (14,),
     Mask(5, 0.2, 2, 1): (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15),
     Mask(5, 1 / 3, 3, 1): (5, 6, 7, 8, 9, 11, 12, 13, 15),
+    Mask(5, 0.2, 1, 0, "exact"): (2, 6, 14),
+    Mask(5, 1 / 3, 3, 1, "exact"): (5, 8, 11, 12, 13),
+    Mask(5, 0.5, 2, 1, "channels"): (0, 1, 3, 4, 8, 10, 11, 13),
+    Mask(5, 0.5, 2, 1, "2:4"): (0, 1, 4, 5, 10, 11, 12, 13),
 }
+TARGET, TURNED = (2, 6, 7, 14), (2, 6, 12, 15)  # turned over by (0, "step 7:conv.weight"), chance 30 000, heat 3/4
 SUMS = (  # 0.015 − 0.02 · z, z of (0, "conv.weight"): rounded once instead of twice, four of them differ
     *(0x3CF27EA4, 0x3B8D9CBA, 0xBC582F63, 0x3CA6DEF8),
     *(0x3C690786, 0xBCA933B6, 0x3D094618, 0x3C9D4E70),
@@ -63,7 +68,7 @@ def vectors() -> list[Check]:
     ]
     for device in devices:
         where = "" if device == "cpu" else f" on {device}"
-        checks += [_normals(device, where), _stream(device, where), _masks(device, where), _sums(device, where)]
+        checks += [check(device, where) for check in (_normals, _stream, _masks, _turned, _sums)]
     return checks
 
 
@@ -93,6 +98,16 @@ def _masks(device: str, where: str) -> Check:
 
     wrong = [mask for mask, places in KEPT.items() if kept(mask) != places]
     return Check(f"masks{where}", not wrong, f"other weights for {wrong}" if wrong else f"{len(KEPT)} published masks")
+
+
+def _turned(device: str, where: str) -> Check:
+    """A mask that is annealed: one of its steps."""
+    target = torch.zeros(16, dtype=torch.bool, device=device)
+    target[list(TARGET)] = True
+    chance = torch.full((16,), 30_000, dtype=torch.int32).to(torch.uint16)
+    found = noise.turned(0, "step 7:conv.weight", target, chance, 0.75).nonzero().flatten().tolist()
+    right = tuple(found) == TURNED
+    return Check(f"annealed masks{where}", right, "one published step" if right else f"other weights, {found}")
 
 
 def _sums(device: str, where: str) -> Check:

@@ -127,10 +127,10 @@ def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measur
 @pytest.mark.parametrize(
     ("interval", "scores", "says"),
     [
-        ((0.1, 0.3), (0.5, 0.7, 0.6), ("beats the parent", "it is above as many random children (0.6)")),
+        ((0.1, 0.3), (0.5, 0.7, 0.6), ("beats the parent", "it is above as many random children (0.60)")),
         ((-0.3, -0.1), (0.9, 0.7, 0.8), ("loses to the parent", "it is not above")),
         ((-0.1, 0.3), (0.6, 0.7, 0.7), ("cannot be told from the parent", "it is not above")),
-        ((0.0, 0.3), (0.6, 0.7, 0.7), ("cannot be told from", "[+0, +0.3] (95 %, paired)")),
+        ((0.0, 0.3), (0.6, 0.7, 0.7), ("cannot be told from", "[0.00, +0.30] (95 %, paired)")),
     ],
 )
 def test_verdict_claims_no_more_than_the_interval(
@@ -144,8 +144,8 @@ def test_verdict_claims_no_more_than_the_interval(
     blocks["ensemble"]["test_difference"] = {"score": ensemble - parent, "ci95": list(interval), "n": 77}  # type: ignore[dict-item]
     sentence = verdict(TinyFrames(), blocks)
     assert sentence.startswith("On 77 unseen cases the ensemble ")
-    assert all(part in sentence for part in says) and f"accuracy {ensemble:.3g} against {parent:.3g}" in sentence
-    assert f"({drawn:.3g})" in sentence
+    assert all(part in sentence for part in says) and f"accuracy {ensemble:.2f} against {parent:.2f}" in sentence
+    assert f"({drawn:.2f})" in sentence
 
 
 def test_a_problem_may_add_its_own_remark(contest: Contest, problem: TwoRules) -> None:

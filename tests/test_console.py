@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -209,3 +210,27 @@ def test_durations(seconds: float, text: str) -> None:
 def test_the_console_does_not_wait_for_torch() -> None:
     code = "import sys, evoens.console; sys.exit(any(m in sys.modules for m in ('torch', 'matplotlib', 'scipy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SCOPE = {
+    "unit": "accuracy",
+    "parent": 0.7,
+    "rows": [
+        {"layer": "fc1.weight", "sigma": 0.05, "kl": 0.02, "worth": 0.725, "difference": 0.025, "standard_error": 0.01},
+        {"layer": "fc2.weight", "sigma": None, "kl": None, "worth": None, "error": "no such child"},
+    ],
+    "chosen": ["fc1.weight"],
+}
+
+
+@pytest.mark.parametrize("make", [plain, terminal])
+def test_what_the_search_for_a_scope_tried_is_shown(make: Callable[[int], tuple[Reporter, io.StringIO]]) -> None:
+    reporter, out = make(120)
+    with reporter:
+        reporter.layers(SCOPE)
+    text = " ".join(out.getvalue().split())
+    assert "fc1.weight 0.05 0.02 0.7250 +0.0250 0.0100" in text and "fc2.weight no such child" in text
+    assert "nothing: the parent 0.7000" in text and "fc1.weight" in text.rpartition("children touch")[2]
+    silent = Reporter(quiet=True, console=Console(file=(quiet := io.StringIO())))
+    silent.layers(SCOPE)
+    assert quiet.getvalue() == ""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import densenet121, resnet18
 
-from evoens.cut import cut
+from evoens.cut import cut, traces
 from evoens.tasks.networks.impala import ImpalaPolicy
 
 FRAMES = torch.randint(0, 256, (3, 6, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -127,6 +127,11 @@ def test_in_place_layers_of_the_tail_leave_the_trunk_for_the_next_child() -> Non
     with torch.inference_mode():
         features = found.trunk(x)
         assert all(torch.equal(found.tail(*features), module(x.clone())) for _ in range(2))
+
+
+def test_whether_a_network_can_be_traced_is_known() -> None:
+    assert traces(ImpalaPolicy((4, 4, 4), 6), ["head.weight"])
+    assert not traces(Branches(), ["last.weight"])
 
 
 def test_other_threads_go_on_while_a_network_is_traced() -> None:

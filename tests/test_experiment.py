@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -110,6 +111,21 @@ def test_strategy_arguments_are_those_of_the_yaml() -> None:
     fixed = StrategySettings.model_validate({"class": "noisy", "sigma": 0.05, "density": 0.25, "parts": 4})
     assert strategy_arguments(noisy, fixed) == {"sigma": 0.05, "density": 0.25, "parts": 4}
     assert strategy_arguments(noisy, StrategySettings.model_validate({"class": "noisy"}))["sigma"] == 1.0
+
+
+def test_a_strategy_without_a_scale_is_made_without_it() -> None:
+    sparse = load_class(locate("sparse"), Strategy)
+    settings = StrategySettings.model_validate({"class": "sparse", "rounds": 2})
+    assert strategy_arguments(sparse, settings) == {"density": 0.5, "parts": 2, "rounds": 2}
+    with pytest.raises(SpecError, match=r"strategy\.sigma: Sparse has no scale; expected none, found 0\.05"):
+        strategy_arguments(sparse, StrategySettings.model_validate({"class": "sparse", "sigma": 0.05}))
+
+
+def test_the_strategy_is_shown_the_parent(tmp_path: Path) -> None:
+    experiment = opened(tmp_path, tmp_path / "run", strategy={"class": "sparse", "structure": "channels"})
+    assert experiment.strategy.parent is experiment.problem.parent
+    (genome,) = experiment.strategy.ask(1, Random(0))
+    assert genome.genes[0].scope == ("not head.weight",)
 
 
 def test_the_scope_is_the_parents_layers(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evoens.errors import GenomeError
-from evoens.genome import Gene, Genome, Mask
+from evoens.genome import STRUCTURES, Gene, Genome, Mask
 
 SEEDS = st.integers(0, 2**64 - 1)
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
@@ -21,9 +21,10 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 @st.composite
 def masks(draw: st.DrawFn) -> Mask:
-    parts = draw(st.integers(1, 12))
-    density = 1 / parts if parts > 2 else draw(st.floats(0, 1, exclude_min=True))
-    return Mask(draw(SEEDS), density, parts, draw(st.integers(0, parts - 1)))
+    structure = draw(st.sampled_from(STRUCTURES))
+    parts = draw(st.integers(1, 2 if structure == "2:4" else 12))
+    density = 1 / parts if parts > 2 else 0.5 if structure == "2:4" else draw(st.floats(0, 1, exclude_min=True))
+    return Mask(draw(SEEDS), density, parts, draw(st.integers(0, parts - 1)), structure)
 
 
 GENES = st.builds(
@@ -68,6 +69,24 @@ def test_a_scope_stands_in_the_canonical_form_only_where_there_is_one() -> None:
     for wrong in ("a", ["a"], ("a", 1), ("",)):
         with pytest.raises(GenomeError, match=r"gene\.scope: expected a tuple of names"):
             Gene(1, 0.5, scope=wrong)  # type: ignore[arg-type]
+
+
+def test_a_structure_stands_in_the_canonical_form_only_where_there_is_one() -> None:
+    text = (
+        '[{"extra":{},"mask":{"density":0.5,"part":1,"parts":2,"seed":9,"structure":"2:4"},'
+        '"scale":1.0,"seed":7,"sign":1}]'
+    )
+    assert Genome((Gene(7, 1.0, mask=Mask(9, 0.5, 2, 1, "2:4")),)).canonical == text
+    plain = Genome((Gene(7, 1.0, mask=Mask(9, 0.5, 2, 1, "unstructured")),))
+    assert plain.canonical == text.replace(',"structure":"2:4"', "")
+    assert Genome.from_json([{**ROW, "mask": {**MASK, "structure": "unstructured"}}]) == Genome.from_json(
+        [{**ROW, "mask": MASK}]
+    )
+
+
+def test_a_parts_share() -> None:
+    assert [Mask(1, 0.2, 2, part).share for part in (0, 1)] == [0.2, 0.8]
+    assert (Mask(1, 0.2).share, Mask(1, 0.333, 3, 2).share) == (0.2, 1 / 3)
 
 
 def test_key_is_published() -> None:
@@ -130,7 +149,12 @@ MALFORMED = {
     "extra null": [{**ROW, "extra": None}],
     "mask a number": [{**ROW, "mask": 3}],
     "mask empty": [{**ROW, "mask": {}}],
-    "mask unknown key": [{**ROW, "mask": {**MASK, "structure": 1}}],
+    "mask unknown key": [{**ROW, "mask": {**MASK, "shape": 1}}],
+    "structure a number": [{**ROW, "mask": {**MASK, "structure": 1}}],
+    "structure unknown": [{**ROW, "mask": {**MASK, "structure": "rows"}}],
+    "structure null": [{**ROW, "mask": {**MASK, "structure": None}}],
+    "2:4 of another density": [{**ROW, "mask": {**MASK, "density": 0.4, "structure": "2:4"}}],
+    "2:4 in three parts": [{**ROW, "mask": {"seed": 1, "density": 1 / 3, "parts": 3, "structure": "2:4"}}],
     "mask seed negative": [{**ROW, "mask": {**MASK, "seed": -1}}],
     "density zero": [{**ROW, "mask": {**MASK, "density": 0}}],
     "density above one": [{**ROW, "mask": {**MASK, "density": 1.1}}],

@@ -4,8 +4,12 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
-from math import comb, prod
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, comb, prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,6 +45,24 @@ def oracle_words(seed: int, stream: str, n: int) -> list[int]:
     key = (seed, int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little"))
     outputs = [value for block in range(1, n // 16 + 2) for value in philox((block, 0, 0, 0), key)]
     return [value >> shift & 0xFFFF for value in outputs for shift in (0, 16, 32, 48)][:n]
+
+
+def oracle_mask(mask: Mask, n: int) -> list[bool]:
+    """Where a mask holds among `n` weights of "conv.weight", one channel each, from the stream's words in integers."""
+    words = oracle_words(mask.seed, "mask:conv.weight", n)
+    if mask.structure == "unstructured":
+        if mask.parts > 2:
+            return [w * mask.parts >> 16 == mask.part for w in words]
+        return [(w < round(mask.density * 65536)) != bool(mask.part) for w in words]
+    ranking = sorted(range(n), key=lambda place: (words[place], place))
+    if mask.structure == "2:4":
+        groups = [[p for p in ranking if p // 4 == group] for group in range(-(-n // 4))]
+        kept = {place for group in groups for place in group[: (len(group) + 1) // 2]}
+        return [(place in kept) != bool(mask.part) for place in range(n)]
+    if mask.parts > 2:
+        first, last = (ceil(Fraction(n * part, mask.parts)) for part in (mask.part, mask.part + 1))
+        return [place in ranking[first:last] for place in range(n)]
+    return [(place in ranking[: round(mask.density * n)]) != bool(mask.part) for place in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -122,6 +144,27 @@ def test_published_masks() -> None:
     assert thirds.int().argmax(0).tolist() == [2, 2, 0, 2, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 0, 1]
 
 
+@pytest.mark.usefixtures("way")
+def test_published_masks_of_each_structure() -> None:
+    """The words of (5, "mask:conv.weight") are 54852, 49794, 13142, 48271, 56979, 34873, 25360, 27330 and so on."""
+
+    def kept(*mask: Any) -> list[int]:
+        return noise.keep(Mask(5, *mask), "conv.weight", (16,)).nonzero().flatten().tolist()
+
+    assert kept(0.2, 1, 0, "exact") == [2, 6, 14]
+    assert kept(1 / 3, 3, 1, "exact") == [5, 8, 11, 12, 13]
+    assert kept(0.5, 2, 1, "channels") == [0, 1, 3, 4, 8, 10, 11, 13]
+    assert kept(0.5, 2, 0, "2:4") == [2, 3, 6, 7, 8, 9, 14, 15]
+
+
+@pytest.mark.usefixtures("way")
+def test_a_published_step_of_a_mask_that_is_annealed() -> None:
+    target, chance = noise.keep(Mask(5, 0.5), "conv.weight", (16,)), torch.full((16,), 30_000).to(torch.uint16)
+    assert target.nonzero().flatten().tolist() == [2, 6, 7, 14]
+    found = noise.turned(0, "step 7:conv.weight", target, chance, 0.75)
+    assert found.nonzero().flatten().tolist() == [2, 6, 12, 15]
+
+
 @pytest.mark.skipif(noise.compiled() is None, reason="streams.c was not built here")
 @settings(max_examples=60, deadline=None)
 @given(
@@ -130,11 +173,18 @@ def test_published_masks() -> None:
     st.integers(0, 5000) | st.integers(noise.CHUNK - 20, 2 * noise.CHUNK + 20),
 )
 def test_both_ways_draw_the_same_bits(seed: int, name: str, n: int) -> None:
-    built = noise.words(seed, name, n), noise.normals(seed, name, (n,))
+    target, chance = noise.keep(Mask(seed), name, (n,)), torch.from_numpy(noise.words(seed ^ 1, name, n))
+    built = noise.words(seed, name, n), noise.normals(seed, name, (n,)), turned_at(seed, name, target, chance)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(noise, "compiled", lambda: None)
         assert np.array_equal(built[0], noise.words(seed, name, n))
         assert torch.equal(built[1], noise.normals(seed, name, (n,)))
+        assert all(map(torch.equal, built[2], turned_at(seed, name, target, chance)))
+
+
+def turned_at(seed: int, name: str, target: torch.Tensor, chance: torch.Tensor) -> list[torch.Tensor]:
+    """A step at each of three heats."""
+    return [noise.turned(seed, name, target, chance, heat) for heat in (1.0, 0.3, 0.0)]
 
 
 def test_a_library_that_does_not_load_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,6 +377,126 @@ def test_small_tensors_meet_every_pattern_of_a_mask() -> None:
     assert stats.chisquare(ones, [draws * comb(5, k) / 32 for k in range(6)]).pvalue > 0.001
 
 
+# ---- structures
+
+
+RANKED = [("exact", d, k) for d, k in ((0.02, 1), (0.3, 1), (0.3, 2), (0.5, 2), (1 / 3, 3), (1 / 7, 7))]
+STRUCTURED = [*RANKED, *(("channels", d, k) for _, d, k in RANKED), ("2:4", 0.5, 1), ("2:4", 0.5, 2)]
+SHAPES_KEPT = [(16,), (7, 9), (16, 3, 5, 5), (64, 30), (1, 1), (5, 1, 3, 3), (0, 4), (3, 0)]
+
+
+@pytest.mark.parametrize("shape", SHAPES_KEPT, ids=str)
+@pytest.mark.parametrize(("structure", "density", "parts"), STRUCTURED)
+def test_parts_of_a_structure_are_disjoint_and_cover(
+    structure: str, density: float, parts: int, shape: tuple[int, ...]
+) -> None:
+    kept = [noise.keep(Mask(4, density, parts, p, structure), "conv.weight", shape) for p in range(parts)]
+    assert all((mask.shape, mask.dtype) == (shape, torch.bool) for mask in kept)
+    if parts > 1:
+        assert torch.equal(torch.stack(kept).sum(0), torch.ones(shape, dtype=torch.int64))
+    units = shape[0] if structure == "channels" else prod(shape)
+    counts = [int((m.flatten(1)[:, :1] if structure == "channels" and m.dim() > 1 else m).sum()) for m in kept]
+    if structure != "2:4" and prod(shape):
+        share = [m.share for m in (Mask(0, density, parts, p) for p in range(parts))]
+        assert all(
+            abs(count - units * own) <= (1 if parts > 2 else 0.5) for count, own in zip(counts, share, strict=True)
+        )
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("n", [1, 4, 6, 7, 16, 33, 300])
+@pytest.mark.parametrize(("structure", "density", "parts"), STRUCTURED)
+def test_structures_against_integers(structure: str, density: float, parts: int, n: int) -> None:
+    for part in range(parts):
+        mask = Mask(2**64 - 7, density, parts, part, structure)
+        assert noise.keep(mask, "conv.weight", (n,)).tolist() == oracle_mask(mask, n)
+
+
+def test_channels_are_kept_or_left_whole() -> None:
+    for shape in ((10, 4, 3, 3), (10, 7)):
+        kept = noise.keep(Mask(1, 0.3, structure="channels"), "w", shape).flatten(1)
+        assert kept.all(1).sum() == 3 and kept.any(1).sum() == 3
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (6, 8, 3, 3), (5, 3, 5, 5), (4, 6), (4, 1)], ids=str)
+def test_two_of_four_neighbours_are_kept_and_the_anti_mask_has_the_others(shape: tuple[int, ...]) -> None:
+    mask, anti = (noise.keep(Mask(8, 0.5, 2, part, "2:4"), "w", shape).flatten(1) for part in (0, 1))
+    whole = mask.shape[1] // 4 * 4
+    for kept in (mask, anti):
+        assert (kept[:, :whole].reshape(-1, 4).sum(1) == 2).all()
+    rest = mask.shape[1] - whole
+    assert (mask[:, whole:].sum(1) == (rest + 1) // 2).all() and (anti[:, whole:].sum(1) == rest // 2).all()
+
+
+def test_each_two_of_four_are_as_likely() -> None:
+    groups = noise.keep(Mask(3, 0.5, structure="2:4"), "w", (400, 600)).reshape(-1, 4).int()
+    patterns = np.bincount((groups @ torch.tensor([8, 4, 2, 1], dtype=torch.int32)).numpy(), minlength=16)
+    assert stats.chisquare(patterns[[3, 5, 6, 9, 10, 12]]).pvalue > 0.001
+
+
+@pytest.mark.parametrize("structure", ["exact", "channels"])
+@pytest.mark.parametrize(("density", "parts"), [(0.2, 1), (0.3, 2), (1 / 3, 3), (1 / 5, 5)])
+def test_a_larger_share_holds_every_smaller_one(structure: str, density: float, parts: int) -> None:
+    shape = (50, 6)
+    for part in range(parts):
+        mask = Mask(6, density, parts, part, structure)
+        own = noise.keep(mask, "w", shape)
+        kept = [noise.keep(mask, "w", shape, share=s) for s in (1.0, 0.8, 0.62, mask.share, 0.01)]
+        assert kept[0].all() and torch.equal(kept[-1], own)
+        assert all(not (smaller & ~larger).any() for larger, smaller in pairwise(kept))
+        units = 300 if structure == "exact" else 50
+        counts = [int(k.sum()) * units // 300 for k in kept]
+        assert counts[:3] == [max(round(units * s), counts[-1]) for s in (1.0, 0.8, 0.62)]
+
+
+# ---- annealing
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, LOW), st.text(max_size=12), st.integers(1, 60), st.floats(0, 1))
+def test_a_step_turns_over_what_its_words_say(seed: int, stream: str, n: int, heat: float) -> None:
+    target = [place % 3 == 0 for place in range(n)]
+    chance = [place * 9_999_991 % 65536 for place in range(n)]
+    words, share = oracle_words(seed, stream, n), round(heat * 65536)
+    expected = [t != (w < (c * share >> 16)) for t, c, w in zip(target, chance, words, strict=True)]
+    found = noise.turned(seed, stream, torch.tensor(target), torch.tensor(chance).to(torch.uint16), heat)
+    assert found.tolist() == expected
+
+
+@pytest.mark.usefixtures("way")
+def test_a_mask_is_turned_over_as_often_as_it_should_be_whatever_its_layout() -> None:
+    target = noise.keep(Mask(1), "w", (1024, 1024))
+    for chance, heat in ((65535, 1.0), (40_000, 0.5), (600, 1.0), (65535, 0.0)):
+        chances = torch.full(target.shape, chance).to(torch.uint16)
+        turned = noise.turned(5, "step 1:w", target, chances, heat)
+        low, high = stats.binom.interval(0.9999, N, chance * heat / 65536)
+        assert low <= int((turned != target).sum()) <= high
+        assert torch.equal(noise.turned(5, "step 1:w", target.t(), chances, heat), turned ^ target ^ target.t())
+    low, high = stats.binom.interval(0.9999, N, 0.5)
+    half = torch.full(target.shape, 32768).to(torch.uint16)
+    steps = [noise.turned(5, f"step {step}:w", target, half, 1.0) for step in (1, 2)]
+    assert low <= int((steps[0] == steps[1]).sum()) <= high
+
+
+def test_once_is_once_within_a_memory_and_each_time_without() -> None:
+    drawn: list[int] = []
+
+    def draw() -> int:
+        drawn.append(len(drawn))
+        return drawn[-1]
+
+    assert (noise.once("a", draw), noise.once("a", draw)) == (0, 1)
+    memo: dict[Any, Any] = {}
+    with noise.remembering(memo):
+        assert (noise.once("a", draw), noise.once("a", draw), noise.once("b", draw)) == (2, 2, 3)
+        with noise.remembering({}):
+            assert noise.once("a", draw) == 4
+        assert noise.once("a", draw) == 2
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(noise.once, "a", draw).result() == 5  # another thread has no memory, or its own
+    assert noise.once("a", draw) == 6 and set(memo) == {"a", "b"}
+
+
 @pytest.mark.gpu
 def test_a_cuda_device_gives_the_same_bits() -> None:
     for shape in ((10,), (64, 32, 3, 3), (3, noise.CHUNK + 1)):
@@ -335,5 +505,8 @@ def test_a_cuda_device_gives_the_same_bits() -> None:
         assert torch.equal(there.cpu(), noise.normals(3, "long.weight", shape))
         kept = noise.keep(Mask(1, 0.2, 2, 1), "w", shape, "cuda")
         assert torch.equal(kept.cpu(), noise.keep(Mask(1, 0.2, 2, 1), "w", shape))
+        chance = torch.full(shape, 30_000).to(torch.uint16)
+        turned = noise.turned(1, "w", kept, chance.cuda(), 0.5)
+        assert turned.is_cuda and torch.equal(turned.cpu(), noise.turned(1, "w", kept.cpu(), chance, 0.5))
         w, step = torch.linspace(-1, 1, prod(shape)).reshape(shape), noise.normals(5, "w", shape)
         assert torch.equal((w.cuda() + step.cuda().mul_(-0.02)).cpu(), w + step.mul_(-0.02))

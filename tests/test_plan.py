@@ -11,6 +11,7 @@ from evoens_strategies.noisy import Noisy
 from torch import Tensor, nn
 
 from evoens import plan as plans
+from evoens.cut import cut
 from evoens.errors import CheckpointError
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
@@ -36,7 +37,7 @@ def children(parent: Parent, n: int) -> list[dict[str, Tensor]]:
 @pytest.mark.parametrize("plan", candidates(image=True), ids=lambda p: f"{p.batching}-{p.layout}-{p.precision}")
 def test_every_plan_computes_the_child(plan: Plan) -> None:
     parent = policy()
-    room = plans.scratch(parent, plan, CPU)
+    room = plans.scratch(parent.module, parent.perturbed, plan, CPU)
     for weights in children(parent, 3):
         room.load(plan.children - 1, weights)
         outputs = room.predict({plan.children - 1: FRAMES})[plan.children - 1]
@@ -49,10 +50,10 @@ def test_every_plan_computes_the_child(plan: Plan) -> None:
 def test_a_childs_bits_do_not_depend_on_who_shares_its_pass() -> None:
     parent = policy()
     ours, *others = children(parent, 4)
-    alone = Stack(parent, Plan("vmap", children=4), CPU)
+    alone = Stack(parent.module, parent.perturbed, Plan("vmap", children=4), CPU)
     alone.load(0, ours)
     expected = alone.predict({0: FRAMES})[0]
-    crowd = Stack(parent, Plan("vmap", children=4), CPU)
+    crowd = Stack(parent.module, parent.perturbed, Plan("vmap", children=4), CPU)
     for place, weights in enumerate((*others, ours)):
         crowd.load(place, weights)
     answers = crowd.predict({0: FRAMES[:2], 1: FRAMES[:1], 2: FRAMES[1:], 3: FRAMES})
@@ -62,11 +63,37 @@ def test_a_childs_bits_do_not_depend_on_who_shares_its_pass() -> None:
         torch.testing.assert_close(answers[place], parent.child(others[place]).predict(frames), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("plan", [Plan(children=4), Plan("vmap", children=4)], ids=["loop", "vmap"])
+def test_a_tail_takes_features_that_serve_all_children(plan: Plan) -> None:
+    parent = policy()
+    found = cut(parent.module, ["head.weight"])
+    assert found is not None
+    with torch.inference_mode():
+        features = found.trunk(FRAMES)
+    own = [{"head.weight": weights["head.weight"]} for weights in children(parent, 4)]
+    room = plans.scratch(found.tail, ["head.weight"], plan, CPU)
+    for place, weights in enumerate(own):
+        room.load(place, weights)
+    answers = room.predict(dict.fromkeys(range(4), features))
+    fewer = room.predict(dict.fromkeys((1, 3), features))
+    assert set(answers) == set(range(4)) and set(fewer) == {1, 3}
+    for place, weights in enumerate(own):
+        torch.testing.assert_close(answers[place], parent.child(weights).predict(FRAMES), rtol=0, atol=1e-6)
+    assert all(torch.equal(fewer[place], answers[place]) for place in fewer)
+
+
+def test_the_quickest_plan_for_a_tail_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "SECONDS", 0.05)
+    spy = Spy((torch.contiguous_format, torch.bfloat16))
+    found = quickest(spy, ["conv.weight"], (torch.rand(10, 3, 8, 8),), CPU)
+    assert found == Plan("loop", "contiguous", "bfloat16", children=found.children)
+
+
 def test_the_parent_is_left_as_it_is() -> None:
     parent = policy()
     before = parent.fingerprint
     for plan in candidates(image=True):
-        plans.scratch(parent, plan, CPU).load(0, children(parent, 1)[0])
+        plans.scratch(parent.module, parent.perturbed, plan, CPU).load(0, children(parent, 1)[0])
     assert parent.fingerprint == before
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in parent.module.parameters())
 
@@ -95,8 +122,8 @@ class Spy(nn.Module):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_quickest_plan_is_found(layout: Any, precision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "SECONDS", 0.05)
-    parent = Parent(Spy((plans.FORMATS[layout], plans.DTYPES[precision])), Architecture(""))
-    found = quickest(parent, torch.rand(10, 3, 8, 8), CPU)
+    spy = Spy((plans.FORMATS[layout], plans.DTYPES[precision]))
+    found = quickest(spy, ["conv.weight"], torch.rand(10, 3, 8, 8), CPU)
     assert found == Plan("loop", layout, precision, children=found.children)
     assert found.children in (1, lanes(CPU))
 
@@ -104,9 +131,9 @@ def test_the_quickest_plan_is_found(layout: Any, precision: Any, monkeypatch: py
 def test_a_plan_that_raises_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plans, "SECONDS", 0.05)
     picky = Spy((torch.contiguous_format, torch.bfloat16), refused=(torch.bfloat16,))
-    assert quickest(Parent(picky, Architecture("")), torch.rand(4, 3, 8, 8), CPU).precision == "float32"
+    assert quickest(picky, ["conv.weight"], torch.rand(4, 3, 8, 8), CPU).precision == "float32"
     hopeless = Spy((torch.contiguous_format, torch.float32), refused=(torch.float32, torch.bfloat16))
-    assert quickest(Parent(hopeless, Architecture("")), torch.rand(4, 3, 8, 8), CPU) == Plan()
+    assert quickest(hopeless, ["conv.weight"], torch.rand(4, 3, 8, 8), CPU) == Plan()
 
 
 def test_a_plan_survives_json_and_a_wrong_one_is_refused() -> None:
@@ -120,7 +147,7 @@ def test_a_plan_survives_json_and_a_wrong_one_is_refused() -> None:
 
 def test_a_loop_runs_on_bytes_and_floats_alike() -> None:
     parent = policy()
-    room = Loop(parent, Plan(layout="channels_last", precision="bfloat16"), CPU)
+    room = Loop(parent.module, Plan(layout="channels_last", precision="bfloat16"), CPU)
     assert torch.equal(room.predict({0: FRAMES})[0], room.predict({0: FRAMES.float()})[0])
 
 
@@ -132,7 +159,7 @@ def test_a_loop_fuses_in_channels_last_and_takes_up_each_childs_weights(
     plain_relu = fused.Convolution.relu
     monkeypatch.setattr(fused.Convolution, "relu", lambda self, x: (calls.append(x), plain_relu(self, x))[1])
     parent = policy()
-    room = Loop(parent, Plan(layout=layout), CPU)
+    room = Loop(parent.module, Plan(layout=layout), CPU)
     for weights in children(parent, 2):
         calls.clear()
         room.load(0, weights)

@@ -279,6 +279,20 @@ def test_a_strategy_must_give_as_many_as_asked(tmp_path: Path) -> None:
         execute(tmp_path / "run", spec=spec)
 
 
+@pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("spec", ["sparse", "stochastic"])
+def test_a_strategy_without_a_scale_is_not_searched_for_one(tmp_path: Path, spec: str) -> None:
+    settings = config(strategy={"class": spec, "sigma": "auto"}, search={"generations": 2})
+    run, listener = execute(tmp_path, settings, spec=spec)
+    assert not any("σ" in stage for stage in listener.stages)
+    assert (run.state.sigma, run.state.trust_region) == (1.0, None)
+    document = json.loads((tmp_path / "ensemble" / "genomes.json").read_text())
+    assert document["strategy"]["arguments"] == {"density": 0.5, "parts": 2}
+    members = load_ensemble(tmp_path).modules()
+    weights = [dict(member.named_parameters())["first.weight"] for member in members]
+    assert all(0.4 < float((weight == 0).float().mean()) < 0.6 for weight in weights)
+
+
 # ---- how far fitness can be trusted
 
 

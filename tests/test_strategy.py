@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from evoens.errors import GenomeError, ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
-from evoens.strategy import Record, Strategy, grow
+from evoens.strategy import Record, Strategy, born, grow
 
 
 class Affine(Strategy):
@@ -126,7 +126,28 @@ def test_perturb_must_be_written() -> None:
         Strategy(0.1)  # type: ignore[abstract]
 
 
+def test_masks_last_for_a_step_until_they_are_settled() -> None:
+    strategy = Affine(0.1)
+    assert (strategy.settled, strategy.until(0.0), strategy.until(0.7)) == (0.0, 1.0, 1.0)
+    strategy.settled = 0.5
+    assert (strategy.until(0.2), strategy.until(0.49), strategy.until(0.5)) == (0.2, 0.49, 1.0)
+
+
 # ---- growing
+
+
+def test_a_child_that_is_not_tuned_has_what_its_genes_keep_in_the_end() -> None:
+    class Last(Affine):
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            return (
+                None if gene.seed == 3 else torch.arange(weight.numel()).reshape(weight.shape) % 4 >= 4 * progress - 3
+            )
+
+    origin, genome = parent(), Genome((Gene(1, 0.25, scope=("0",)), Gene(3, 0.5)))
+    start, grown = born(origin, Last(0.1), genome), grow(origin, Last(0.1), genome)
+    every = torch.arange(12).reshape(4, 3) % 4 != 0
+    assert torch.equal(grown["0.weight"], start["0.weight"] * every) and (start["0.weight"] != 0).all()
+    assert torch.equal(grown["2.weight"], start["2.weight"])
 
 
 def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:

@@ -15,6 +15,7 @@ from evoens.parent import Predictor
 from evoens.problem import Evaluation, Split
 from evoens.trials import Trial, run
 
+SPLIT = Split("test", 0, 8)
 widths = pytest.mark.parametrize("width", [1, 2, 3])
 
 
@@ -37,6 +38,24 @@ def test_every_trial_ends_as_it_would_alone(tiny_problem: TinyProblem, width: in
     assert set(ended) == set(trials) and len(ended) == 20
     for trial, split in zip(trials, splits, strict=True):
         assert torch.equal(cases(trial), tiny_problem.evaluate(tiny_problem.parent.predict, split).cases)
+
+
+@widths
+def test_cases_may_pause_and_go_on(tiny_problem: TinyProblem, width: int) -> None:
+    def paused(split: Split) -> Generator[Tensor | None, Tensor, Evaluation]:
+        first = yield tiny_problem.inputs[:3]
+        yield None
+        second = yield tiny_problem.inputs[3:8]
+        return Evaluation(torch.cat([first, second])[:, 0].double(), 8)
+
+    trials = [Trial(paused(SPLIT)) for _ in range(5)]
+    for ended in (False, True):
+        for trial in trials:
+            trial.start()
+        again = list(run(((trial, tiny_problem.parent.predict) for trial in trials), width))
+        assert set(again) == set(trials) and all(trial.ended is ended and trial.inputs is None for trial in trials)
+    expected = tiny_problem.parent.predict(tiny_problem.inputs[:8])[:, 0].double()
+    assert all(torch.allclose(cases(trial), expected, rtol=0, atol=1e-6) for trial in trials)
 
 
 @widths

@@ -59,9 +59,10 @@ def test_the_published_numbers_are_those_of_the_tests() -> None:
     assert {k: list(v) for k, v in verify.NORMALS.items()} == {k: v[:5] for k, v in test_noise.NORMALS.items()}
     assert (verify.TABLE_SHA256, verify.STREAM_SHA256) == (test_noise.TABLE_SHA256, test_noise.LONG_SHA256)
     for mask, places in verify.KEPT.items():
-        words = test_noise.oracle_words(mask.seed, "mask:conv.weight", 16)
-        kept = [w * 3 >> 16 == mask.part if mask.parts == 3 else (w < 0.2 * 65536) != mask.part for w in words]
-        assert tuple(place for place, holds in enumerate(kept) if holds) == places
+        assert places == tuple(place for place, holds in enumerate(test_noise.oracle_mask(mask, 16)) if holds)
+    words = test_noise.oracle_words(0, "step 7:conv.weight", 16)
+    turned = {place for place, word in enumerate(words) if word < 30_000 * 3 // 4}
+    assert set(verify.TARGET) ^ turned == set(verify.TURNED)
 
 
 @pytest.fixture
@@ -83,6 +84,12 @@ def test_one_bit_of_the_table_is_noticed(table: np.ndarray) -> None:
 def test_another_table_is_noticed_in_every_stream(table: np.ndarray) -> None:
     table[:] = -table
     assert failed() == ["table of quantiles", "normals", "long stream", "rounding"]
+
+
+def test_another_rule_for_annealed_masks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = noise.turned
+    monkeypatch.setattr(noise, "turned", lambda seed, *rest: turned(seed + 1, *rest))
+    assert failed() == ["annealed masks"]
 
 
 def test_another_rule_for_masks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,8 +99,10 @@ def experiment(settings: Config, problem: TinyProblem | None = None, spec: str =
     """Put a run together by hand, with a Strategy by its `spec`; `more` are arguments of its own."""
     source = locate(spec)
     sigma = settings.strategy.sigma
-    arguments = {"sigma": 1.0 if sigma == "auto" else sigma, "density": 0.5, "parts": 2, **more}
-    strategy = load_class(source, Strategy)(**arguments)
+    cls: type[Strategy] = load_class(source, Strategy)
+    scale = {"sigma": 1.0 if sigma == "auto" else sigma} if cls.scaled else {}
+    arguments = {**scale, "density": 0.5, "parts": 2, **more}
+    strategy = cls(**arguments)
     resolved = resolved_yaml(settings, Path())
     return Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {})
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import platform
 import statistics
-import time
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -17,12 +14,12 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoens.allocator import keep_memory
+from evoens.bench.common import machine, noisy, seconds
 from evoens.evaluate import Evaluator
 from evoens.parent import Architecture, Parent
 from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
 from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
-from evoens.spec import load_class, locate
-from evoens.strategy import Strategy, grow
+from evoens.strategy import grow
 from evoens.threads import side_by_side
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
@@ -96,14 +93,14 @@ def measure(
     torch.manual_seed(0)
     parent = Parent(architecture.build(), architecture)
     problem = Frames(parent, 6, batch, frames)
-    evaluator = Evaluator(parent, _noisy(), problem)
+    evaluator = Evaluator(parent, noisy(), problem)
     work = _work(evaluator, problem, children, squares)
     for name in work:
         if name not in ("parent", "child"):  # they run what the plan runs
             work[name][0]()  # the first time compiles kernels and takes memory
     measured = [_round(work, backwards=turn % 2 == 1) for turn in range(rounds)]
     settings = {"widths": list(widths), "batch": batch, "children": children, "frames": frames, "rounds": rounds}
-    return _result(measured, _gflop(parent, problem.frames)) | _machine(evaluator) | settings
+    return _result(measured, _gflop(parent, problem.frames)) | machine(evaluator) | settings
 
 
 def describe(result: dict[str, Any]) -> Table:
@@ -124,11 +121,6 @@ def describe(result: dict[str, Any]) -> Table:
     return table
 
 
-def _noisy() -> Strategy:
-    strategy: Strategy = load_class(locate("noisy"), Strategy)(sigma=0.02)
-    return strategy
-
-
 Work = dict[str, tuple[Callable[[], object], float]]
 
 
@@ -138,9 +130,9 @@ def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequenc
     genomes = evaluator.strategy.ask(max(children, plan.children), Random(0))
     weights = [grow(parent, evaluator.strategy, genome) for genome in genomes]
     frames, whole, group = problem.probe(problem.batch), problem.split("search"), genomes[: plan.children]
-    room = _loaded(scratch(parent, plan, device), weights)
-    stack = _loaded(Stack(parent, Plan("vmap", children=children), device), weights)
-    loops = [_loaded(Loop(parent, Plan(), device), [own]) for own in weights[:children]]
+    room = _loaded(scratch(parent.module, parent.perturbed, plan, device), weights)
+    stack = _loaded(Stack(parent.module, parent.perturbed, Plan("vmap", children=children), device), weights)
+    loops = [_loaded(Loop(parent.module, Plan(), device), [own]) for own in weights[:children]]
     turns = itertools.cycle(loops)
     work: Work = {
         "plan": (lambda: _passes(room, frames, children), children * len(frames)),
@@ -166,7 +158,7 @@ def _round(work: Work, *, backwards: bool) -> dict[str, float]:
     rates: dict[str, list[float]] = {name: [] for name in names}
     for name in long + turns if backwards else turns + long:
         run, amount = work[name]
-        rates[name].append(amount / _seconds(run))
+        rates[name].append(amount / seconds(run))
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
@@ -203,12 +195,6 @@ def _product(side: int, times: int, plan: Plan, device: torch.device) -> Callabl
     return run
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
 def _gflop(parent: Parent, frames: Tensor) -> float:
     """Return the multiplications and additions of one frame's pass, in 10⁹."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -234,22 +220,3 @@ def _result(rounds: Sequence[dict[str, float]], gflop: float) -> dict[str, Any]:
 
 def _median(rounds: Sequence[dict[str, float]], name: str) -> float:
     return statistics.median(row[name] for row in rounds)
-
-
-def _machine(evaluator: Evaluator) -> dict[str, Any]:
-    device, plan = evaluator.device, evaluator.plan
-    return {
-        "plan": plan.to_json(),
-        "dtype": plan.precision,
-        "threads": torch.get_num_threads(),
-        "cpu": _cpu(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "torch": torch.__version__,
-    }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

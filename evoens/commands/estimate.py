@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import CANDIDATES, SO_FAR, Config
 from evoens.settings.procgen import ProcgenConfig
 
@@ -15,7 +16,7 @@ Stages = dict[str, tuple[int, str, int]]
 
 
 def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
-    """Return splits, evaluations and, for Procgen, their cost.
+    """Return splits, training, evaluations and, for Procgen, their cost.
 
     A policy's passes are counted as frames × members, or as frames where a scope lets members share most of one; how
     long an episode lasts, and how many passes a second the machine does, are taken from the training that the parent's
@@ -23,11 +24,13 @@ def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
 
     Args:
         config: the checked YAML.
-        card: the parent's card; None where the parent is yet to be trained.
+        card: the parent's card, empty where it came without; None where the parent is yet to be trained.
     """
     stages = _stages(config)
     found: dict[str, Any] = {"evaluations": {name: children for name, (children, _, _) in stages.items()}}
-    return _games(config, card, stages) | found if isinstance(config, ProcgenConfig) else found
+    if isinstance(config, ProcgenConfig):
+        return _games(config, card, stages) | found
+    return _images(config, card) | found if isinstance(config, ClassificationConfig) else found
 
 
 def _stages(config: Config) -> Stages:
@@ -49,13 +52,21 @@ def _games(config: ProcgenConfig, card: dict[str, Any] | None, stages: Stages) -
     found: dict[str, Any] = {
         "splits": {name: str(levels) for name, levels in config.problem.levels if name != "train"},
         "episodes": sum(games.values()),
-        "training_steps": 0 if card else config.parent.train.steps,
+        "training_steps": 0 if card is not None else config.parent.train.steps,
     }
     lasts, speed = _length(card), _passes_per_second(card)
     if lasts and speed:
         passes = lasts * sum(games[name] * members for name, (_, _, members) in stages.items())
         found |= {"episode_length": round(lasts), "passes": round(passes), "seconds": round(passes / speed)}
     return found
+
+
+def _images(config: ClassificationConfig, card: dict[str, Any] | None) -> dict[str, Any]:
+    cuts = {name: cut for name, cut in config.problem.splits if name != "train"}
+    return {
+        "splits": {name: f"{cut.count or 'the rest'} of {cut.from_}" for name, cut in cuts.items()},
+        "training_epochs": 0 if card is not None else config.parent.train.epochs,
+    }
 
 
 def _levels(config: ProcgenConfig) -> dict[str, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -15,6 +16,9 @@ from evoens.allocator import keep_memory
 from evoens.card import read_card
 from evoens.config.load import RESOLVED, Loaded, build, differences, located
 from evoens.errors import CheckpointError, nearest
+
+if TYPE_CHECKING:
+    from evoens.console import Reporter
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes: something was checked and is broken; the user's mistake; Ctrl-C."""
@@ -34,6 +38,7 @@ def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force:
     with (
         interruptible(f"python -m evoens resume {shlex.quote(str(folder))}", folder / RESOLVED),
         Reporter(quiet=silent) as reporter,
+        said_by(reporter),
     ):
         build(loaded, folder, reporter, retrain=retrain, force=force).execute()
 
@@ -45,7 +50,7 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     from evoens.tasks import open_task  # noqa: PLC0415
 
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
-    with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter:
+    with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter, said_by(reporter):
         task = open_task(loaded.config, loaded.base)
         task.untrained()  # what is wrong is found before anything is said or written
         reporter.stage(f"training a parent for {task.budget} in {folder}")
@@ -64,6 +69,14 @@ def interruptible(command: str, needs: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         end(f"interrupted; go on with:\n  {command}" if needs.exists() else "interrupted", INTERRUPTED)
+
+
+@contextmanager
+def said_by(reporter: Reporter) -> Iterator[None]:
+    """Let Python's warnings be said as the run's own are, without the line of code they come from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
+        yield
 
 
 def this_command() -> str:

@@ -10,14 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from evoens.card import find_parent
 from evoens.config.classification_data import data_faults
 from evoens.config.classifiers import classifier_faults
 from evoens.config.faults import Fault, faults_of, shown, unknown_key
 from evoens.config.policies import policy_faults
 from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Keys, dotted, parse_yaml
-from evoens.errors import ConfigError, SpecError
-from evoens.settings import config_type, parse_config
+from evoens.errors import ConfigError, SpecError, nearest
+from evoens.settings import CONFIGS, config_type, parse_config
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config, StrategySettings
 from evoens.settings.procgen import ProcgenConfig
@@ -69,6 +70,8 @@ def check(value: Any, overrides: Sequence[Override], base: Path, retrain: bool) 
         ]
     value = copy.deepcopy(value)
     faults = [fault for override in overrides if (fault := _set(value, override))]
+    if unknown := _unknown_problem(value):
+        return parse_config(ProcgenConfig.sample), [*faults, unknown]
     config, wrong = _settings(value)
     faults += wrong
     for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain)):
@@ -88,6 +91,17 @@ def _set(value: dict[str, Any], override: Override) -> Fault | None:
             return Fault(override.keys, f"expected a section at {dotted(override.keys[:depth])}, found {shown(value)}")
     value[str(override.keys[-1])] = override.value
     return None
+
+
+def _unknown_problem(value: dict[str, Any]) -> Fault | None:
+    """Return the fault of a type of problem that there is not: then nothing else can be checked."""
+    problem = value.get("problem")
+    kind = problem.get("type") if isinstance(problem, dict) else None
+    if not isinstance(kind, str) or kind in CONFIGS:
+        return None
+    return Fault(
+        ("problem", "type"), f"expected one of {', '.join(CONFIGS)}, found {shown(kind)}{nearest(kind, CONFIGS)}"
+    )
 
 
 def _settings(value: dict[str, Any]) -> tuple[Config, list[Fault]]:
@@ -135,13 +149,17 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
     if signature is None:
         return
     name: Keys = ("strategy", "class")
-    known, given = signature.arguments, {"sigma", "density", "parts", *settings.extra}
+    usual = {"sigma", "density", "parts"} if signature.scaled else {"density", "parts"}
+    known, given = signature.arguments, {*usual, *settings.extra}
+    if not signature.scaled and settings.sigma != "auto":
+        message = f"{settings.class_} has no scale; expected none, found {settings.sigma}"
+        yield Fault(("strategy", "sigma"), message, (name,))
     for key in sorted(settings.extra.keys() - known.keys()):
         fault = unknown_key(("strategy", key), [*known, "class", "scope"])
         yield fault if fault.meant == name else replace(fault, others=(name,))
     for key in sorted(k for k, needed in known.items() if needed and k not in given):
         yield Fault(("strategy", key), f"missing; {settings.class_} needs it", (name,), missing=True)
-    for key in sorted({"sigma", "density", "parts"} - known.keys()):
+    for key in sorted(usual - known.keys()):
         yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
 
 
@@ -150,5 +168,5 @@ def _task_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
     if isinstance(config, ProcgenConfig):
         yield from policy_faults(config, base, retrain)
     elif isinstance(config, ClassificationConfig):
-        yield from data_faults(config, base)
+        yield from data_faults(config, base, retrain or find_parent(config.parent.checkpoint, base) is None)
         yield from classifier_faults(config, base, retrain)

@@ -14,12 +14,13 @@ from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missin
 _DATA = ("problem", "data")
 
 
-def data_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
+def data_faults(config: ClassificationConfig, base: Path, trains: bool = False) -> Iterator[Fault]:
     """Yield what is wrong with the data a YAML names, as far as names and sizes of files tell.
 
     Args:
         config: the checked YAML.
         base: its folder, from which relative paths start.
+        trains: a parent is trained.
     """
     settings, root = config.problem, data_root(config.data.root, base)
     try:
@@ -27,16 +28,16 @@ def data_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
     except ProblemError as error:
         yield Fault(_DATA, str(error))
         return
-    needed = _needed(config)
+    needed = _needed(config, trains)
     for pool in POOLS:
         cuts = {name: cut for name, cut in cuts_of(settings.splits, pool).items() if name in needed}
         yield from _pool_faults(place, pool, cuts, settings, root)
     yield from _named_faults(place, settings)
 
 
-def _needed(config: ClassificationConfig) -> set[str]:
+def _needed(config: ClassificationConfig, trains: bool) -> set[str]:
     """The splits that are surely opened: `train` only where something is learnt on it or measured."""
-    learns = config.tune is not None or config.problem.normalise is None
+    learns = trains or config.tune is not None or config.problem.normalise is None
     return {"search", "select", "test"} | ({"train"} if learns else set())
 
 

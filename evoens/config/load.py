@@ -79,7 +79,7 @@ def located(loaded: Loaded) -> Iterator[None]:
     except EvoensError as error:
         if not error.keys:
             raise
-        message = str(error).removeprefix(f"{dotted(error.keys)}: ")
+        message = " ".join(str(error).split()).removeprefix(f"{dotted(error.keys)}: ")
         raise ConfigError(loaded.line(Fault(error.keys, message))) from error
 
 
@@ -136,7 +136,9 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
         if retrain or find_parent(config.parent.checkpoint, base) is None:
             (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
             write_atomic(folder / RESOLVED, loaded.resolved)
-        experiment = open_experiment(task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain)
+        experiment = open_experiment(
+            task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain, force=force
+        )
     return Run(experiment, folder, reporter, force)
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from evoens.errors import SpecError, nearest
 from evoens.spec import Located
 
+_IMPORTS = ast.Import | ast.ImportFrom
+
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The keyword arguments of a class, each with whether it must be given."""
+    """The keyword arguments of a class, each with whether it must be given, and whether it has a scale."""
 
     arguments: dict[str, bool]
+    scaled: bool = True
 
 
 def read_signature(located: Located) -> Signature | None:
@@ -36,7 +39,8 @@ def read_signature(located: Located) -> Signature | None:
     classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
     if name not in classes and name not in _names(tree):
         raise SpecError(f'"{located.spec}": expected a class {name} in {path}, found none{nearest(name, classes)}')
-    return _signature(tree, name)
+    signature = _signature(tree, name)
+    return signature and Signature(signature.arguments, _scaled(tree, name))
 
 
 def check_source(located: Located) -> None:
@@ -53,12 +57,11 @@ def check_source(located: Located) -> None:
     nodes = list(ast.walk(tree))
     made = [node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     bound = [node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
-    known = {*made, *bound, *_names(tree)}
+    imported = [alias.asname or alias.name for node in nodes if isinstance(node, _IMPORTS) for alias in node.names]
+    known = {*made, *bound, *imported}
     if located.name not in known and "*" not in known:
         hint = nearest(str(located.name), made)
-        raise SpecError(
-            f'"{located.spec}": expected a class or function {located.name} in {path}, found none{hint}'
-        )
+        raise SpecError(f'"{located.spec}": expected a class or function {located.name} in {path}, found none{hint}')
 
 
 def _parse(path: Path, located: Located) -> ast.Module:
@@ -121,6 +124,17 @@ def _signature(tree: ast.Module, name: str) -> Signature | None:
         further = _signature(home, base.id) if isinstance(base, ast.Name) else None
         return further and Signature(further.arguments | own)
     return None
+
+
+def _scaled(tree: ast.Module, name: str) -> bool:
+    """Whether the class has a scale: the value of `scaled` that the class or the nearest base gives."""
+    for node, _ in _lineage(tree, name):
+        for line in node.body if node else ():
+            targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+            if any(isinstance(target, ast.Name) and target.id == "scaled" for target in targets):
+                value = getattr(line, "value", None)
+                return not (isinstance(value, ast.Constant) and value.value is False)
+    return True
 
 
 def _lineage(tree: ast.Module, name: str) -> Iterator[tuple[ast.ClassDef | None, ast.Module]]:

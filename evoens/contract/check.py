@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from evoens.contract.clauses import CLAUSES, BrokenError
-from evoens.contract.subject import Subject, global_seed, small_parent
+from evoens.contract.clauses import CLAUSES
+from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy

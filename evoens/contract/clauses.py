@@ -8,54 +8,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from random import Random
 
 import torch
 from torch import Tensor
 
-from evoens.contract.subject import CHILDREN, SIGMA, TWINS, Subject, global_seed, global_state
-from evoens.genome import Gene, Genome
+from evoens.contract.keeping import keep
+from evoens.contract.subject import (
+    CHILDREN,
+    SIGMA,
+    TWINS,
+    BrokenError,
+    Subject,
+    global_seed,
+    global_state,
+    require,
+    reseeded,
+    same,
+)
+from evoens.genome import Genome
 from evoens.parent import fingerprint
 from evoens.strategy import Record
-
-
-class BrokenError(Exception):
-    """A clause of the contract does not hold; the message says how, and why it matters."""
-
-
-def _same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
-    return fingerprint(a) == fingerprint(b)
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise BrokenError(message)
-
 
 # ---- construction and asking
 
 
 def _constructs(s: Subject) -> str:
+    usual = "sigma, density and parts" if s.cls.scaled else "density and parts, having no scale"
     try:
         strategy = s.new()
     except TypeError as error:
-        raise BrokenError(
-            f"{error}: it must be made from sigma, density and parts, with a default for all of its own"
-        ) from error
+        raise BrokenError(f"{error}: it must be made from {usual}, with a default for all of its own") from error
     kept = all(hasattr(strategy, name) for name in ("sigma", "density", "parts", "elites"))
-    _require(kept, "sigma, density, parts or elites is not set: call super().__init__(sigma, density, parts)")
-    return "from sigma, density and parts"
+    require(kept, "sigma, density, parts or elites is not set: call super().__init__(sigma, density, parts)")
+    return f"from {usual}"
 
 
 def _genomes(s: Subject) -> str:
     genomes = s.genomes()
     right = isinstance(genomes, list) and all(isinstance(g, Genome) for g in genomes)
-    _require(right and bool(genomes), f"ask must return a list of Genome, found {str(genomes)[:80]}")
-    _require(all(g.genes for g in genomes), "a genome has no gene: it is the parent, and its evaluation is wasted")
+    require(right and bool(genomes), f"ask must return a list of Genome, found {str(genomes)[:80]}")
+    require(all(g.genes for g in genomes), "a genome has no gene: it is the parent, and its evaluation is wasted")
     for genome in genomes:
         back = Genome.from_json(json.loads(json.dumps(genome.to_json())))
-        _require(back == genome, f"a genome does not survive JSON: {genome} came back as {back}")
+        require(back == genome, f"a genome does not survive JSON: {genome} came back as {back}")
     return f"{len(genomes)} genomes, the same after JSON"
 
 
@@ -64,10 +60,10 @@ def _count(s: Subject) -> str:
     genomes = []
     for n in (1, 7, 16):
         asked = strategy.ask(n, rng)
-        _require(len(asked) == n, f"ask({n}) returned {len(asked)} genomes: the population would shrink or grow unseen")
+        require(len(asked) == n, f"ask({n}) returned {len(asked)} genomes: the population would shrink or grow unseen")
         genomes += asked
     again = len(genomes) - len({g.key for g in genomes})
-    _require(
+    require(
         again == 0, f"{again} of {len(genomes)} genomes were asked for twice: a later generation repeats an earlier one"
     )
     return "ask(n) returns n genomes, none twice"
@@ -78,7 +74,7 @@ def _repeatable(s: Subject) -> str:
     for seed in (1, 2):
         with global_seed(seed):
             asked.append([g.key for g in s.new().ask(CHILDREN, Random(5))])
-    _require(
+    require(
         asked[0] == asked[1],
         "ask returned other genomes for the same rng: draw from rng alone, or a resumed run takes another path",
     )
@@ -90,7 +86,7 @@ def _elites(s: Subject) -> str:
     elites = tuple(s.genomes()[:2])
     strategy.elites = elites
     asked = strategy.ask(CHILDREN, Random(9))
-    _require(strategy.elites == elites, "ask changed self.elites: they are the engine's, and it would lose them")
+    require(strategy.elites == elites, "ask changed self.elites: they are the engine's, and it would lose them")
     bred = sum(any(g.genes[: len(e.genes)] == e.genes for e in elites) for g in asked)
     return f"{bred} of {len(asked)} children continue an elite" if bred else "every child starts from the parent anew"
 
@@ -103,11 +99,11 @@ def _shape(s: Subject) -> str:
     for name in s.parent.perturbed:
         weight = s.parent.weights[name].clone()
         found = strategy.perturb(name, weight, gene)
-        _require(isinstance(found, Tensor), f"perturb must return a tensor, found {type(found).__name__}")
+        require(isinstance(found, Tensor), f"perturb must return a tensor, found {type(found).__name__}")
         for what in ("shape", "dtype", "device"):
             a, b = getattr(weight, what), getattr(found, what)
-            _require(a == b, f"perturb({name!r}) returned {what} {b}, expected {a}: the child could not be loaded")
-        _require(
+            require(a == b, f"perturb({name!r}) returned {what} {b}, expected {a}: the child could not be loaded")
+        require(
             not found.requires_grad, f"perturb({name!r}) returned a tensor that requires gradients: children keep none"
         )
     return "shape, dtype and device stay"
@@ -118,7 +114,7 @@ def _finite(s: Subject) -> str:
     for genome in s.genomes():
         for name, weight in s.child(strategy, genome).items():
             bad = int((~torch.isfinite(weight)).sum())
-            _require(bad == 0, f"{bad} of {weight.numel()} weights of {name} are NaN or infinite: the child would fail")
+            require(bad == 0, f"{bad} of {weight.numel()} weights of {name} are NaN or infinite: the child would fail")
     return "every weight is a number"
 
 
@@ -128,8 +124,8 @@ def _leaves_input(s: Subject) -> str:
         for name in s.parent.perturbed:
             given = s.parent.weights[name].clone()
             strategy.perturb(name, given, genome.genes[-1])
-            unchanged = _same({name: given}, {name: s.parent.weights[name]})
-            _require(
+            unchanged = same({name: given}, {name: s.parent.weights[name]})
+            require(
                 unchanged,
                 f"perturb({name!r}) changed the weight it was given, in place: that is the parent's own tensor",
             )
@@ -141,15 +137,13 @@ def _pure(s: Subject) -> str:
     first = [s.child(strategy, g) for g in genomes]
     why = "a child could never be rebuilt from its genome"
     again = [s.child(strategy, g) for g in genomes]
-    _require(all(map(_same, first, again)), f"perturb gave other bits for the same arguments: {why}")
+    require(all(map(same, first, again)), f"perturb gave other bits for the same arguments: {why}")
     names = s.parent.perturbed[::-1]
     backwards = [s.child(s.new(), g, names) for g in genomes[::-1]][::-1]
-    _require(all(map(_same, first, backwards)), f"perturb depends on what was perturbed before: {why}")
+    require(all(map(same, first, backwards)), f"perturb depends on what was perturbed before: {why}")
     strategy.tell([Record(g, float(i), 0) for i, g in enumerate(genomes)])
     told = [s.child(strategy, g) for g in genomes]
-    _require(
-        all(map(_same, first, told)), f"tell changed what perturb returns; put what it learns into new genes: {why}"
-    )
+    require(all(map(same, first, told)), f"tell changed what perturb returns; put what it learns into new genes: {why}")
     return "the same arguments give the same bits, in any order"
 
 
@@ -162,11 +156,11 @@ def _global_random(s: Subject) -> str:
                 before = global_state()
                 results.append(s.new().perturb(name, s.parent.weights[name].clone(), gene))
                 moved = [name for name, state in global_state().items() if state != before[name]]
-            _require(
+            require(
                 not moved, f"perturb draws from or seeds the global state of {' and '.join(moved)}: use evoens.noise"
             )
-        _require(
-            _same({name: results[0]}, {name: results[1]}),
+        require(
+            same({name: results[0]}, {name: results[1]}),
             "perturb depends on a global random state: draw through evoens.noise, by name and the gene's seed",
         )
     return "no global random state is read or changed"
@@ -178,7 +172,7 @@ def _gene(s: Subject) -> str:
     for place, genome in enumerate(genomes):
         bits = fingerprint(s.child(strategy, genome))
         twin = seen.get(bits)
-        _require(
+        require(
             twin is None,
             f"child {place} has the same weights as {twin}, though the genomes differ: perturb leaves out the gene's "
             "seed, sign or mask, and evaluations are wasted",
@@ -191,22 +185,19 @@ def _names(s: Subject) -> str:
     strategy, gene = s.new(), s.genomes()[0].genes[-1]
     weight = s.parent.weights[TWINS[0]]
     mine, other = ({"": strategy.perturb(name, weight.clone(), gene)} for name in TWINS)
-    if not _same(mine, other):
+    if not same(mine, other):
         return "tensors of equal shape get different noise"
-    reseeded = {"": strategy.perturb(TWINS[0], weight.clone(), _reseeded(gene))}
-    _require(
-        _same(mine, reseeded),
+    again = {"": strategy.perturb(TWINS[0], weight.clone(), reseeded(gene))}
+    require(
+        same(mine, again),
         f"{TWINS[0]} and {TWINS[1]}, of equal shape, get the same noise: draw by the tensor's name as well as the seed",
     )
     return "perturb draws no noise"
 
 
-def _reseeded(gene: Gene) -> Gene:
-    mask = None if gene.mask is None else replace(gene.mask, seed=gene.mask.seed ^ 1)
-    return replace(gene, seed=gene.seed ^ 1, mask=mask)
-
-
 def _scale(s: Subject) -> str:
+    if not s.cls.scaled:
+        return "it has no scale"
     steps = []
     for sigma in (1e-6, SIGMA):
         strategy = s.new()
@@ -238,7 +229,7 @@ def _state(s: Subject) -> str:
     for generation in (2, 3):
         strategy.elites = other.elites = elites
         asked = [one.ask(CHILDREN, Random(generation)) for one in (strategy, other)]
-        _require(
+        require(
             asked[0] == asked[1],
             "a new object that loaded state_dict asks for other genomes: it forgets something that ask or tell has "
             "changed, so a resumed run takes another path",
@@ -258,7 +249,7 @@ def _failures(s: Subject) -> str:
         records = _scored(strategy.ask(CHILDREN, Random(generation)), generation)
         strategy.tell(records[::3])  # failed children are not told
     asked = len(strategy.ask(CHILDREN, Random(5)))
-    _require(
+    require(
         asked == CHILDREN,
         f"after children had failed, ask({CHILDREN}) returned {asked}: tell gets the finite scores only",
     )
@@ -272,6 +263,7 @@ CLAUSES: tuple[tuple[str, Callable[[Subject], str], bool], ...] = (  # name, cla
     ("ask: repeatable", _repeatable, False),
     ("ask: elites", _elites, False),
     ("perturb: shape", _shape, True),
+    ("keep", keep, True),
     ("perturb: finite", _finite, False),
     ("perturb: in place", _leaves_input, False),
     ("perturb: pure", _pure, False),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
@@ -13,12 +13,34 @@ import torch
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.genome import Genome
+from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent, fingerprint
-from evoens.strategy import Strategy, grow
+from evoens.scope import touches
+from evoens.strategy import Strategy, grow, kept
 
 SIGMA, CHILDREN = 0.02, 8
 TWINS = ("1.weight", "2.weight")  # two tensors of one shape in the small network
+
+
+class BrokenError(Exception):
+    """A clause of the contract does not hold; the message says how, and why it matters."""
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise `message` unless the clause holds."""
+    if not holds:
+        raise BrokenError(message)
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    """Whether tensors of the same names have the same bits."""
+    return fingerprint(a) == fingerprint(b)
+
+
+def reseeded(gene: Gene) -> Gene:
+    """Return a gene that differs in its seeds alone."""
+    mask = None if gene.mask is None else replace(gene.mask, seed=gene.mask.seed ^ 1)
+    return replace(gene, seed=gene.seed ^ 1, mask=mask)
 
 
 @dataclass(frozen=True)
@@ -30,7 +52,9 @@ class Subject:
 
     def new(self) -> Strategy:
         """Make the Strategy as a run does."""
-        return self.cls(sigma=SIGMA, density=0.5, parts=2)
+        strategy = self.cls(**({"sigma": SIGMA} if self.cls.scaled else {}), density=0.5, parts=2)
+        strategy.parent = self.parent
+        return strategy
 
     def genomes(self) -> list[Genome]:
         """Return the genomes that a new object asks for first."""
@@ -42,8 +66,11 @@ class Subject:
         for name in names or self.parent.perturbed:
             weights[name] = self.parent.weights[name].clone()
             for gene in genome.genes:
-                with global_seed(0):
-                    weights[name] = strategy.perturb(name, weights[name].clone(), gene)
+                if touches(gene.scope, name):
+                    with global_seed(0):
+                        weights[name] = strategy.perturb(name, weights[name].clone(), gene)
+            with global_seed(0):
+                weights[name] = kept(strategy, genome, name, weights[name])
         return weights
 
     def bits(self) -> list[str]:

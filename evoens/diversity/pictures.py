@@ -19,7 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 
 CELL, GAP, LABELS, FONT = 128, 4, 112, 18  # pixels: side of a cell, space between two, width of the labels, letters
 INK, PAPER = (40, 40, 40), (255, 255, 255)
-CAPTION = "bright: the pixels that a member's greedy action hangs on"
+CAPTION = "bright: the pixels that a member's likeliest answer hangs on"
 
 
 def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixels:
@@ -38,7 +38,7 @@ def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixel
             f"saliency strip: expected maps ({len(labels)}, {len(frames)}, h, w), found {tuple(maps.shape)}"
         )
     shown = _newest(frames)
-    rows = [("frame", shown), *zip(labels, _over(shown, maps), strict=True)]
+    rows = [("input", shown), *zip(labels, _over(shown, maps), strict=True)]
     step, top = CELL + GAP, FONT + 3 * GAP
     sheet = Image.new("RGB", (LABELS + step * len(shown), top + step * len(rows)), PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)

@@ -13,6 +13,7 @@ from evoens.errors import CheckpointError
 
 Json = Mapping[str, Any]
 IMAGES = (".png", ".gif")
+PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Facts:
     def unit(self) -> str:
         """The unit of every score."""
         return str(self.measures[0]["unit"]) if self.measures else "score"
+
+    @property
+    def filmed(self) -> bool:
+        """Whether parent or ensemble has been filmed."""
+        return not PLAYERS.keys().isdisjoint(self.pictures)
 
     @property
     def generations(self) -> Sequence[Json]:

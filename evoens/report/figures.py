@@ -30,7 +30,7 @@ ROLES = {
 HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
 MEASURES = {
     "kl": ("KL divergence", "nats"),
-    "disagreement": ("Disagreement", "fraction of frames"),
+    "disagreement": ("Disagreement", "fraction of inputs"),
     **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
 }
 OFFSET = "offset points"
@@ -87,7 +87,8 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
         _titled(differences, "Paired difference to the parent", f"{unit} (0: as the parent)")
         for i, (_, name) in enumerate(rules):
             scores.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=name)
-        figure.legend(loc="outside lower left", ncols=len(rules))
+        if len(rules) > 1:
+            figure.legend(loc="outside lower left", ncols=len(rules))
         return _svg(figure)
 
 
@@ -128,7 +129,7 @@ def diversity(generations: Sequence[Row]) -> str:
             axis.plot(x, floor, "--s", color=QUIET, markersize=4)
             axis.plot(x, value, "-o", color=BLUE)
             _titled(axis, title, "", unit)
-            axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 1e-9])))
+            axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 0])) or 1)
         _generation_axes(panels.flat[:-1], x)
         legend = panels.flat[-1]
         legend.axis("off")
@@ -167,7 +168,7 @@ def trust_region(search: Row) -> str:
         side, shift = ("right", -5) if chosen > np.sqrt(sigma[0] * sigma[-1]) else ("left", 5)
         left.annotate(f"σ = {chosen:.3g}", (chosen, 0.03), (shift, 0), ("data", "axes fraction"), OFFSET, ha=side)
         _titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
-        _titled(right, "Frames on which the likeliest action stays", "σ, scale of the noise (log)")
+        _titled(right, "Inputs on which the likeliest answer stays", "σ, scale of the noise (log)")
         return _svg(figure)
 
 
@@ -179,6 +180,19 @@ def learning(curve: Sequence[Row], unit: str) -> str:
         marker = "o" if len(curve) < 30 else ""
         axis.plot(_column(curve, "steps") / 1e6, _column(curve, "return_mean"), color=INK, marker=marker, linewidth=1.4)
         _titled(axis, "Training return (mean of the last 100 episodes)", "million environment steps", unit)
+        return _svg(figure)
+
+
+def lessons(curve: Sequence[Row]) -> str:
+    """Draw a classifier's loss and accuracy on what it learns from over epochs: records `{epoch, loss, accuracy}`."""
+    x = _column(curve, "epoch")
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 2.9))
+        panels = (("loss", "Training loss", "nats"), ("accuracy", "Training accuracy", "accuracy"))
+        for axis, (name, title, unit) in zip(figure.subplots(1, 2), panels, strict=True):
+            axis.plot(x, _column(curve, name), color=INK, marker="o" if len(curve) < 30 else "", linewidth=1.4)
+            axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+            _titled(axis, title, "epoch", unit)
         return _svg(figure)
 
 

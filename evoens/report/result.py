@@ -29,7 +29,7 @@ def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
     head = ["", "Cases"] + [cell for m in measures for cell in (_capital(m["label"]), "less the parent’s")]
     rows = [_competitor(facts, role, measures) for role in figures.ROLES]
     better = "higher" if measures[0]["higher_is_better"] else "lower"
-    caption = f"{_capital(measures[0]['unit'])} with its 95 % bootstrap interval; {better} is better."
+    caption = f"{_capital(measures[0]['unit'])}, with its 95 % bootstrap interval; {better} is better."
     if measures[0]["key"] == "test" and len(measures) > 1:
         caption += f" {_capital(measures[0]['label'])}: this run’s own rule."
     return Table(rows, head, caption, rows[-1][0])
@@ -42,8 +42,8 @@ def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
     for measure in measures:
         key, digits = measure["key"], measure["digits"]
         difference = "" if role == "parent" else interval(block[f"{key}_difference"], digits, "+")
-        row += [interval(block[key], digits), difference]
-    return row
+        row += [cell.replace(", ", ",\u00a0") for cell in (interval(block[key], digits), difference)]
+    return row  # in a narrow table an interval stands below its score, in one piece
 
 
 def _forest(facts: Facts, measures: Sequence[Json]) -> Picture:

@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import shlex
 
+from evoens.console import duration
 from evoens.report import figures
 from evoens.report.corruption import corruption
-from evoens.report.facts import Facts, Json
+from evoens.report.facts import PLAYERS, Facts, Json
+from evoens.report.independent import independent
 from evoens.report.parts import Picture, Section, Table, drawn, uri
 from evoens.report.result import result
+from evoens.report.scope import scope
 
-PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
 NOT_YET = "Not measured yet: the run has not come this far."
 
 
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order; one whose data are not there says so."""
-    front = [_play, _generations, _diversity, _saliency, _population]
-    rest = [make(facts) for make in (*front, _sigma, _parent, _cost, _next, _settings)]
-    return [result(facts), *corruption(facts), *rest]
+    search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
+    rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
+    return [result(facts), *independent(facts), *corruption(facts), *_play(facts), *search, *scope(facts), *rest]
 
 
-def _play(facts: Facts) -> Section:
+def _play(facts: Facts) -> list[Section]:
+    """Return the films, where there are any: not every problem can be filmed."""
     shown = [
         Picture(uri("gif", facts.pictures[file]), f"{who} plays one case of the test split.", who)
         for file, who in PLAYERS.items()
         if file in facts.pictures
     ]
     same = "The same case of the test split, with the same chance for both. One case shows a style, not a score."
-    return Section("play", "On the screen", [same if shown else "Nothing has been filmed."], pictures=shown)
+    return [Section("play", "On the screen", [same], pictures=shown)] if shown else []
 
 
 def _generations(facts: Facts) -> Section:
@@ -160,14 +163,21 @@ def _parent(facts: Facts) -> Section:
     name, title, card = "parent", "The parent", facts.report.get("parent_card")
     if not card:
         return Section(name, title, [NOT_YET if not facts.report else "The parent came without a card."])
-    known = {"steps": "{:,} environment steps", "seconds": "{:,.0f} seconds of training", "seed": "seed {}"}
+    known = {"steps": "{:,} environment steps", "epochs": "{} epochs", "seed": "seed {}"}
     words = [form.format(card[key]) for key, form in known.items() if card.get(key) is not None]
+    if card.get("seconds") is not None:
+        words.append(f"{duration(card['seconds'])} of training")
     code = [card["command"]] if card.get("command") else []
-    curve = [row for row in card.get("curve") or [] if row.get("return_mean") is not None]
+    text = ", ".join(words).capitalize() + "."
+    curve = list(card.get("curve") or [])
+    if curve and "epoch" in curve[0]:
+        plot = drawn(figures.lessons(curve), "Loss and accuracy on what the parent learns from, over epochs.")
+        return Section(name, title, [text], pictures=[plot], code=code)
+    curve = [row for row in curve if row.get("return_mean") is not None]
     if len(curve) < 2:
-        return Section(name, title, [", ".join(words).capitalize(), "Its card holds no learning curve."], code=code)
+        return Section(name, title, [text, "Its card holds no learning curve."], code=code)
     plot = drawn(figures.learning(curve, facts.unit), "The parent’s training return over environment steps.")
-    return Section(name, title, [", ".join(words).capitalize() + "."], pictures=[plot], code=code)
+    return Section(name, title, [text], pictures=[plot], code=code)
 
 
 def _cost(facts: Facts) -> Section:
@@ -177,18 +187,38 @@ def _cost(facts: Facts) -> Section:
     cost, artifact = report["cost"], report["artifact"]
     rows = [
         ["Evaluations", f"{cost['evaluations']:,}"],
-        ["Time", f"{cost['seconds'] / 60:.1f} minutes"],
+        ["Time", duration(cost["seconds"])],
         ["Speed", f"{cost['samples_per_second']:,.0f} inputs per second"],
         ["Peak memory", f"{cost['peak_rss_mb']:,.0f} MB"],
+        *_compared(cost),
         ["Artifact", f"{artifact['bytes'] / 1e6:.2f} MB"],
         ["Members", f"{artifact['replayable']} replayable (parent and genome), {artifact['tuned']} with weights kept"],
     ]
-    splits = [[split, _levels(levels)] for split, levels in report["splits"].items()]
+    splits = [[split, _cases(described)] for split, described in report["splits"].items()]
     return Section(name, title, [], [Table(rows), Table(splits, caption="The splits are disjoint by construction.")])
 
 
-def _levels(levels: Json) -> str:
-    return f"{levels['count']} cases, from {levels.get('start', levels.get('first'))} on"
+def _cases(split: Json) -> str:
+    """Say how many cases a split has and which: a range, or some of the images of a pool."""
+    if "from" in split:
+        return f"{split['count']:,} images from {split['from']}"
+    return f"{split['count']} cases, from {split.get('start', split.get('first'))} on"
+
+
+def _compared(cost: Json) -> list[list[str]]:
+    """What parent and ensemble cost to train, to ask and to keep, as far as the run knows."""
+    rows = []
+    epochs, flops, weights = (cost.get(name, {}) for name in ("epochs", "flops", "weights"))
+    if epochs.get("parent") is not None:
+        rows.append(["Training", f"{epochs['parent']} epochs of the parent, {epochs['children']} of all children"])
+    if flops.get("parent") and flops.get("ensemble"):
+        ratio = flops["ensemble"] / flops["parent"]
+        parent, ensemble = (f"{flops[who] / 1e6:,.1f}" for who in ("parent", "ensemble"))
+        rows.append(["A prediction", f"{parent} MFLOP by the parent, {ensemble} by the ensemble ({ratio:.2f} ×)"])
+    if weights:
+        kept = f"{weights['parent']:,} of the parent, {weights['ensemble']:,} for the ensemble"
+        rows.append(["Numbers to keep", kept])
+    return rows
 
 
 def _next(facts: Facts) -> Section:
@@ -199,7 +229,8 @@ def _next(facts: Facts) -> Section:
         return Section(
             name, title, ["If the run has been interrupted, it goes on from its last checkpoint:"], code=[shell]
         )
-    shell = "\n".join([f"python -m evoens {command} {run}" for command in ("play", "inspect", "verify")] + [board])
+    commands = [*(["play"] if facts.filmed else []), "inspect", "verify"]
+    shell = "\n".join([f"python -m evoens {command} {run}" for command in commands] + [board])
     python = (
         "from evoens import load_ensemble\n\n"
         f"ensemble = load_ensemble({facts.place!r})\n"

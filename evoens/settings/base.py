@@ -27,11 +27,12 @@ ClassText = Annotated[
 ]
 Layer = Annotated[str, Field(min_length=1)]
 Scope = Annotated[
-    Layer
+    Literal["auto"]
+    | Layer
     | Annotated[tuple[Layer, ...], Field(min_length=1)]
     | Annotated[dict[Literal["from"], Layer], Field(min_length=1)]
     | None,
-    Field(json_schema_extra={"expected": "a layer, a list of layers, `from: layer` or null"}),
+    Field(json_schema_extra={"expected": "a layer, a list of layers, `from: layer`, auto or null"}),
 ]
 
 

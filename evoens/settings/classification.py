@@ -90,10 +90,11 @@ class ClassificationSettings(ProblemSettings):
 
     `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
     `test/` or `val/`), or an `.npz` file. `split_seed` draws which images each split gets: apart from the run's `seed`,
-    so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size` resizes (the shorter side to `resize`, else to the same) and
-    crops the centre; without it all images must have one size. `normalise` is by default what the train split's images
-    give. `augment` is for training only: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right.
-    `members_by` is what the greedy selection of members aims at. `corruption` asks for corrupted test images too.
+    so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size` resizes
+    (the shorter side to `resize`, else to the same) and crops the centre; without it all images must have one size.
+    `normalise` is by default what the train split's images give. `augment` is for training only: `crop` shifts by up to
+    an eighth of the side, `flip` mirrors left and right. `members_by` is what the greedy selection of members aims at.
+    `corruption` asks for corrupted test images too.
     """
 
     type: Literal["classification"]
@@ -163,16 +164,29 @@ class TrainSettings(Section):
             yield Conflict("milestones", "schedule", message)
 
 
+class TuneSettings(TrainSettings):
+    """How each child is trained after it is born; with no epochs it is not, and only its statistics may be taken anew.
+
+    `batch_norm`: `learnt` keeps the running statistics that come out of the training (the parent's, with no epochs);
+    `re-estimated` takes them anew at its end, as means over the train split, for the weights the child then has.
+    """
+
+    epochs: Annotated[int, Field(ge=0)] = 1
+    batch_norm: Literal["learnt", "re-estimated"] = "learnt"
+
+
 class ClassifierParent(ParentSettings):
     """The network, where its weights are, and how it is trained when they are not there.
 
     `network` is one of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`, with its `arguments`.
+    `independent` more networks are trained like it from other seeds, to say how many of them the ensemble is worth.
     `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`.
     """
 
     network: PathText = "lenet-l"
     arguments: dict[str, Any] = Field(default_factory=dict)
     train: TrainSettings = TrainSettings()
+    independent: Annotated[int, Field(ge=0)] = 0
 
 
 class ClassificationConfig(Config):
@@ -182,4 +196,14 @@ class ClassificationConfig(Config):
 
     problem: ClassificationSettings
     parent: ClassifierParent
-    tune: TrainSettings | None = None
+    tune: TuneSettings | None = None
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Racing goes on to further cases, and there are only as many as the search split has."""
+        yield from super().conflicts()
+        racing, count = self.search.racing, self.problem.splits.search.count
+        if racing is None or (isinstance(count, int) and racing.levels <= count):
+            return
+        most = f"at most {count}, as" if isinstance(count, int) else "null: only the data tell how many images"
+        message = f"expected {most} problem.splits.search has, found {racing.levels}"
+        yield Conflict("search.racing.levels", "search.racing.levels", message)

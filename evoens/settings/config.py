@@ -20,15 +20,16 @@ from evoens.settings.base import (
     Section,
 )
 
-SO_FAR = 16  # search cases on which the ensemble so far is watched: a whole evaluation of it would cost k children
+SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
 
 
 class StrategySettings(Section):
     """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search.
 
-    `scope` says which layers genes touch: names or patterns, `{from: layer}` for it and all after it, null for all.
-    What comes before them is computed once for all children that look at the same frames.
+    `scope` says which layers genes touch: names or patterns, `{from: layer}` for it and all after it, null for all;
+    `auto` tries each layer alone and takes the best. What comes before them is computed once for all children that look
+    at the same inputs.
     """
 
     model_config = ConfigDict(extra="allow")

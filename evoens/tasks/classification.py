@@ -4,35 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evoens import calibration
+from evoens.console import interval, number
 from evoens.errors import ProblemError
 from evoens.genome import Genome
 from evoens.metrics import ece_of
 from evoens.parent import Parent
-from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName
-from evoens.settings.classification import ClassificationSettings, TrainSettings
+from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName, answered
+from evoens.progress import OnProgress
+from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.strategy import Strategy
 from evoens.tasks.corrupted import Corrupted, accuracy_of, nll_of
 from evoens.tasks.corrupted import ece_of as corrupted_ece_of
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.independent import curve, worth
 from evoens.tasks.sgd import Examples
 from evoens.tasks.tuning import Tuner
 
 BATCH = 500  # images a pass
+DIGITS = 4  # decimals worth showing
 _NLL, _ECE = "NLL, nats", "ECE"
-_ACCURACY = Measure("accuracy", "accuracy", "accuracy", digits=4)
-_LIKELIHOOD = Measure("log-likelihood", "log-likelihood", "log-likelihood, nats", digits=4)
+_ACCURACY = Measure("accuracy", "accuracy", "accuracy", digits=DIGITS)
+_LIKELIHOOD = Measure("log-likelihood", "log-likelihood", "log-likelihood, nats", digits=DIGITS)
 _BESIDE = (
-    Measure("nll", "NLL", _NLL, higher_is_better=False, digits=4),
-    Measure("calibrated_nll", "NLL, calibrated", _NLL, higher_is_better=False, digits=4),
-    Measure("ece", "ECE", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
-    Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=4, statistic=ece_of),
+    Measure("nll", "NLL", _NLL, higher_is_better=False, digits=DIGITS),
+    Measure("calibrated_nll", "NLL, calibrated", _NLL, higher_is_better=False, digits=DIGITS),
+    Measure("ece", "ECE", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
+    Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
 )
 
 
@@ -56,11 +61,14 @@ class ClassificationProblem(FixedInputs):
         data: the splits.
         normalise: from bytes to what the parent takes.
         tuning: how children are trained; None where they are not.
+        independent: trains further networks in a folder, to say how many of them an ensemble is worth.
         seed: of the run.
 
     Raises:
         ProblemError: the parent does not take these images, or gives no logits, one for each class.
     """
+
+    more = "more images (problem.splits.search.count)"
 
     def __init__(
         self,
@@ -69,11 +77,14 @@ class ClassificationProblem(FixedInputs):
         data: Data,
         normalise: Normalise | None = None,
         *,
-        tuning: TrainSettings | None = None,
+        tuning: TuneSettings | None = None,
+        independent: Callable[[Path, OnProgress], list[Parent]] | None = None,
         seed: int = 0,
     ) -> None:
         self.settings, self.parent, self.data = settings, parent, data
-        self.tuning, self.seed, self.tunes = tuning, seed, tuning is not None
+        self.tuning, self.seed = tuning, seed
+        self._independent, self._networks = independent, list[Parent]()
+        self.tunes, self.epochs = tuning is not None, tuning.epochs if tuning else 0
         self.normalise = normalise or data.normalise
         own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
         self.measures = (*own, *_BESIDE, *(_CORRUPTED if settings.corruption else ()))
@@ -85,13 +96,15 @@ class ClassificationProblem(FixedInputs):
         try:
             with torch.inference_mode():
                 outputs = self.parent.module(inputs)
-            found = tuple(outputs.shape)
         except Exception as error:  # whatever a user's code does
             why = " ".join(str(error).split()) or type(error).__name__
             raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {why}") from error
+        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         expected = len(images), len(self.data.classes)
         if found != expected:
-            raise ProblemError(f"the parent: expected logits of {expected[1]} classes, found outputs of shape {found}")
+            raise ProblemError(f"the parent: expected {expected} logits, images × classes, found {found}")
+        if not self.parent.perturbed:
+            raise ProblemError("the parent: expected linear or convolutional layers, found none to perturb")
         if (outputs >= 0).all() and torch.allclose(outputs.float().sum(-1), torch.ones(len(images)), atol=1e-4):
             raise ProblemError("the parent: expected logits, found probabilities; leave the softmax at its end out")
 
@@ -147,6 +160,21 @@ class ClassificationProblem(FixedInputs):
             samples += beside["corrupted"][..., 0].numel()
         return Evaluation(self._scores(outputs, labels), samples, beside)
 
+    @property
+    def aim(self) -> str:
+        """See `Problem.aim`."""
+        names = {"accuracy": "accuracy", "nll": "log-likelihood, nats"}
+        return names.get(self.settings.members_by, "calibrated log-likelihood, nats")
+
+    def aimed(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """See `Problem.aimed`: by `members_by` of the settings; a temperature is fitted to the split itself."""
+        outputs, labels = (yield from self.answers(split)), self._images(split).labels
+        if self.settings.members_by == "accuracy":
+            return Evaluation(calibration.correct(outputs, labels), len(labels))
+        if self.settings.members_by == "calibrated-nll":
+            outputs = calibration.tempered(outputs, calibration.temperature(outputs, labels))
+        return Evaluation(-calibration.nll(outputs, labels), len(labels))
+
     @cached_property
     def corrupted(self) -> Corrupted | None:
         """The corrupted images of the test split, where they are asked for."""
@@ -163,8 +191,31 @@ class ClassificationProblem(FixedInputs):
         empty = torch.empty(0, len(self.data.classes))
         return self.corrupted.rows(torch.cat(outputs) if outputs else empty, labels)
 
+    def prepare(self, folder: Path, on_progress: OnProgress) -> None:
+        """Train the independent networks, where there are to be some."""
+        if self._independent is not None and not self._networks:
+            self._networks = self._independent(folder / "independent", on_progress)
+
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
-        """Return what each kind of corruption does to each competitor."""
+        """Return what each kind of corruption does to each competitor, and what independent networks would reach."""
+        return {**self._corruption_details(results), **self._independent_details(results)}
+
+    def _independent_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
+        if not self._networks:
+            return {}
+        networks = [self.parent, *self._networks]
+        select, test = (
+            (
+                torch.stack([answered(self.answers(split), network.predict) for network in networks]),
+                self._images(split).labels,
+            )
+            for split in (self.split("select"), self.split("test"))
+        )
+        points = curve(select, test, self.seed)
+        nll = float(results["ensemble"].beside["calibrated_nll"].mean())
+        return {"independent": {"curve": points, "worth": worth(points, nll)}}
+
+    def _corruption_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         if self.corrupted is None:
             return {}
         table = self.corrupted.table({name: result.beside["corrupted"] for name, result in results.items()})
@@ -194,14 +245,14 @@ class ClassificationProblem(FixedInputs):
 
     def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
         """Say how the ensemble compares when both have had their temperature fitted: one number may do as much."""
-        parent, ensemble = (blocks[name]["test_calibrated_nll"] for name in ("parent", "ensemble"))
+        parent, ensemble = (blocks[name]["test_calibrated_nll"]["score"] for name in ("parent", "ensemble"))
         difference = blocks["ensemble"]["test_calibrated_nll_difference"]
         low, high = difference["ci95"]
         word = "better than" if high < 0 else "worse than" if low > 0 else "not to be told from"
         return (
             f"After temperature scaling of both, fitted on the select split, the ensemble's likelihood is {word} the "
-            f"parent's: NLL {ensemble['score']:.4g} against {parent['score']:.4g}, difference "
-            f"{difference['score']:+.3g} [{low:+.3g}, {high:+.3g}]."
+            f"parent's: NLL {number(ensemble, DIGITS)} against {number(parent, DIGITS)}, difference "
+            f"{interval(difference, DIGITS, '+')}."
         )
 
     def describe(self, name: SplitName) -> dict[str, Any]:
@@ -209,8 +260,9 @@ class ClassificationProblem(FixedInputs):
         return {"from": getattr(self.settings.splits, name).from_, "count": len(self.data.splits[name])}
 
     def record(self) -> dict[str, Any]:
-        """Return which image of the data is in which split."""
-        return self.data.describe(("search", "select", "test"))
+        """Return which image of the data is in which split, and how they are normalised."""
+        own = {"mean": list(self.normalise.mean), "std": list(self.normalise.std)}
+        return {**self.data.describe(("search", "select", "test")), "normalise": own}
 
 
 def scores(labels: Tensor) -> dict[str, Score]:

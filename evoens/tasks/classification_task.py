@@ -19,6 +19,7 @@ from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError, about
 from evoens.files import write_atomic
 from evoens.parent import Architecture, Parent
+from evoens.progress import OnProgress
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import Data, open_data
@@ -26,7 +27,7 @@ from evoens.tasks.data.images import Normalise
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.networks.catalogue import architecture
 from evoens.tasks.sgd import Examples, Training, draws, measured_precision, seeded
-from evoens.tasks.task import OnProgress, Task
+from evoens.tasks.task import Task
 from evoens.tasks.weights import read_weights
 
 
@@ -63,10 +64,14 @@ class ClassificationTask(Task):
 
     def untrained(self) -> Parent:
         """See `Task.untrained`; its weights are those a training begins with."""
-        with about("parent", "network"), seeded(f"weights:{self.config.seed}"):
-            parent = Parent(self.architecture.build(), self.architecture)
+        with about("parent", "network"):
+            parent = self._initial(self.config.seed)
             self.problem(parent)  # whether it takes these images
         return parent
+
+    def _initial(self, seed: int) -> Parent:
+        with seeded(f"weights:{seed}"):
+            return Parent(self.architecture.build(), self.architecture)
 
     def load(self, path: Path) -> tuple[Parent, dict[str, Any]]:
         """See `Task.load`; the parent must not have learnt on images that it is measured on."""
@@ -89,8 +94,19 @@ class ClassificationTask(Task):
 
     def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
         """See `Task.train`."""
+        self._fit(self.config.seed, folder, on_progress, force)
+
+    def independent(self, folder: Path, on_progress: OnProgress) -> list[Parent]:
+        """Train as many further networks as the settings ask for, from other seeds, each in a part of `folder`."""
+        found = []
+        for number in range(1, self.config.parent.independent + 1):
+            training = self._fit(self.config.seed + number, folder / str(number), on_progress, force=False)
+            found.append(Parent(training.module, self.architecture))
+        return found
+
+    def _fit(self, seed: int, folder: Path, on_progress: OnProgress, force: bool) -> Training:
         keep_memory()
-        settings, module = self.config.parent.train, self.untrained().module
+        settings, module = self.config.parent.train, self._initial(seed).module
         examples = self.examples()
         some = next(examples.batches(settings.batch, 0, 0))[0]
 
@@ -98,10 +114,9 @@ class ClassificationTask(Task):
             """Begin; a precision that is to be found is measured once."""
             own = None if settings.precision == "auto" else settings.precision
             chosen = precision or own or measured_precision(module, some)
-            seed = self.config.seed
             return Training(module, examples, settings, seed=seed, precision=chosen, draws=draws(module, some))
 
-        fit(make, self._identity(), folder, on_progress, force)
+        return fit(make, {**self._identity(), "seed": seed}, folder, on_progress, force)
 
     def examples(self) -> Examples:
         """Return what is learnt from: the train split."""
@@ -170,5 +185,11 @@ class ClassificationTask(Task):
         learnt = self._card.get("normalise")
         normalise = Normalise(**learnt) if learnt and self.config.problem.normalise is None else None
         return ClassificationProblem(
-            self.config.problem, parent, self.data, normalise, tuning=self.config.tune, seed=self.config.seed
+            self.config.problem,
+            parent,
+            self.data,
+            normalise,
+            tuning=self.config.tune,
+            independent=self.independent if self.config.parent.independent else None,
+            seed=self.config.seed,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,8 +14,8 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.checkpoint import CheckpointStore, RunLock, require_same
+from evoens.progress import OnProgress, Progress
 from evoens.tasks.sgd import Training
-from evoens.tasks.task import OnProgress, Progress
 
 
 def machine() -> dict[str, Any]:
@@ -46,11 +47,12 @@ def fit(
     Raises:
         CheckpointError: another process uses the folder, or its checkpoint does not belong to these settings.
     """
+    own: dict[str, Any] = json.loads(json.dumps(identity))  # tuples come back as lists
     store = CheckpointStore(folder / "checkpoints", keep=1)
     with RunLock(folder):
         saved, skipped = store.latest()
         if saved is not None:
-            skipped += require_same(dict(identity), saved.state["identity"], folder, force)
+            skipped += require_same(own, saved.state["identity"], folder, force)
         for sentence in skipped:
             warnings.warn(sentence, stacklevel=2)
         training = make(saved.state["precision"] if saved else None)
@@ -58,16 +60,15 @@ def fit(
             training.restore(saved.state, saved.tensors)
         if training.finished:
             return training
-        writer = SummaryWriter(folder / "tb", purge_step=training.epochs + 1)
-        on_step = _ticker(training, on_progress)
-        while not training.finished:
-            row = training.epoch(on_step)
-            state, tensors = training.checkpoint()
-            store.save(training.epochs, {"identity": identity, "precision": training.precision, **state}, tensors)
-            for name, value in row.items():
-                writer.add_scalar(f"training/{name}", value, training.epochs)
-            writer.flush()
-        writer.close()
+        with SummaryWriter(folder / "tb", purge_step=training.epochs + 1) as writer:
+            on_step = _ticker(training, on_progress)
+            while not training.finished:
+                row = training.epoch(on_step)
+                state, tensors = training.checkpoint()
+                store.save(training.epochs, {"identity": own, "precision": training.precision, **state}, tensors)
+                for name, value in row.items():
+                    writer.add_scalar(f"training/{name}", value, training.epochs)
+                writer.flush()
     return training
 
 

@@ -24,10 +24,10 @@ from evoens.card import parent_files, read_parent
 from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError, ConfigError
 from evoens.files import write_atomic
+from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.sb3 import Training, measured_precision
-from evoens.tasks.task import OnProgress, Progress
 
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")

@@ -36,6 +36,8 @@ class ProcgenProblem(Problem):
         ProblemError: the parent's outputs or inputs do not fit the game.
     """
 
+    more = "more levels (problem.levels.search.count, search.racing)"
+
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule = settings.action

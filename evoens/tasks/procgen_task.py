@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from evoens.parent import Architecture, Parent
+from evoens.progress import OnProgress
 from evoens.settings.procgen import ProcgenConfig
 from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.procgen import ProcgenProblem
-from evoens.tasks.task import OnProgress, Task
+from evoens.tasks.task import Task
 
 
 class ProcgenTask(Task):

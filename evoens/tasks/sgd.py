@@ -67,6 +67,12 @@ class Masking(Protocol):
     def finish(self) -> None:
         """Take out for good what the finished child does not have."""
 
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        """Return what `restore` needs beside weights and steps."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `checkpoint` returned."""
+
 
 class NoMasking:
     """Every weight takes part."""
@@ -79,6 +85,13 @@ class NoMasking:
 
     def finish(self) -> None:
         """See `Masking.finish`."""
+
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        """See `Masking.checkpoint`."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Masking.restore`."""
 
 
 class Training:
@@ -162,6 +175,7 @@ class Training:
         tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
         for place, values in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{place}/{name}": value for name, value in values.items() if value is not None}
+        tensors |= {f"masking/{name}": value for name, value in self.masking.checkpoint().items()}
         return {"curve": self.curve}, tensors
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -176,10 +190,12 @@ class Training:
                 _, place, slot = name.split("/")
                 slots.setdefault(int(place), {})[slot] = _laid_out(value, parameters[int(place)])
         self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        masking = {name.removeprefix("masking/"): v for name, v in tensors.items() if name.startswith("masking/")}
+        self.masking.restore(masking)
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return `value` in the parameter's layout in memory: a fused step goes through both in the order of their bytes."""
+    """Return `value` in the parameter's layout in memory: a fused step goes through both byte by byte."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
@@ -189,6 +205,23 @@ def seeded(text: str) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
         yield
+
+
+def re_estimate(module: nn.Module, inputs: Iterator[Tensor]) -> None:
+    """Take the running statistics of BatchNorm anew, as means over all batches of `inputs`; nothing else changes."""
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over batches
+        norm.train()
+    with torch.no_grad():
+        for batch in inputs if norms else ():
+            module(batch)
+    for norm, momentum_before in zip(norms, momenta, strict=True):
+        norm.momentum = momentum_before
+    module.eval()
 
 
 def draws(module: nn.Module, inputs: Tensor) -> bool:

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evoens.parent import Parent
 from evoens.problem import Problem
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands: steps done and to do, steps per second, seconds to go, and what it has `reached`."""
-
-    steps: int
-    total: int
-    steps_per_second: float
-    seconds_left: float
-    reached: str = ""
-
-
-OnProgress = Callable[[Progress], None]
+from evoens.progress import OnProgress
 
 
 class Task(ABC):

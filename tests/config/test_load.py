@@ -13,6 +13,7 @@ from parents import GOOD, write_parent
 from evoens.config.load import differences, find_problem, load, resolved_yaml, shipped_problems
 from evoens.config.yaml_file import dump_yaml, read_yaml
 from evoens.errors import ConfigError
+from evoens.spec import shipped_strategies
 
 
 @pytest.fixture(autouse=True)
@@ -88,12 +89,12 @@ generations: 2
         ("strategy.sgima=1", 'unknown key; did you mean "sigma"?'),
         ("strategy.wings=1", "unknown key; expected one of sigma, density, parts, class, scope"),
         ("strategy.socpe=head", 'unknown key; did you mean "scope"?'),
-        ("strategy.scope=3", "expected a layer, a list of layers, `from: layer` or null, found 3"),
-        ("strategy.scope=[]", "expected a layer, a list of layers, `from: layer` or null, found []"),
-        ("strategy.scope={form: head}", "expected a layer, a list of layers, `from: layer` or null, found a section "
-         "with form"),
-        ("strategy.class=noise", '"noise": expected one of noisy, path/to/file.py:Class or package.module:Class; '
-         'did you mean "noisy"?'),
+        ("strategy.scope=3", "expected a layer, a list of layers, `from: layer`, auto or null, found 3"),
+        ("strategy.scope=[]", "expected a layer, a list of layers, `from: layer`, auto or null, found []"),
+        ("strategy.scope={form: head}", "expected a layer, a list of layers, `from: layer`, auto or null, found a "
+         "section with form"),
+        ("strategy.class=noise", '"noise": expected one of {strategies}, path/to/file.py:Class or '
+         'package.module:Class; did you mean "noisy"?'),
         ("strategy.class=none.py:A", '"none.py:A": expected a Python file, found none at '
          "problems/none.py, {here}/none.py"),
         ("strategy.parts=3", "strategy.density: expected 0.3333, as 3 equal parts have, found 0.5"),
@@ -124,7 +125,8 @@ generations: 2
     ],
 )  # fmt: skip
 def test_one_wrong_override_is_one_fault_with_its_place(here: Path, override: str, fault: str) -> None:
-    assert faults(GOOD, override) == [f"--set {override}: {fault.format(here=here)}"]
+    strategies = ", ".join(shipped_strategies())
+    assert faults(GOOD, override) == [f"--set {override}: {fault.format(here=here, strategies=strategies)}"]
 
 
 @pytest.mark.parametrize(
@@ -219,6 +221,7 @@ def test_a_scope_that_the_parent_does_not_have() -> None:
     load(write(GOOD), ["strategy.scope=trunk.liner"])  # no parent yet: found before its training starts
     write_parent(Path("problems/parent.safetensors"))
     load(write(GOOD), ["strategy.scope={from: trunk.linear}"])
+    assert load(write(GOOD), ["strategy.scope=auto"]).config.strategy.scope == "auto"
     (line,) = faults(GOOD, "strategy.scope=[trunk, trunk.liner]")
     expected = 'expected a layer of the parent, found "trunk.liner"; did you mean "trunk.linear"?'
     assert line == f"--set strategy.scope=[trunk, trunk.liner]: {expected}"
@@ -257,6 +260,22 @@ def test_a_strategy_of_ones_own_beside_the_yaml_or_in_the_working_folder() -> No
     ]
 
 
+def test_a_strategy_without_a_scale() -> None:
+    text = GOOD.replace("noisy", "sparse")
+    config = load(write(text), ["strategy.rounds=3", "strategy.structure=2:4", "strategy.output=true"]).config
+    assert config.strategy.extra == {"rounds": 3, "structure": "2:4", "output": True}
+    assert load(write(text), ["strategy.sigma=auto"]).config.strategy.sigma == "auto"
+    message = "sparse has no scale; expected none, found 0.05"
+    assert faults(text, "strategy.sigma=0.05") == [f"--set strategy.sigma=0.05: {message}"]
+    assert faults(text, "strategy.rouns=3") == ['--set strategy.rouns=3: unknown key; did you mean "rounds"?']
+    Path("my.py").write_text(
+        "from evoens import Strategy\nclass Mine(Strategy):\n    scaled = False\n    def __init__(self, parts): ...\n"
+    )
+    assert faults(GOOD.replace("noisy", "my.py:Mine")) == [
+        "problems/x.yaml:7:3: strategy.class: expected a class that takes density, found one that takes parts"
+    ]
+
+
 def test_a_strategy_that_cannot_take_the_usual_arguments() -> None:
     Path("my.py").write_text("from evoens import Strategy\nclass Mine(Strategy):\n    def __init__(self, sigma): ...\n")
     assert faults(GOOD.replace("noisy", "my.py:Mine")) == [
@@ -269,9 +288,13 @@ def test_a_strategy_that_cannot_take_the_usual_arguments() -> None:
 
 
 @pytest.mark.parametrize("problem", shipped_problems())
-def test_the_resolved_config_loads_back_to_the_same(problem: str) -> None:
-    loaded = load(problem, ["strategy.sigma=5e-4", "search.racing.levels=128"], retrain=True)
-    again = load(write(loaded.resolved, "runs/r/config.resolved.yaml"), retrain=True)
+def test_the_resolved_config_loads_back_to_the_same(problem: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pool in ("train", "val"):
+        (here / "data" / "ImageNet" / pool).mkdir(parents=True)
+    monkeypatch.setenv("EVOENS_DATA", str(here / "data"))
+    retrain = not problem.startswith("imagenet")  # torchvision's networks are not trained here
+    loaded = load(problem, ["trust_region.target_kl=5e-4", "report.bootstrap=500"], retrain=retrain)
+    again = load(write(loaded.resolved, "runs/r/config.resolved.yaml"), retrain=retrain)
     assert again.config == loaded.config
     assert again.base == loaded.base.resolve()
     assert again.resolved == loaded.resolved

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from evoens.config.signature import Signature, read_signature
+from evoens.config.signature import Signature, check_source, read_signature
 from evoens.errors import SpecError
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
@@ -46,6 +46,22 @@ def test_a_shipped_strategy() -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "scaled"),
+    [
+        (SOURCES["own"], True),
+        ("from evoens_strategies.sparse import Sparse\nclass Mine(Sparse):\n    pass\n", False),
+        ("from evoens_strategies.sparse import Sparse\nclass Mine(Sparse):\n    scaled = True\n", True),
+        (f"from evoens import Strategy\nclass Mine(Strategy):\n    scaled: bool = False\n{BODY}", False),
+        (f"from evoens import Strategy\nclass Base(Strategy):\n    scaled = False\nclass Mine(Base):\n{BODY}", False),
+    ],
+)
+def test_whether_it_has_a_scale(tmp_path: Path, source: str, scaled: bool) -> None:
+    found = read(tmp_path, source)
+    assert found is not None and found.scaled == scaled
+    assert load_class(locate("my.py:Mine", [tmp_path]), Strategy).scaled == scaled  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     "source",
     [
         "import evoens\nclass Mine(evoens.Strategy):\n    pass\n",
@@ -84,3 +100,44 @@ def test_a_guarded_import_may_be_missing(tmp_path: Path) -> None:
 def test_a_file_alone_means_its_only_class(tmp_path: Path) -> None:
     assert read(tmp_path, SOURCES["own"], None) == read(tmp_path, SOURCES["own"])
     assert read(tmp_path, SOURCES["through a base of the file"], None) is None
+
+
+# ---- what a file holds, of whatever kind
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def build(): ...\n",
+        "class build: ...\n",
+        "import math as build\n",
+        "from math import floor as build\n",
+        "build = lambda: 1\n",
+        "if True:\n    def build(): ...\n",
+        "from math import *\n",
+    ],
+)
+def test_a_name_may_come_from_anywhere(tmp_path: Path, source: str) -> None:
+    (tmp_path / "my.py").write_text(source)
+    check_source(locate("my.py:build", [tmp_path]))
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def biuld(): ...\n", r'expected a class or function build in .*my\.py, found none; did you mean "biuld"\?'),
+        ("print('build')\n", "found none$"),
+        ("import torchy.nn\n", r"my\.py:1 imports torchy, which is not installed"),
+        ("def build(:\n", r"expected Python, found an error at .*my\.py:1:"),
+    ],
+)
+def test_what_a_file_does_not_hold_is_said_without_an_import(tmp_path: Path, source: str, says: str) -> None:
+    (tmp_path / "my.py").write_text(source)
+    with pytest.raises(SpecError, match=says):
+        check_source(locate("my.py:build", [tmp_path]))
+
+
+def test_a_module_of_a_package_is_looked_into_too() -> None:
+    check_source(locate("evoens.tasks.networks.mlp:MLP"))
+    with pytest.raises(SpecError, match='did you mean "MLP"'):
+        check_source(locate("evoens.tasks.networks.mlp:MPL"))

@@ -43,6 +43,10 @@ FAULTS = {
     "ignores_sign": (["perturb: gene"], "child 1 has the same weights as child 0"),
     "does_nothing": (["perturb: gene"], "child 0 has the same weights as the parent"),
     "same_noise": (["perturb: names"], "of equal shape, get the same noise"),
+    "keeps_floats": (["keep"], r"must return None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
+    "unsettled": (["keep"], "still changes after `settled`, 0.0"),
+    "same_masks": (["keep"], "draw by the name as well as the seed"),
+    "own_masks": (["keep"], "draws from or seeds a global state"),
     "forgets": (["state"], "forgets something"),
     "unserialisable": (["state"], "Tensor is not JSON serializable"),
     "integer_keys": (["state"], "KeyError: 0"),
@@ -61,6 +65,14 @@ def test_every_shipped_strategy_keeps_the_contract(name: str) -> None:
     assert failed(checks) == []
     assert checks[-1].name == "fresh process"
     assert not any("warning" in check.detail for check in checks)
+
+
+def test_a_strategy_without_a_scale_and_one_without_masks_say_so() -> None:
+    noisy, sparse = ({c.name: c.detail for c in check_strategy(name)} for name in ("noisy", "sparse"))
+    assert sparse["constructs"] == "from density and parts, having no scale"
+    assert sparse["perturb: scale"] == "it has no scale"
+    assert sparse["keep"] == "masks of a child's training, the same for the same arguments"
+    assert noisy["keep"] == "all weights take part in a child's training"
 
 
 def test_every_broken_file_has_its_clause() -> None:

@@ -53,6 +53,7 @@ def steep() -> dict[str, object]:
 
 
 CURVE = [{"steps": 16384 * i, "return_mean": 1 + i / 50} for i in range(1, 120)]
+LESSONS = [{"epoch": i, "loss": 2 / i, "accuracy": 1 - 0.9 / i, "seconds": 1.0} for i in range(1, 41)]
 DRAWINGS: dict[str, Callable[[], str]] = {
     "forest": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES, UNIT),
     "forest of one rule": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES[:1], "accuracy"),
@@ -63,6 +64,8 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "trust region over decades": lambda: figures.trust_region(steep()),
     "learning": lambda: figures.learning(CURVE, UNIT),
     "learning of 2": lambda: figures.learning(CURVE[:2], UNIT),
+    "lessons": lambda: figures.lessons(LESSONS),
+    "lessons of 1": lambda: figures.lessons(LESSONS[:1]),
     "population of 1": lambda: figures.population(children(1), MEMBERS, 1.08, UNIT),
     "population of 20": lambda: figures.population(children(20), [], None, UNIT),
     "held out": lambda: figures.held_out(candidates(), MEMBERS, UNIT),
@@ -173,6 +176,12 @@ def test_forest_draws_each_interval_in_its_row(drawn: list[Figure]) -> None:
     assert scores.get_ylim()[0] > scores.get_ylim()[1]  # the parent on top
 
 
+def test_one_measure_needs_no_legend(drawn: list[Figure]) -> None:
+    for rules in (RULES, RULES[:1]):
+        figures.forest(report(rows(2), MEMBERS, []), rules, UNIT)
+    assert [len(figure.legends) for figure in drawn] == [1, 0]
+
+
 def test_evolution_leaves_out_what_was_not_measured(drawn: list[Figure]) -> None:
     made = rows(3)
     figures.evolution(made, UNIT)
@@ -194,6 +203,21 @@ def test_diversity_draws_value_and_floor_from_zero(drawn: list[Figure]) -> None:
         assert floor == [row["diversity"][measure]["floor"] for row in made]  # type: ignore[index]
         assert value == [row["diversity"][measure]["value"] for row in made]  # type: ignore[index]
         assert panel.get_ylim()[0] == 0 and panel.get_ylim()[1] > max(value)
+
+
+def test_diversity_of_nothing_has_an_axis_that_can_be_read(drawn: list[Figure]) -> None:
+    made = rows(3)
+    for row in made:
+        row["diversity"]["disagreement"] = {"value": 0.0, "floor": 0.0}  # type: ignore[index]
+    figures.diversity(made)
+    assert drawn[0].axes[1].get_ylim() == (0, 1)
+
+
+def test_lessons_are_loss_and_accuracy_over_epochs(drawn: list[Figure]) -> None:
+    figures.lessons(LESSONS)
+    for axis, name in zip(drawn[0].axes, ("loss", "accuracy"), strict=True):
+        (line,) = axis.lines
+        assert line.get_xydata().tolist() == [[row["epoch"], row[name]] for row in LESSONS]
 
 
 def test_trust_region_marks_target_and_choice(drawn: list[Figure]) -> None:

@@ -54,6 +54,7 @@ class Page(HTMLParser):
         if "style" in self.open:
             self.style += data
         else:
+            data = data.replace("\u00a0", " ")
             self.text += data
             if self.open and self.open[-1] in ("td", "th"):
                 self.rows[-1][-1] += data
@@ -138,7 +139,7 @@ def test_the_verdict_and_the_facts_stand_on_the_page(finished: tuple[Path, dict[
     assert report["warnings"][0] in found.text
     assert "σ of the curve nearest to that is 0.0183" in found.text
     assert found.row("Evaluations")[1] == "73"
-    assert found.row("Time")[1] == "10.2 minutes"
+    assert found.row("Time")[1] == "10 min"
     assert found.row("Artifact")[1] == "2.51 MB"
     assert found.row("torch")[1] == "2.15.0"
     assert "64 children were measured; 1 failed." in found.text
@@ -229,7 +230,7 @@ def test_a_run_still_going_says_so(tmp_path: Path) -> None:
     assert "not finished (2 generations done)" in found.text
     assert "Members have not been chosen yet." in found.text
     assert "python -m evoens resume" in found.text and "evoens play" not in found.text
-    assert tuple(found.attributes("section", "id")) == SECTIONS
+    assert set(found.attributes("section", "id")) == set(SECTIONS) - {"play"}
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -258,8 +259,20 @@ def test_missing_parts_are_explained(tmp_path: Path) -> None:
         picture.unlink()
     found = page(folder)
     assert "holds no learning curve" in found.text
-    assert "Nothing has been filmed." in found.text
+    assert "play" not in found.attributes("section", "id") and "evoens play" not in found.text
     assert len(images(found, "svg+xml")) == 5  # intervals, evolution, diversity, population, σ
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_classifier_is_told_of_in_its_own_words(tmp_path: Path) -> None:
+    curve = [{"epoch": i, "loss": 1 / i, "accuracy": 0.9, "seconds": 1.0} for i in (1, 2, 3)]
+    card = {"epochs": 3, "seed": 4, "seconds": 7000.0, "command": "python -m evoens train-parent x", "curve": curve}
+    splits = {name: {"from": "test", "count": 1500} for name in ("search", "select", "test")}
+    write_run(tmp_path / "run", parent_card=card, splits=splits)
+    found = page(tmp_path / "run")
+    assert "3 epochs, seed 4, 1 h 57 min of training." in found.text and card["command"] in found.text
+    assert "Loss and accuracy on what the parent learns from, over epochs." in found.attributes("img", "alt")
+    assert found.row("select")[1] == "1,500 images from test"
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -312,3 +325,21 @@ def test_corrupted_images_have_a_section_where_there_are_some(tmp_path: Path) ->
         "0.5000",
     ]
     assert "The first 1,000 images of the test split" in found.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_search_for_a_scope_has_a_section_where_there_was_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    assert "scope" not in page(tmp_path / "run").attributes("section", "id")
+    row = {"sigma": 0.0885, "kl": 0.0198, "worth": -0.1417, "difference": 0.0009, "standard_error": 0.0039}
+    failed = {"layer": "fc2.weight", "sigma": None, "kl": None, "worth": None, "error": "no <such> child"}
+    about = {"target_kl": 0.02, "inputs": 256, "children": 4, "cases": 2000, "unit": "log-likelihood, nats"}
+    found = {**about, "parent": -0.1426, "rows": [{"layer": "fc1.weight", **row}, failed], "chosen": ["fc1.weight"]}
+    file = tmp_path / "run" / "history.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"scope": found}))
+    shown = page(tmp_path / "run")
+    ids = shown.attributes("section", "id")
+    assert ids.index("scope") == ids.index("sigma") - 1
+    assert shown.row("fc1.weight") == ["fc1.weight", "0.0885", "0.0198", "−0.1417", "+0.0009", "0.0039"]
+    assert shown.row("fc2.weight")[3] == "no <such> child" and shown.row("nothing")[3] == "−0.1426"
+    assert "Children touch the best: fc1.weight" in shown.text and "2,000 cases" in shown.text

@@ -81,7 +81,7 @@ def test_the_description_is_json_of_the_pools_that_were_opened(npz: Path) -> Non
 
 def test_a_split_from_a_pool_that_is_not_there(tmp_path: Path) -> None:
     data = opened("digits")
-    with pytest.raises(ProblemError, match=r"splits\.test: digits has no test images; write `test: \{from: train, "):
+    with pytest.raises(ProblemError, match=r"splits\.test\.from: digits has no test images; write `test: \{from: "):
         data.splits["test"]
     assert len(data.splits["search"]) == 180
     with pytest.raises(ProblemError, match=r'expected one of digits, .* found "nothing/here"'):

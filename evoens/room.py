@@ -1,0 +1,111 @@
+"""The room in which children of one kind are run: side by side or mapped over, the whole network or only its tail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from evoens.cut import Given
+from evoens.parent import Parent
+from evoens.plan import Loop, Plan, Stack, scratch
+from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.shared import Shared, parting
+from evoens.trials import Answer, Trial, run
+
+GROUP = 64  # children that go through the blocks of a split together: each group has the trunk computed anew
+
+Grow = Callable[[int], Mapping[str, Tensor]]
+"""A child's tensors, by its number."""
+
+Results = Iterator[tuple[int, Evaluation | Exception]]
+"""The numbers of children, and what became of each, as they end."""
+
+
+class Room:
+    """Runs children that touch the same tensors: what comes before these only once, where inputs are the same for all.
+
+    Args:
+        problem: what children are measured on.
+        parent: whose they are.
+        touched: the tensors.
+        plan: how many are run at a time, and how.
+        device: where.
+    """
+
+    def __init__(
+        self, problem: Problem, parent: Parent, touched: tuple[str, ...], plan: Plan, device: torch.device
+    ) -> None:
+        self.touched, self._problem, self._plan = touched, problem, plan
+        parts = parting(problem, parent, touched)
+        self._scratch = scratch(parts.tail if parts else parent.module, touched, plan, device)
+        self._shared: Shared | None = None
+        if parts and isinstance(problem, FixedInputs):
+            self._shared = Shared(problem, parts.trunk, plan, device)
+
+    def measure(self, children: Sequence[int], grow: Grow, split: Split) -> Results:
+        """Yield each child's evaluation on `split`, or the error that ended it."""
+        size = GROUP if self._shared else max(1, len(children))
+        for start in range(0, len(children), size):
+            trials = {child: Trial(self._cases(split)) for child in children[start : start + size]}
+            for error in self._blocks(split):
+                going = {child: trial for child, trial in trials.items() if not trial.ended}
+                if error is not None:
+                    yield from ((child, error) for child in going)
+                elif isinstance(self._scratch, Loop):
+                    yield from self._side_by_side(self._scratch, going, grow)
+                else:
+                    yield from self._in_step(self._scratch, going, grow)
+
+    def _blocks(self, split: Split) -> Iterator[Exception | None]:
+        """Have what children share here, block by block; an error in it is theirs."""
+        try:
+            yield from self._shared.blocks(split) if self._shared else (None,)
+        except Exception as error:
+            yield error
+
+    def _cases(self, split: Split) -> Generator[Given | None, Tensor, Evaluation]:
+        return (yield from self._shared.cases(split) if self._shared else self._problem.cases(split))
+
+    def _load(self, place: int, child: int, grow: Grow) -> None:
+        weights = grow(child)
+        self._scratch.load(place, {name: weights[name] for name in self.touched})
+
+    def _side_by_side(self, loop: Loop, trials: Mapping[int, Trial], grow: Grow) -> Results:
+        """Run each child for itself; a place is taken again as soon as its child is done."""
+        free, taken = list(range(self._plan.children)), {}
+
+        def started() -> Iterator[tuple[Trial, Answer]]:
+            """Start each when there is a place for it."""
+            for child, trial in trials.items():
+                place = free.pop()
+                taken[trial] = child, place
+                trial.start(partial(self._load, place, child, grow))
+                yield trial, partial(loop.answer, place)
+
+        for trial in run(started(), self._plan.children):
+            child, place = taken.pop(trial)
+            free.append(place)
+            if trial.ended:
+                yield child, trial.result
+
+    def _in_step(self, stack: Stack, trials: Mapping[int, Trial], grow: Grow) -> Results:
+        """Run a few children after another, the network mapped over them."""
+        children = list(trials)
+        for start in range(0, len(children), self._plan.children):
+            some = children[start : start + self._plan.children]
+            group = [trials[child] for child in some]
+            for place, trial in enumerate(group):
+                trial.start(partial(self._load, place, some[place], grow))
+            while waiting := {place: trial.inputs for place, trial in enumerate(group) if trial.inputs is not None}:
+                try:
+                    answers = stack.predict(waiting)
+                except Exception as error:
+                    for place in waiting:
+                        group[place].fail(error)
+                else:
+                    for place, outputs in answers.items():
+                        group[place].answer(outputs)
+            yield from ((child, trials[child].result) for child in some if trials[child].ended)

@@ -1,0 +1,81 @@
+"""What children share: on inputs that are the same for all, what their networks do before any of them differs."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from evoens.cut import Cut, Features, cut
+from evoens.parent import Parent, fuse
+from evoens.plan import Plan
+from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.scope import touches
+
+LIMIT = 2 << 30  # bytes of features that are kept
+
+
+def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Return the tensors in which a child with genes of these scopes may differ from the parent; all once tuned."""
+    if parent.tuned is not None:
+        return tuple(parent.weights)
+    entries = list(scopes)
+    return tuple(name for name in parent.perturbed if any(touches(scope, name) for scope in entries))
+
+
+def parting(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
+    """Return where children that touch the tensors `names` part; None where they share nothing."""
+    return cut(parent.module, names) if isinstance(problem, FixedInputs) else None
+
+
+class Shared:
+    """The features where children part, for all inputs of a split: computed once, and kept while they fit in `LIMIT`.
+
+    A split that does not fit comes in blocks: a group of children goes through one before the next is computed.
+    """
+
+    def __init__(self, problem: FixedInputs, trunk: nn.Module, plan: Plan, device: torch.device) -> None:
+        self.problem, self.plan, self.device = problem, plan, device
+        self._trunk = plan.fit(trunk, device)
+        if plan.layout == "channels_last":
+            fuse(self._trunk)
+        self._kept: Split | None = None
+        self._block: list[Features] = []
+        self._last = False
+        self._home = torch.device("cpu")  # where the inputs are
+
+    def blocks(self, split: Split) -> Iterator[None]:
+        """Have the features of `split` here, a block after the other; the `cases` of children go on with each."""
+        if self._kept == split:
+            yield
+            return
+        self._kept, self._last, first, size = None, False, True, 0
+        self._block.clear()
+        for inputs in self.problem.batches(split):
+            features = self._features(inputs)
+            more = sum(part.nbytes for part in features)
+            if self._block and size + more > LIMIT:
+                yield
+                self._block.clear()
+                first, size = False, 0
+            self._block.append(features)
+            size += more
+        self._kept, self._last = split if first else None, True
+        yield
+
+    def cases(self, split: Split) -> Generator[Features | None, Tensor, Evaluation]:
+        """Do as `Problem.cases`, with features for inputs, and with a pause after each block but the last."""
+        outputs = []
+        while True:
+            for features in self._block:
+                outputs.append((yield features).to(self._home))
+            if self._last:
+                return self.problem.judge(split, torch.cat(outputs))
+            yield None
+
+    def _features(self, inputs: Tensor) -> Features:
+        self._home = inputs.device
+        with torch.inference_mode():
+            features: Features = self._trunk(*self.plan.fit_inputs(inputs, self.device))
+            return self.plan.fit_inputs(features, self.device)

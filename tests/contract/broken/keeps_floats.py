@@ -1,0 +1,10 @@
+from evoens_strategies.noisy import Noisy
+
+from evoens import noise
+
+
+class Broken(Noisy):
+    """Its masks are numbers."""
+
+    def keep(self, name, weight, gene, progress, step):
+        return noise.keep(gene.mask, name, weight.shape).float()

@@ -1,0 +1,10 @@
+from evoens_strategies.noisy import Noisy
+
+from evoens import noise
+
+
+class Broken(Noisy):
+    """Draws its masks by the seed alone."""
+
+    def keep(self, name, weight, gene, progress, step):
+        return noise.keep(gene.mask, "mask", weight.shape)

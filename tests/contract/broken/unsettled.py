@@ -1,0 +1,10 @@
+from evoens_strategies.noisy import Noisy
+
+from evoens import noise
+
+
+class Broken(Noisy):
+    """Its masks go on changing, and it does not say so."""
+
+    def keep(self, name, weight, gene, progress, step):
+        return noise.normals(gene.seed + step, name, weight.shape) > 0

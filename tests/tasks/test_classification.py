@@ -1,0 +1,304 @@
+"""Image classification as a Problem, its figures beside those of torchmetrics, scikit-learn and SciPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import accuracy_score, log_loss
+from torch import Tensor, nn
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from evoens import calibration
+from evoens.errors import ProblemError
+from evoens.parent import Architecture, Parent
+from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.settings.classification import ClassificationSettings
+from evoens.tasks import classification
+from evoens.tasks.classification import ClassificationProblem, scores
+from evoens.tasks.data.data import Data, open_data
+from evoens.tasks.data.images import Normalise
+from evoens.tasks.networks.mlp import MLP
+
+CLASSES, SIDE = 4, 6
+COUNTS = {"search": 31, "select": 50, "test": 43}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey noise with a bright stripe where the class says; a tenth of the labels are wrong."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % CLASSES
+    pixels = rng.integers(0, 150, (200, SIDE, SIDE), np.uint8)
+    pixels[np.arange(200), labels] += 90
+    labels[rng.random(200) < 0.1] = 0
+    path = tmp_path_factory.mktemp("data") / "set.npz"
+    np.savez(path, x=pixels, y=labels)
+    return path
+
+
+def settings(path: Path, **changes: Any) -> ClassificationSettings:
+    splits = {"train": {"from": "train"}, **{name: {"from": "train", "count": n} for name, n in COUNTS.items()}}
+    value = {"type": "classification", "data": str(path), "splits": splits, **changes}
+    return ClassificationSettings.model_validate(value)
+
+
+def opened(own: ClassificationSettings) -> Data:
+    return open_data(own, None, 0, Path())
+
+
+def parent(classes: int = CLASSES, features: int = SIDE * SIDE, sharpness: float = 1.0) -> Parent:
+    """A network that looks at the stripes, and is too sure."""
+    module = MLP(classes, features, [])
+    with torch.no_grad():
+        module.layers[0].bias.zero_()
+        stripes = torch.zeros_like(module.layers[0].weight)
+        for row in range(min(classes, CLASSES)):
+            stripes[row, row * SIDE : (row + 1) * SIDE] = sharpness
+        module.layers[0].weight.copy_(stripes)
+    return Parent(module, Architecture("evoens.tasks.networks.mlp:MLP"))
+
+
+@pytest.fixture
+def make(npz: Path) -> Callable[..., ClassificationProblem]:
+    def made(of: Parent | None = None, normalise: Normalise | None = None, **changes: Any) -> ClassificationProblem:
+        own = settings(npz, **changes)
+        return ClassificationProblem(own, of or parent(), opened(own), normalise)
+
+    return made
+
+
+def known(problem: ClassificationProblem, name: SplitName) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The parent's answers on a split, and its labels, without batches."""
+    images = problem.data.splits[name]
+    pixels = images.pixels[images.places].float() / 255
+    inputs = (pixels - problem.normalise.mean[0]) / problem.normalise.std[0]
+    with torch.no_grad():
+        return torch.softmax(problem.parent.module(inputs).double(), 1).numpy(), images.labels.numpy()
+
+
+def reported(problem: ClassificationProblem, split: Split | None = None) -> Evaluation:
+    return answered(problem.reported(split or problem.split("test")), problem.parent.predict)
+
+
+# ---- figures
+
+
+@pytest.mark.parametrize("name", ["search", "select", "test"])
+def test_the_score_is_accuracy(make: Callable[..., ClassificationProblem], name: SplitName) -> None:
+    problem = make()
+    found = problem.evaluate(problem.parent.predict, problem.split(name))
+    outputs, labels = known(problem, name)
+    assert found.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
+    assert 0.5 < found.score < 1
+    assert found.cases.shape == (COUNTS[name],) and found.cases.dtype == torch.float64
+    assert found.samples == COUNTS[name] and set(found.kept) == ({"outputs"} if name == "select" else set())
+
+
+def test_the_score_may_be_the_likelihood(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make(score="log-likelihood")
+    outputs, labels = known(problem, "test")
+    expected = log_loss(labels, outputs, labels=range(CLASSES))
+    assert problem.evaluate(problem.parent.predict, problem.split("test")).score == pytest.approx(-expected, rel=1e-5)
+    assert [m.name for m in problem.measures][:2] == ["log-likelihood", "accuracy"]
+    beside = reported(problem).beside
+    assert float(beside["accuracy"].mean()) == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
+    assert problem.unit == "log-likelihood, nats"
+
+
+def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make()
+    outputs, labels = known(problem, "test")
+    select, known_labels = known(problem, "select")
+
+    def tempered(p: NDArray[np.float64], t: float) -> NDArray[np.float64]:
+        powers = p ** (1 / t)
+        return np.asarray(powers / powers.sum(1, keepdims=True))
+
+    def loss(t: float) -> float:
+        return float(log_loss(known_labels, tempered(select, t), labels=range(CLASSES)))
+
+    fitted = minimize_scalar(loss, bounds=(0.1, 20), method="bounded", options={"xatol": 1e-9}).x
+    assert fitted > 1.2  # it is too sure
+    evaluation = reported(problem)
+    assert set(evaluation.beside) == {"nll", "ece", "calibrated_nll", "calibrated_ece"}
+    assert evaluation.samples == COUNTS["test"] + COUNTS["select"]
+    assert evaluation.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
+    found = {m.name: m.statistic(evaluation.beside[m.name]) for m in problem.measures[1:]}
+    values = {name: float(s.of(np.arange(s.n)[None])[0]) for name, s in found.items()}
+    for prefix, probabilities in (("", outputs), ("calibrated_", tempered(outputs, fitted))):
+        nll = log_loss(labels, probabilities, labels=range(CLASSES))
+        assert values[f"{prefix}nll"] == pytest.approx(nll, rel=1e-4)
+        ece = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), CLASSES, n_bins=15)
+        assert values[f"{prefix}ece"] == pytest.approx(float(ece), abs=1e-5)
+    assert values["calibrated_nll"] < values["nll"]
+
+
+def test_measures_say_what_is_better(make: Callable[..., ClassificationProblem]) -> None:
+    shown = {row["key"]: row for row in make().shown()}
+    assert list(shown) == ["test", "test_nll", "test_calibrated_nll", "test_ece", "test_calibrated_ece"]
+    assert [row["higher_is_better"] for row in shown.values()] == [True, False, False, False, False]
+    assert {row["digits"] for row in shown.values()} == {4}
+    assert shown["test"]["unit"] == "accuracy" and shown["test_nll"]["unit"] == "NLL, nats"
+
+
+@pytest.mark.parametrize(
+    ("interval", "says"),
+    [
+        (
+            (-0.3, -0.1),
+            "likelihood is better than the parent's: NLL 0.3000 against 0.5000, difference −0.2000 [−0.3000",
+        ),
+        ((0.1, 0.3), "likelihood is worse than the parent's"),
+        ((-0.1, 0.3), "likelihood is not to be told from the parent's"),
+    ],
+)
+def test_the_verdicts_remark(
+    make: Callable[..., ClassificationProblem], interval: tuple[float, float], says: str
+) -> None:
+    blocks: dict[str, dict[str, Any]] = {
+        "parent": {"test_calibrated_nll": {"score": 0.5}},
+        "ensemble": {
+            "test_calibrated_nll": {"score": 0.3},
+            "test_calibrated_nll_difference": {"score": -0.2, "ci95": list(interval)},
+        },
+    }
+    assert says in make().remark(blocks)
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize("batch", [1, 7, 500])
+def test_parts_in_any_batches_are_the_whole(
+    make: Callable[..., ClassificationProblem], monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(classification, "BATCH", batch)
+    problem = make()
+    whole = reported(problem)
+    parts = [reported(problem, problem.split("test").part(first, 20)) for first in (0, 20, 40)]
+    assert [len(part.cases) for part in parts] == [20, 20, 3]
+    assert torch.equal(torch.cat([part.cases for part in parts]), whole.cases)
+    for name, rows in whole.beside.items():
+        torch.testing.assert_close(torch.cat([part.beside[name] for part in parts]), rows)
+
+
+def test_inputs_are_normalised_pixels(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make(normalise=Normalise((0.25,), (0.5,)))
+    assert torch.equal(problem.probe(5), problem.normalise(problem.pictures(5)))
+    assert problem.pictures(5).dtype == torch.uint8 and problem.pictures(1000).shape == (31, 1, SIDE, SIDE)
+    torch.testing.assert_close(problem.inputs_of(problem.pictures(5).float()), problem.probe(5))
+    inputs = torch.cat(list(problem.batches(problem.split("test"))))
+    images = problem.data.splits["test"]
+    torch.testing.assert_close(inputs, (images.pixels[images.places] / 255 - 0.25) / 0.5)
+
+
+def test_the_record_names_every_image(make: Callable[..., ClassificationProblem], npz: Path) -> None:
+    record = make(normalise=Normalise((0.25,), (0.5,))).record()
+    assert record["normalise"] == {"mean": [0.25], "std": [0.5]} and record["classes"] == list("0123")
+    places = {name: record["splits"][name]["indices"] for name in COUNTS}
+    assert {name: len(found) for name, found in places.items()} == COUNTS
+    assert len({place for found in places.values() for place in found}) == sum(COUNTS.values())
+    assert make().describe("test") == {"from": "train", "count": 43}
+
+
+# ---- the worth of members
+
+
+def random_outputs(n: int, seed: int) -> Tensor:
+    return torch.softmax(2 * torch.randn(n, CLASSES, generator=torch.Generator().manual_seed(seed)), 1)
+
+
+@pytest.mark.parametrize("by", ["accuracy", "nll", "calibrated-nll"])
+def test_members_are_judged_by_what_their_evaluations_kept(make: Callable[..., ClassificationProblem], by: str) -> None:
+    problem = make(members_by=by)
+    split = problem.split("select")
+    labels = problem.data.splits["select"].labels
+    outputs = [random_outputs(COUNTS["select"], seed) for seed in range(3)]
+    evaluations = [problem.judge(split, each) for each in outputs]
+    judged = problem.judgement(evaluations)
+    assert judged.outputs is not None and torch.equal(judged.outputs, torch.stack(outputs))
+    mean = judged.outputs.mean(0)
+    expected = {
+        "accuracy": accuracy_score(labels, mean.argmax(1)),
+        "nll": float(mean.double().log()[torch.arange(len(labels)), labels].mean()),
+        "calibrated-nll": -calibration.calibrated_nll(mean, labels),
+    }[by]
+    assert judged.score(mean) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_calibrated_score_does_not_mind_a_temperature() -> None:
+    labels = torch.arange(40) % CLASSES
+    outputs = 0.7 * random_outputs(40, 1) + 0.3 * torch.eye(CLASSES)[labels]
+    cooler = calibration.tempered(outputs, 0.5)
+    worth = scores(labels)
+    assert worth["calibrated-nll"](cooler) == pytest.approx(worth["calibrated-nll"](outputs), rel=1e-6)
+    assert worth["accuracy"](cooler) == worth["accuracy"](outputs)
+    assert worth["nll"](cooler) != pytest.approx(worth["nll"](outputs), rel=1e-3)
+
+
+# ---- parents that do not fit
+
+
+class Fails(nn.Module):
+    """Does with images whatever it is told to."""
+
+    def __init__(self, what: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Any:
+        return self.what(x)
+
+
+def strange(what: Callable[[Tensor], Any]) -> Parent:
+    return Parent(Fails(what), Architecture(""))
+
+
+def bad(x: Tensor) -> Tensor:
+    raise IndexError("no such\nlayer")
+
+
+TAKES = "the parent does not take images (1, 6, 6) (channels, height, width): "
+LOGITS = "the parent: expected (2, 4) logits, images × classes, found "
+
+
+@pytest.mark.parametrize(
+    ("of", "says"),
+    [
+        (parent(classes=5), LOGITS + "(2, 5)"),
+        (parent(features=7), TAKES),
+        (strange(bad), TAKES + "no such layer"),
+        (strange(lambda x: (x.mean((2, 3)), 1)), LOGITS + "tuple"),
+        (strange(lambda x: x[0, 0, 0, :4]), LOGITS + "(4,)"),
+        (
+            strange(lambda x: torch.softmax(x[:, 0, 0, :4], 1)),
+            "the parent: expected logits, found probabilities; leave the softmax at its end out",
+        ),
+    ],
+    ids=["classes", "shape", "code", "tuple", "dimension", "probabilities"],
+)
+def test_a_parent_that_does_not_fit_is_refused(
+    make: Callable[..., ClassificationProblem], of: Parent, says: str
+) -> None:
+    with pytest.raises(ProblemError) as caught:
+        make(of)
+    assert str(caught.value).startswith(says) and "\n" not in str(caught.value)
+
+
+def test_logs_of_probabilities_are_logits_too(make: Callable[..., ClassificationProblem]) -> None:
+    make(strange(lambda x: torch.log_softmax(x[:, 0, 0, :4], 1)))
