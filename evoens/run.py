@@ -26,7 +26,7 @@ from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
-from evoens.strategy import Strategy
+from evoens.strategy import Strategy, as_born
 from evoens.tracker import Tracker
 
 TUNED = "tuned"  # the folder of the weights that children were trained to
@@ -190,14 +190,11 @@ class Run:
             return fixed
         self.reporter.stage(f"searching for σ at KL {settings.target_kl}")
         inputs = self.problem.probe(settings.frames)
-        rows = trust_region.kl_curve(
-            self.evaluator,
-            self.strategy,
-            inputs,
-            settings,
-            seed=self.config.seed,
-            on_row=self._ticker(len(settings.grid), "σ"),
-        )
+        told = self._ticker(len(settings.grid), "σ")
+        with as_born(self.problem.parent):
+            rows = trust_region.kl_curve(
+                self.evaluator, self.strategy, inputs, settings, seed=self.config.seed, on_row=told
+            )
         sigma = trust_region.choose(rows, settings.target_kl)
         self.state.trust_region = {
             "target_kl": settings.target_kl,

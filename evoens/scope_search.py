@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +13,9 @@ from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Plan
 from evoens.genome import Genome
-from evoens.parent import Parent
 from evoens.problem import answered
 from evoens.scope import AUTO
+from evoens.strategy import as_born
 from evoens.trust_region import Row, choose, kl_curve
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     """
     problem, settings, names = run.problem, run.config.trust_region, run.problem.parent.perturbed
     run.reporter.stage(f"trying each of {len(names)} layers alone")
-    with _as_born(problem.parent):
+    with as_born(problem.parent):
         evaluator, inputs = Evaluator(problem.parent, run.strategy, problem, Plan()), problem.probe(settings.frames)
         parent = _cases(run, "no layer", [Genome()], evaluator.device)
         rows, curves = [], {}
@@ -78,15 +76,6 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     }
     curve = curves[best["layer"]]
     return found, {**search, "sigma": best["sigma"], "rows": curve} if len(curve) > 1 else None
-
-
-@contextmanager
-def _as_born(parent: Parent) -> Iterator[None]:
-    tuned, parent.tuned = parent.tuned, None
-    try:
-        yield
-    finally:
-        parent.tuned = tuned
 
 
 def _tried(

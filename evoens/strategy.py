@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -127,6 +128,16 @@ def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor
     if parent.tuned is None:
         return {name: kept(strategy, genome, name, weight) for name, weight in born(parent, strategy, genome).items()}
     return tuned_weights(parent.tuned, genome) if genome.genes else dict(parent.weights)
+
+
+@contextmanager
+def as_born(parent: Parent) -> Iterator[None]:
+    """Look at children as they are born, as long as this lasts: before σ and scope are known none is tuned."""
+    tuned, parent.tuned = parent.tuned, None
+    try:
+        yield
+    finally:
+        parent.tuned = tuned
 
 
 def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import COUNT
@@ -27,6 +27,7 @@ from evoens.plan import Plan
 from evoens.problem import Split
 from evoens.run import Run
 from evoens.settings.config import Config
+from evoens.strategy import Strategy, born, tuned_file
 
 AUTO = config(strategy={"sigma": "auto"})
 RACING = config(
@@ -561,3 +562,27 @@ def test_a_finished_run_that_is_forced_on_is_measured_anew(finished: Path, tmp_p
 def test_one_process_a_folder(tmp_path: Path) -> None:
     with RunLock(tmp_path), pytest.raises(CheckpointError, match="held by process"):
         execute(tmp_path)
+
+
+class Tuned(TinyFrames):
+    """Children are trained by nothing at all: they stay as they are born."""
+
+    tunes = True
+
+    def tune(self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Any) -> dict[str, str]:
+        assert self.parent.tuned is not None
+        self.parent.tuned.mkdir(exist_ok=True)
+        for genome in genomes:
+            weights = {**self.parent.weights, **born(self.parent, strategy, genome)}
+            save_file(weights, tuned_file(self.parent.tuned, genome))
+        return {}
+
+
+@pytest.mark.usefixtures("no_page")
+def test_sigma_is_found_before_any_child_is_trained(tmp_path: Path) -> None:
+    plain, _ = execute(tmp_path / "plain", AUTO)
+    tuned, _ = execute(tmp_path / "tuned", AUTO, problem=Tuned())
+    assert tuned.state.trust_region == plain.state.trust_region and tuned.state.sigma == plain.state.sigma
+    assert [row["fitness"] for row in tuned.state.population] == [row["fitness"] for row in plain.state.population]
+    assert len(list((tmp_path / "tuned" / "tuned").iterdir())) == len(tuned.state.population)
+    assert load_ensemble(tmp_path / "tuned").genomes == load_ensemble(tmp_path / "plain").genomes
