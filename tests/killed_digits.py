@@ -64,7 +64,7 @@ def main(root: Path) -> None:
     lasting = [moment for moment in moments if not moment.endswith(killed.AFTER)]
     training = [m for m in lasting if m.startswith("training")]
     rest = [m for m in lasting if not m.startswith("training")]
-    chosen = training[:: len(training) // 4] + rest[:: len(rest) // 4]
+    chosen = training[:: len(training) // 3] + rest[:: len(rest) // 3]
     missed = killed.chain(root / "0", chosen)
     print(json.dumps({"killed": len(chosen), "training": len(training), "missed": missed, "moments": chosen}))
 

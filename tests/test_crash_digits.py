@@ -22,7 +22,7 @@ def test_killed_at_every_stage(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["missed"] == [] and found["killed"] > 8 and found["training"] > 20
+    assert found["missed"] == [] and found["killed"] > 5 and found["training"] > 20
     whole, broken = tmp_path / "whole", tmp_path / "0"
     for name in SAME:
         assert (broken / name).read_bytes() == (whole / name).read_bytes(), name

@@ -38,7 +38,7 @@ def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
 def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
     block, size = facts.report[role], facts.report["ensemble"]["size"]
     labels = {"random_children": f"{size} random children", "ensemble": f"Ensemble of {size}"}
-    row = [labels.get(role, figures.ROLES[role][0]), str(block["test"]["n"])]
+    row = [labels.get(role, figures.ROLES[role][0]), str(block[measures[0]["key"]]["n"])]
     for measure in measures:
         key, digits = measure["key"], measure["digits"]
         difference = "" if role == "parent" else interval(block[f"{key}_difference"], digits, "+")
@@ -55,7 +55,8 @@ def _forest(facts: Facts, measures: Sequence[Json]) -> Picture:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Begin with a capital, but for names such as cNLL."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def _drawn_at_random(facts: Facts) -> str:

@@ -264,6 +264,18 @@ def test_missing_parts_are_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_measure_of_fewer_cases_says_so_and_keeps_its_name(tmp_path: Path) -> None:
+    corrupted = {**MEASURES[1], "key": "test_greedy", "label": "cNLL", "unit": "NLL when corrupted, nats"}
+    report = write_run(tmp_path / "run", measures=[MEASURES[0], corrupted])
+    for role in ("parent", "best_child", "random_children", "ensemble"):
+        report[role]["test_greedy"]["n"] = 50
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    found = page(tmp_path / "run")
+    assert [row[1] for row in found.rows if row[0] == "Parent"] == ["100", "50"]
+    assert ["", "Cases", "cNLL", "less the parent’s"] in found.rows
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_a_classifier_is_told_of_in_its_own_words(tmp_path: Path) -> None:
     curve = [{"epoch": i, "loss": 1 / i, "accuracy": 0.9, "seconds": 1.0} for i in (1, 2, 3)]
     card = {"epochs": 3, "seed": 4, "seconds": 7000.0, "command": "python -m evoens train-parent x", "curve": curve}

@@ -259,7 +259,7 @@ class Fails(nn.Module):
 
     def __init__(self, what: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.what = what
+        self.what, self.layer = what, nn.Linear(1, 1)
 
     def forward(self, x: Tensor) -> Any:
         return self.what(x)
@@ -267,6 +267,10 @@ class Fails(nn.Module):
 
 def strange(what: Callable[[Tensor], Any]) -> Parent:
     return Parent(Fails(what), Architecture(""))
+
+
+def bare() -> Parent:
+    return Parent(nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()), Architecture(""))
 
 
 def bad(x: Tensor) -> Tensor:
@@ -289,8 +293,9 @@ LOGITS = "the parent: expected (2, 4) logits, images × classes, found "
             strange(lambda x: torch.softmax(x[:, 0, 0, :4], 1)),
             "the parent: expected logits, found probabilities; leave the softmax at its end out",
         ),
+        (bare(), "the parent: expected linear or convolutional layers, found none to perturb"),
     ],
-    ids=["classes", "shape", "code", "tuple", "dimension", "probabilities"],
+    ids=["classes", "shape", "code", "tuple", "dimension", "probabilities", "layers"],
 )
 def test_a_parent_that_does_not_fit_is_refused(
     make: Callable[..., ClassificationProblem], of: Parent, says: str
