@@ -212,6 +212,7 @@ class Benchmark(str, Enum):
     ppo = "ppo"
     noise = "noise"
     scope = "scope"
+    train = "train"
 
 
 @app.command()

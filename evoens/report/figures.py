@@ -77,6 +77,7 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
                 if role != "parent":
                     _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, role, filled=i == 0)
         differences.axvline(0, color=INK, linewidth=1)
+        differences.xaxis.set_major_locator(MaxNLocator(5))  # it is narrow, and the numbers are long
         scores.set_yticks(range(len(ROLES)), [label for label, _, _ in ROLES.values()])
         scores.set_ylim(len(ROLES) - 0.4, -0.5)
         for axis in (scores, differences):
