@@ -18,7 +18,7 @@ from evoens.bench.common import machine, noisy, seconds
 from evoens.evaluate import Evaluator
 from evoens.parent import Architecture, Parent
 from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
-from evoens.problem import Evaluation, Judgement, Problem, Split, SplitName
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
 from evoens.strategy import grow
 from evoens.threads import side_by_side
 
@@ -38,7 +38,7 @@ TARGETS = {
 class Frames(Problem):
     """Random frames in batches, nothing else: what is left is the network, the noise and the evaluator."""
 
-    unit = "probability"
+    measures = (Measure("probability", "probability", "probability"),)
 
     def __init__(self, parent: Parent, channels: int, batch: int, count: int) -> None:
         self.parent, self.batch, self.count = parent, batch, count

@@ -18,7 +18,7 @@ from evoens.evaluate import Evaluator
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent, Predictor
 from evoens.plan import Plan
-from evoens.problem import Evaluation, FixedInputs, Judgement, Problem, Split, SplitName
+from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Problem, Split, SplitName
 from evoens.strategy import Strategy, grow
 
 NETWORK, LAYER = "evoens.tasks.networks.lenet:LeNet", "fc1"
@@ -34,7 +34,7 @@ TARGETS = {
 class Images(FixedInputs):
     """Random images in batches; a case's result is its first probability, and all probabilities are kept."""
 
-    unit = "probability"
+    measures = (Measure("probability", "probability", "probability"),)
 
     def __init__(self, parent: Parent, count: int, batch: int) -> None:
         self.parent, self.batch = parent, batch
@@ -64,7 +64,7 @@ class Images(FixedInputs):
 class Apart(Problem):
     """The same problem, but nobody knows that its inputs are the same for all: children share nothing."""
 
-    unit = "probability"
+    measures = (Measure("probability", "probability", "probability"),)
 
     def __init__(self, images: Images) -> None:
         self.parent, self.images = images.parent, images
