@@ -306,4 +306,6 @@ def test_a_parent_that_does_not_fit_is_refused(
 
 
 def test_logs_of_probabilities_are_logits_too(make: Callable[..., ClassificationProblem]) -> None:
-    make(strange(lambda x: torch.log_softmax(x[:, 0, 0, :4], 1)))
+    problem = make(strange(lambda x: torch.log_softmax(x[:, 0, 0, :4], 1)))
+    inputs = problem.probe(3)
+    torch.testing.assert_close(problem.parent.predict(inputs), torch.softmax(inputs[:, 0, 0, :4], 1))

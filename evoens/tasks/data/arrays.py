@@ -34,6 +34,7 @@ def npz_reader(place: Place, look: Look) -> Callable[[str], Pool]:
         check_classes(of_pool, names, f"{path}: {place.arrays[pool][1]}")
 
     def read(pool: str) -> Pool:
+        """Check the pool's images against its labels."""
         name = place.arrays[pool][0]
         where = f"{path}: {name}"
         images = images_of(_array(path, name), where)

@@ -106,6 +106,7 @@ def _fill(load: Callable[[int], Bytes], start: int, block: Bytes) -> None:
     failed: dict[int, Exception] = {}
 
     def work(first: int) -> None:
+        """Load every so many, until one before has failed."""
         for i in range(first, len(block), workers):
             if any(other < i for other in list(failed)):
                 return
