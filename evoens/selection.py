@@ -29,7 +29,7 @@ def greedy(outputs: Tensor, score: Score, size: int, replacement: bool = False, 
         outputs: kept probabilities of the candidates, `(k, n, c)`; no network runs here.
         score: the worth of probabilities `(n, c)`, higher is better; ties go to the earlier candidate.
         size: how many; without replacement no more than there are candidates.
-        replacement: whether a member may be chosen again, which gives it weight (see `shares`) and lets a few good
+        replacement: whether a member may be chosen again, which gives it more weight and lets a few good
             members stay where a worse one would have to join.
         diversity: how much of the score's unit full disagreement is worth.
     """
@@ -46,11 +46,6 @@ def greedy(outputs: Tensor, score: Score, size: int, replacement: bool = False, 
         total = total + outputs[best]
         apart += (firsts != firsts[best]).double().mean(-1)
     return chosen
-
-
-def shares(chosen: Sequence[int]) -> dict[int, float]:
-    """Return each different member and its share of the choices, in the order of the first choice; they sum to 1."""
-    return {i: chosen.count(i) / len(chosen) for i in dict.fromkeys(chosen)}
 
 
 def contenders(cases: Sequence[Tensor], k: int) -> list[int]:

@@ -141,13 +141,12 @@ def test_diversity_chooses_among_equals_the_one_that_differs() -> None:
     assert selection.greedy(outputs, even, 3, replacement=True, diversity=1.0) == [0, 2, 0]
 
 
-def test_shares_are_the_weights_of_the_same_ensemble() -> None:
-    assert selection.shares([4, 1, 4, 4]) == {4: 0.75, 1: 0.25}
-    assert selection.shares([]) == {}
+def test_members_chosen_again_are_a_weighted_mean() -> None:
     outputs, labels = candidates(1)
     chosen = selection.greedy(outputs, nll(labels), 9, replacement=True)
-    weights = selection.shares(chosen)
-    together = combine(outputs[list(weights)], "weighted", list(weights.values()))
+    times = {i: chosen.count(i) for i in dict.fromkeys(chosen)}
+    assert len(times) < 9
+    together = combine(outputs[list(times)], "weighted", [float(n) for n in times.values()])
     assert torch.allclose(together, outputs[chosen].mean(dim=0), rtol=1e-5)
 
 
