@@ -4,7 +4,10 @@ from evoens.threads import sleep_at_barriers
 
 sleep_at_barriers()  # before anything below imports torch
 
+from collections.abc import Iterator
+
 import pytest
+import torch
 from hypothesis import settings
 from tiny import TinyProblem
 
@@ -15,3 +18,12 @@ settings.load_profile("fixed")
 @pytest.fixture
 def tiny_problem() -> TinyProblem:
     return TinyProblem()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch have one thread, so that bits and times do not depend on the machine's cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
