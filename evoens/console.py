@@ -164,7 +164,7 @@ def _cells(g: Generation, digits: int) -> list[tuple[str, str, bool]]:
     return [
         *((name, number(g.fitness[name], digits), False) for name in ("best", "mean", "worst", "parent")),
         ("ensemble", number(g.ensemble, digits), True),
-        ("σ", f"{g.sigma:.3g}", False),
+        *([] if g.sigma is None else [("σ", f"{g.sigma:.3g}", False)]),
         ("reliab.", number(g.reliability), False),
         ("KL", f"{kl['value']:.2g}", False),
         ("floor", f"{kl['floor']:.1g}", False),

@@ -10,6 +10,7 @@ from torch import nn
 
 from evoens.cut import cut
 from evoens.ensemble import Ensemble
+from evoens.errors import EvoensError
 from evoens.flops import flops
 from evoens.parent import Parent
 from evoens.strategy import grow
@@ -30,7 +31,11 @@ def cost(run: Run, ensemble: Ensemble) -> dict[str, Any]:
         "samples_per_second": round(run.ledger.samples / seconds, 1),
         "peak_rss_mb": round(peak, 1),
         "epochs": _epochs(run),
-        "flops": {"parent": _flops(run.problem.parent.module, shape), "ensemble": ensemble_flops(ensemble, shape)},
+        "flops": {
+            "parent": _flops(run.problem.parent.module, shape),
+            "ensemble": ensemble_flops(ensemble, shape),
+            "shrunk": shrunk_flops(ensemble, shape),
+        },
         "weights": {"parent": _weights(run.problem.parent), "ensemble": stored_weights(ensemble)},
     }
 
@@ -60,6 +65,19 @@ def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     if whole is None or shared is None:
         return None
     return shared + len(members) * (whole - shared)
+
+
+def shrunk_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
+    """Return the same of an ensemble of tuned members as `Ensemble.modules(shrunk=True)` gives them."""
+    if ensemble.parent.tuned is None:
+        return None
+    members = list(dict.fromkeys(ensemble.genomes))
+    try:
+        modules = Ensemble(ensemble.parent, ensemble.strategy, members).modules(shrunk=True)
+    except EvoensError:  # a network that cannot be traced cannot be shrunk
+        return None
+    found = [_flops(module, shape) for module in modules]
+    return None if None in found else sum(n for n in found if n is not None)
 
 
 def stored_weights(ensemble: Ensemble) -> int:

@@ -21,6 +21,7 @@ from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.parent import Architecture, Child, Parent, fingerprint, fuse
+from evoens.shrink import shrink
 from evoens.spec import Located, load_class, locate
 from evoens.strategy import Strategy, grow, tuned_file
 
@@ -72,11 +73,16 @@ class Ensemble:
         member.fuse()
         return member
 
-    def modules(self) -> list[nn.Module]:
-        """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits."""
-        return [
-            self._placed(self.parent.child(grow(self.parent, self.strategy, genome)).module) for genome in self.genomes
-        ]
+    def modules(self, shrunk: bool = False) -> list[nn.Module]:
+        """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits.
+
+        shrunk: leave out the channels and neurons of which a member has no weights; these modules have no gradients.
+
+        Raises:
+            EvoensError: they are to be shrunk, and torch.fx cannot trace the network.
+        """
+        grown = [self.parent.child(grow(self.parent, self.strategy, genome)).module for genome in self.genomes]
+        return [self._placed(shrink(module, {}) if shrunk else module) for module in grown]
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""

@@ -156,7 +156,7 @@ def _watch(
     seconds = time.monotonic() - began[0]
     summary = Generation(
         generation=number,
-        sigma=run.strategy.sigma,
+        sigma=run.strategy.sigma if run.strategy.scaled else None,
         fitness=fitness,
         ensemble=float(so_far.mean()),
         reliability=reliable,

@@ -107,7 +107,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
         "reliability": generations[-1]["reliability"],
         "plan": state.plan,
         "scope": state.scope,
-        "sigma": state.sigma,
+        "sigma": run.sigma,
         "trust_region": state.trust_region,
         "generations": len(generations),
         "candidates": state.selection["candidates"],

@@ -91,7 +91,7 @@ class Run:
             write_atomic(self.folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
             if record := self.problem.record():
                 write_atomic(self.folder / "data.json", json.dumps(record) + "\n")
-            self.tracker = Tracker(self.folder, first=len(self.state.generations))
+            self.tracker = Tracker(self.folder, first=len(self.state.generations), scaled=self.strategy.scaled)
             try:
                 self._stages()
             except KeyboardInterrupt:
@@ -151,8 +151,14 @@ class Run:
         self.store.save(self.state.step, {**self._saved, "identity": self._identity}, self.ledger.tensors())
 
     def _history(self) -> dict[str, Any]:
-        names = ("scope", "plan", "trust_region", "sigma", "generations", "selection", "warnings")
-        return {"measures": self.problem.shown(), **{name: getattr(self.state, name) for name in names}}
+        names = ("scope", "plan", "trust_region", "generations", "selection", "warnings")
+        own = {name: getattr(self.state, name) for name in names}
+        return {"measures": self.problem.shown(), "sigma": self.sigma, **own}
+
+    @property
+    def sigma(self) -> float | None:
+        """The scale of new genes; None where it is not found yet, or what the Strategy does has no scale."""
+        return self.state.sigma if self.strategy.scaled else None
 
     def warn(self, sentence: str) -> None:
         """Tell the user, and keep the sentence for the report."""

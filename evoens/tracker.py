@@ -29,7 +29,7 @@ class Generation:
 
     Attributes:
         generation: its number, from 0.
-        sigma: scale of the noise of its new genes.
+        sigma: scale of the noise of its new genes; None where what the Strategy does has no scale.
         fitness: `best`, `mean`, `worst` of the children, and the `parent`, on the search split, in the problem's unit.
         ensemble: what the ensemble of the best so far scores, in the same unit.
         reliability: of the children's ranking, −1 to 1 (`metrics.reliability`).
@@ -41,7 +41,7 @@ class Generation:
     """
 
     generation: int
-    sigma: float
+    sigma: float | None
     fitness: dict[str, float]
     ensemble: float | None
     reliability: float | None
@@ -61,12 +61,13 @@ class Tracker:
     Args:
         folder: the run's folder.
         first: the generation that comes next; what an interrupted run wrote from there on is hidden.
+        scaled: whether there is a σ to show.
     """
 
-    def __init__(self, folder: Path, first: int = 0) -> None:
+    def __init__(self, folder: Path, first: int = 0, scaled: bool = True) -> None:
         self._writer = SummaryWriter(folder / "tb", purge_step=first + bool(first))
         self._lines = {name: SummaryWriter(folder / "tb" / name, purge_step=first + bool(first)) for name in LINES}
-        self._writer.add_custom_scalars(_layout())
+        self._writer.add_custom_scalars(_layout(scaled))
 
     def trust_region(self, found: Mapping[str, Any]) -> None:
         """Show the search for σ: `{target_kl, sigma, rows: [{sigma, kl, kl_range, agreement}]}`, as in history.json."""
@@ -108,7 +109,8 @@ class Tracker:
 def _scalars(g: Generation) -> Iterator[tuple[str, float]]:
     if g.reliability is not None:
         yield "search/reliability", g.reliability
-    yield "search/sigma", g.sigma
+    if g.sigma is not None:
+        yield "search/sigma", g.sigma
     yield "search/failed", g.failed
     yield "search/evaluations", g.evaluations
     yield "speed/samples_per_second", g.samples_per_second
@@ -127,11 +129,12 @@ def _shared(g: Generation) -> Iterator[tuple[str, str, float]]:
         yield "floor", f"diversity/{name}", measure["floor"]
 
 
-def _layout() -> dict[str, dict[str, list[Any]]]:
+def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
     """The custom-scalars page: fitness in one chart, each diversity measure beside its floor.
 
     Speed is not on it: of two points that go down TensorBoard shows none there, unless outliers are to be shown.
     """
+    search = {"σ": ["Multiline", ["search/sigma$"]]} if scaled else {}
     return {
         "fitness": {
             "children and parent": ["Multiline", [f"{CHILDREN}$"]],
@@ -139,7 +142,7 @@ def _layout() -> dict[str, dict[str, list[Any]]]:
             "reliability of the ranking": ["Multiline", ["search/reliability$"]],
         },
         "diversity and its floor": {title: ["Multiline", [f"diversity/{name}$"]] for name, title in MEASURES.items()},
-        "search": {"σ": ["Multiline", ["search/sigma$"]], "measurements": ["Multiline", ["search/evaluations$"]]},
+        "search": {**search, "measurements": ["Multiline", ["search/evaluations$"]]},
     }
 
 

@@ -195,7 +195,7 @@ def test_comparison_in_cells() -> None:
 def test_what_is_not_known_is_a_dash() -> None:
     reporter, out = plain()
     reporter.generation(summary(reliability=None))  # type: ignore[arg-type]
-    assert "reliab. –," in out.getvalue()
+    assert "reliab. –," in out.getvalue() and "σ 0.0183" in out.getvalue()
     assert number(-1.005) == "−1.00" and number(2, sign="+") == "+2.00"
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import torch
 from safetensors.torch import save_file
 from tiny import CLASSES, FEATURES, tiny_parent
 
-from evoens.cost import ensemble_flops, stored_weights
+from evoens.cost import ensemble_flops, shrunk_flops, stored_weights
 from evoens.ensemble import Ensemble
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy, born, tuned_file
@@ -48,6 +49,24 @@ def test_tuned_members_keep_what_is_not_zero(tmp_path: Path) -> None:
         save_file(weights, tuned_file(tmp_path, genome))
     parent.tuned = tmp_path
     assert stored_weights(Ensemble(parent, noisy, members)) == 2 * (WEIGHTS - 4 * FEATURES)
+
+
+def test_members_without_whole_neurons_cost_less_when_they_are_shrunk(tmp_path: Path) -> None:
+    noisy, parent = strategy(), tiny_parent()
+    members = noisy.ask(2, Random(0))
+    for genome, gone in zip(members, (4, 12), strict=True):
+        weights = {**parent.weights, **born(parent, noisy, genome)}
+        weights["first.weight"] = weights["first.weight"].clone()
+        weights["first.weight"][:gone] = 0
+        save_file(weights, tuned_file(tmp_path, genome))
+    assert shrunk_flops(Ensemble(parent, noisy, members), (FEATURES,)) is None
+    parent.tuned = tmp_path
+    ensemble = Ensemble(parent, noisy, [*members, members[0]])
+    assert ensemble_flops(ensemble, (FEATURES,)) == 2 * (FIRST + LAST)
+    assert shrunk_flops(ensemble, (FEATURES,)) == (FIRST + LAST) * 12 // HIDDEN + (FIRST + LAST) * 4 // HIDDEN
+    inputs = torch.linspace(-2, 2, 5 * FEATURES).view(5, FEATURES)
+    for small, whole in zip(ensemble.modules(shrunk=True), ensemble.modules(), strict=True):
+        torch.testing.assert_close(small(inputs), whole(inputs))
 
 
 def test_what_cannot_be_counted_has_no_figure() -> None:

@@ -26,7 +26,7 @@ LAYERS = [
         "threads",
         "card",
     },
-    {"parent", "cut", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
+    {"parent", "cut", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
     {"strategy", "masked", "problem", "ensemble"},
     {
         "plan",

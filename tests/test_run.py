@@ -286,7 +286,9 @@ def test_a_strategy_without_a_scale_is_not_searched_for_one(tmp_path: Path, spec
     settings = config(strategy={"class": spec, "sigma": "auto"}, search={"generations": 2})
     run, listener = execute(tmp_path, settings, spec=spec)
     assert not any("σ" in stage for stage in listener.stages)
-    assert (run.state.sigma, run.state.trust_region) == (1.0, None)
+    assert (run.strategy.sigma, run.state.trust_region) == (1.0, None)
+    history = json.loads((tmp_path / "history.json").read_text())
+    assert [history["sigma"], *(row["sigma"] for row in history["generations"])] == [None] * 3
     document = json.loads((tmp_path / "ensemble" / "genomes.json").read_text())
     assert document["strategy"]["arguments"] == {"density": 0.5, "parts": 2}
     members = load_ensemble(tmp_path).modules()

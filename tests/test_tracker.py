@@ -105,11 +105,15 @@ def test_curves_that_share_a_chart_are_runs_of_their_own(folder: Path) -> None:
     assert scalar(lines["floor"], "diversity/kl")[1] == (2, pytest.approx(0.1))
 
 
-def test_the_layout_names_only_curves_that_are_there(log: EventAccumulator, folder: Path) -> None:
-    tags = {tag for name in ("", "parent", "floor") for tag in read(folder, name).Tags()["scalars"]}
-    config = log.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
+@pytest.mark.parametrize("sigma", [0.02, None])
+def test_the_layout_names_only_curves_that_are_there(tmp_path: Path, sigma: float | None) -> None:
+    tracker = Tracker(tmp_path, scaled=sigma is not None)
+    tracker.generation(replace(generation(0), sigma=sigma), PICTURE)
+    tracker.close()
+    tags = {tag for name in ("", "parent", "floor") for tag in read(tmp_path, name).Tags()["scalars"]}
+    config = read(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     charts = [chart for category in Layout.FromString(config).category for chart in category.chart]
-    assert len(charts) == 12
+    assert len(charts) == (11 if sigma is None else 12)
     for chart in charts:
         for pattern in chart.multiline.tag:
             assert sum(bool(re.match(pattern, tag)) for tag in tags) == 1, pattern

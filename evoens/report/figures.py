@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,13 +13,23 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentF
 from numpy.typing import NDArray
 
 from evoens.metrics import spearman
+from evoens.report.style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    QUIET,
+    STYLE,
+    VERMILLION,
+    WIDTH,
+    Floats,
+    Row,
+    column,
+    plain,
+    svg,
+    titled,
+)
 
-Row = Mapping[str, Any]
-Floats = NDArray[np.float64]
-
-WIDTH = 9.6  # inches: at 96 pixels an inch just under the page's 960
-INK, QUIET = "#333333", "#8a8a8a"
-BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"  # Okabe & Ito 2008
 ROLES = {
     "parent": ("Parent", INK, "s"),
     "best_child": ("Best child", VERMILLION, "D"),
@@ -28,37 +37,11 @@ ROLES = {
     "ensemble": ("Ensemble", BLUE, "o"),
 }
 HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
+OFFSET = "offset points"
 MEASURES = {
     "kl": ("KL divergence", "nats"),
     "disagreement": ("Disagreement", "fraction of inputs"),
     **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
-}
-OFFSET = "offset points"
-STYLE: Any = {
-    "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
-    "text.parse_math": False,  # a user's "$" is a dollar
-    "figure.dpi": 72,  # an SVG's, so that it is laid out once and for all
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
-    "font.size": 9.5,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": INK,
-    "axes.edgecolor": QUIET,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 5,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.06,
 }
 
 
@@ -84,52 +67,52 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
             axis.grid(axis="y", visible=False)
             axis.spines["left"].set_visible(False)
             axis.tick_params(axis="y", length=0)
-        _titled(scores, "Score on the test split", unit)
-        _titled(differences, "Paired difference to the parent", f"{unit} (0: as the parent)")
+        titled(scores, "Score on the test split", unit)
+        titled(differences, "Paired difference to the parent", f"{unit} (0: as the parent)")
         for i, (_, name) in enumerate(rules):
             scores.plot([], [], "o", color=INK, markerfacecolor=INK if i == 0 else "white", label=name)
         if len(rules) > 1:
             figure.legend(loc="outside lower left", ncols=len(rules))
-        return _svg(figure)
+        return svg(figure)
 
 
 def evolution(generations: Sequence[Row], unit: str) -> str:
     """Draw fitness, the reliability of fitness and, where it is curve, the ensemble so far over generations."""
-    x = _column(generations, "generation")
-    ensemble = _column(generations, "ensemble")
+    x = column(generations, "generation")
+    ensemble = column(generations, "ensemble")
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.4))
         axes = figure.subplots(1, 3 if np.isfinite(ensemble).any() else 2, squeeze=False)[0]
         lines = (("best", VERMILLION, "D", "-"), ("mean", ORANGE, "^", "-"), ("worst", QUIET, "v", "-"))
         for name, colour, marker, dash in (*lines, ("parent", INK, "s", "--")):
-            y = _column(generations, "fitness", name)
+            y = column(generations, "fitness", name)
             axes[0].plot(x, y, dash, color=colour, marker=marker, label=name)
         figure.legend(loc="outside lower left", ncols=4)
-        _titled(axes[0], "Fitness (search split)", "", unit)
+        titled(axes[0], "Fitness (search split)", "", unit)
         axes[1].axhline(0, color=INK, linewidth=1)
-        axes[1].plot(x, _column(generations, "reliability"), "-o", color=GREEN)
+        axes[1].plot(x, column(generations, "reliability"), "-o", color=GREEN)
         axes[1].set_ylim(-1.05, 1.05)
-        _titled(axes[1], "Reliability of fitness", "", "rank correlation of two halves")
+        titled(axes[1], "Reliability of fitness", "", "rank correlation of two halves")
         if len(axes) > 2:
             axes[2].plot(x, ensemble, "-o", color=BLUE)
             axes[2].margins(y=0.25)
-            _titled(axes[2], "Ensemble so far (search split)", "", unit)
+            titled(axes[2], "Ensemble so far (search split)", "", unit)
         _generation_axes(axes, x)
-        return _svg(figure)
+        return svg(figure)
 
 
 def diversity(generations: Sequence[Row]) -> str:
     """Draw every diversity measure over generations beside its null floor, one small panel each."""
-    x = _column(generations, "generation")
+    x = column(generations, "generation")
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 4.8))
         panels = figure.subplots(2, 4)
         for axis, (name, (title, unit)) in zip(panels.flat, MEASURES.items(), strict=False):
-            value, floor = (_column(generations, "diversity", name, kind) for kind in ("value", "floor"))
+            value, floor = (column(generations, "diversity", name, kind) for kind in ("value", "floor"))
             axis.fill_between(x, 0, floor, color=QUIET, alpha=0.2, linewidth=0)
             axis.plot(x, floor, "--s", color=QUIET, markersize=4)
             axis.plot(x, value, "-o", color=BLUE)
-            _titled(axis, title, "", unit)
+            titled(axis, title, "", unit)
             axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 0])) or 1)
         _generation_axes(panels.flat[:-1], x)
         legend = panels.flat[-1]
@@ -137,7 +120,29 @@ def diversity(generations: Sequence[Row]) -> str:
         legend.plot([], [], "-o", color=BLUE, label="between members")
         legend.plot([], [], "--s", color=QUIET, markersize=4, label="null floor: a member\nagainst itself")
         legend.legend(loc="center left", fontsize=9.5)
-        return _svg(figure)
+        return svg(figure)
+
+
+def reliability(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
+    """Draw how often each competitor is right over how sure it is (Guo et al. 2017, fig. 1), as it is and tempered.
+
+    found: for each of `as it is` and `tempered` the bins `{low, high, count, confidence, accuracy}` by competitor. A
+    marker's area shows the bin's share of the cases.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure((WIDTH, 4.3))
+        for axis, (title, competitors) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
+            axis.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1.4, label="as sure as right")
+            for role, bins in competitors.items():
+                label, colour, marker = ROLES[role]
+                rows = [row for row in bins if row["count"]]
+                x, y, count = (column(rows, name) for name in ("confidence", "accuracy", "count"))
+                axis.plot(x, y, color=colour, linewidth=1.4)
+                axis.scatter(x, y, 4 + 300 * count / count.sum(), colour, marker=marker, alpha=0.8, label=label)
+            axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
+            titled(axis, title.capitalize(), "confidence: mean probability of the answer", "accuracy")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        return svg(figure)
 
 
 def trust_region(search: Row) -> str:
@@ -146,7 +151,7 @@ def trust_region(search: Row) -> str:
     search: `target_kl`, `sigma` and `rows` of `{sigma, kl, kl_range, agreement}`, as history.json holds them.
     """
     rows = sorted(search["rows"], key=lambda row: float(row["sigma"]))
-    sigma, kl, agreement = (_column(rows, name) for name in ("sigma", "kl", "agreement"))
+    sigma, kl, agreement = (column(rows, name) for name in ("sigma", "kl", "agreement"))
     target, chosen = search["target_kl"], search["sigma"]
     low, high = np.array([row["kl_range"] for row in rows], float).T
     with mpl.rc_context(STYLE):
@@ -158,7 +163,7 @@ def trust_region(search: Row) -> str:
         left.axhline(target, color=VERMILLION, linestyle="--", linewidth=1.4)
         left.annotate(f"target {target:g}", (0.02, target), (0, 3), ("axes fraction", "data"), OFFSET, color=VERMILLION)
         left.set_yscale("log")
-        left.yaxis.set_major_formatter(FuncFormatter(_plain))
+        left.yaxis.set_major_formatter(FuncFormatter(plain))
         right.plot(sigma, agreement, "-o", color=GREEN)
         right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (left, right):
@@ -168,9 +173,9 @@ def trust_region(search: Row) -> str:
             axis.minorticks_off()
         side, shift = ("right", -5) if chosen > np.sqrt(sigma[0] * sigma[-1]) else ("left", 5)
         left.annotate(f"σ = {chosen:.3g}", (chosen, 0.03), (shift, 0), ("data", "axes fraction"), OFFSET, ha=side)
-        _titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
-        _titled(right, "Inputs on which the likeliest answer stays", "σ, scale of the noise (log)")
-        return _svg(figure)
+        titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
+        titled(right, "Inputs on which the likeliest answer stays", "σ, scale of the noise (log)")
+        return svg(figure)
 
 
 def learning(curve: Sequence[Row], unit: str) -> str:
@@ -179,22 +184,22 @@ def learning(curve: Sequence[Row], unit: str) -> str:
         figure = Figure((WIDTH, 2.9))
         axis = figure.subplots()
         marker = "o" if len(curve) < 30 else ""
-        axis.plot(_column(curve, "steps") / 1e6, _column(curve, "return_mean"), color=INK, marker=marker, linewidth=1.4)
-        _titled(axis, "Training return (mean of the last 100 episodes)", "million environment steps", unit)
-        return _svg(figure)
+        axis.plot(column(curve, "steps") / 1e6, column(curve, "return_mean"), color=INK, marker=marker, linewidth=1.4)
+        titled(axis, "Training return (mean of the last 100 episodes)", "million environment steps", unit)
+        return svg(figure)
 
 
 def lessons(curve: Sequence[Row]) -> str:
     """Draw a classifier's loss and accuracy on what it learns from over epochs: records `{epoch, loss, accuracy}`."""
-    x = _column(curve, "epoch")
+    x = column(curve, "epoch")
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 2.9))
         panels = (("loss", "Training loss", "nats"), ("accuracy", "Training accuracy", "accuracy"))
         for axis, (name, title, unit) in zip(figure.subplots(1, 2), panels, strict=True):
-            axis.plot(x, _column(curve, name), color=INK, marker="o" if len(curve) < 30 else "", linewidth=1.4)
+            axis.plot(x, column(curve, name), color=INK, marker="o" if len(curve) < 30 else "", linewidth=1.4)
             axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-            _titled(axis, title, "epoch", unit)
-        return _svg(figure)
+            titled(axis, title, "epoch", unit)
+        return svg(figure)
 
 
 def population(rows: Sequence[Row], members: Sequence[str], parent: float | None, unit: str) -> str:
@@ -205,7 +210,7 @@ def population(rows: Sequence[Row], members: Sequence[str], parent: float | None
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.4))
         axis = figure.subplots()
-        x, y = _side_by_side(rows), _column(rows, "fitness")
+        x, y = _side_by_side(rows), column(rows, "fitness")
         chosen = _among(rows, members)
         axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, markersize=4.5, alpha=0.75, label="child")
         if chosen.any():
@@ -213,10 +218,10 @@ def population(rows: Sequence[Row], members: Sequence[str], parent: float | None
         if parent is not None:
             axis.axhline(parent, color=INK, linestyle="--", linewidth=1.4, label="parent")
         axis.grid(axis="x", visible=False)
-        _titled(axis, "Every child's fitness (search split)", "", unit)
-        _generation_axes([axis], np.unique(_column(rows, "generation")))
+        titled(axis, "Every child's fitness (search split)", "", unit)
+        _generation_axes([axis], np.unique(column(rows, "generation")))
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure)
+        return svg(figure)
 
 
 def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> str:
@@ -224,7 +229,7 @@ def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> st
 
     candidates: rows of `{key, search, select}`. members: keys.
     """
-    x, y, chosen = _column(candidates, "search"), _column(candidates, "select"), _among(candidates, members)
+    x, y, chosen = column(candidates, "search"), column(candidates, "select"), _among(candidates, members)
     with mpl.rc_context(STYLE):
         figure = Figure((4.6, 4.0))
         axis = figure.subplots()
@@ -232,9 +237,9 @@ def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> st
         axis.plot(ends, ends, color=QUIET, linewidth=1, label="equal scores")
         axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, label="candidate")
         axis.plot(x[chosen], y[chosen], "D", color=BLUE, label="member")
-        _titled(axis, f"Rank correlation of both scores: {_correlation(x, y)}", f"search: {unit}", f"select: {unit}")
+        titled(axis, f"Rank correlation of both scores: {_correlation(x, y)}", f"search: {unit}", f"select: {unit}")
         figure.legend(loc="outside lower center", ncols=3)
-        return _svg(figure)
+        return svg(figure)
 
 
 def _correlation(x: Floats, y: Floats) -> str:
@@ -246,19 +251,8 @@ def _among(rows: Sequence[Row], keys: Sequence[str]) -> NDArray[np.bool_]:
     return np.array([row["key"] in keys for row in rows], bool)
 
 
-def _column(rows: Sequence[Row], *path: str) -> Floats:
-    """One number of each row, `(n,)`; NaN, which no line is drawn through, where a row has none."""
-
-    def value(row: Any) -> float:
-        for name in path:
-            row = (row or {}).get(name)
-        return float("nan") if row is None else float(row)
-
-    return np.array([value(row) for row in rows], float)
-
-
 def _side_by_side(rows: Sequence[Row]) -> Floats:
-    generation = _column(rows, "generation")
+    generation = column(rows, "generation")
     x = generation.copy()
     for g in np.unique(generation):
         here = np.flatnonzero(generation == g)
@@ -272,25 +266,8 @@ def _interval(axis: Axes, stats: Row, y: float, role: str, *, filled: bool) -> N
     axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=colour if filled else "white", markersize=7)
 
 
-def _titled(axis: Axes, title: str, x: str, y: str = "") -> None:
-    axis.set_title(title)
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
-
-
 def _generation_axes(axes: Any, x: Floats) -> None:
     for axis in axes:
         axis.set_xlabel("generation")
         axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
         axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
-
-
-def _plain(value: float, _: int | None = None) -> str:
-    """A number without an exponent: 0.00001, as a reader of a page writes it."""
-    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()

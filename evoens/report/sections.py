@@ -10,6 +10,7 @@ from evoens.report.corruption import corruption
 from evoens.report.facts import PLAYERS, Facts, Json
 from evoens.report.independent import independent
 from evoens.report.parts import Picture, Section, Table, drawn, uri
+from evoens.report.reliability import reliability
 from evoens.report.result import result
 from evoens.report.scope import scope
 
@@ -21,7 +22,8 @@ def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order; one whose data are not there says so."""
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
     rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
-    return [result(facts), *independent(facts), *corruption(facts), *_play(facts), *search, *scope(facts), *rest]
+    beside = [*reliability(facts), *independent(facts), *corruption(facts), *_play(facts)]
+    return [result(facts), *beside, *search, *scope(facts), *rest]
 
 
 def _play(facts: Facts) -> list[Section]:
@@ -69,7 +71,7 @@ def _generation(facts: Facts, row: Json) -> list[str]:
     reliability = row["reliability"]
     return [
         str(row["generation"]),
-        f"{row['sigma']:.3g}",
+        "–" if row["sigma"] is None else f"{row['sigma']:.3g}",
         *map(facts.number, scores),
         "–" if reliability is None else f"{reliability:+.2f}".replace("-", "−"),
         str(row["failed"]),
@@ -150,6 +152,8 @@ def _sigma(facts: Facts) -> Section:
     name, title, search = "sigma", "How σ was found", facts.history.get("trust_region")
     if not search:
         fixed = "The configuration fixes σ, so there was no search for it."
+        if facts.generations and facts.generations[-1]["sigma"] is None:
+            fixed = "What this Strategy does has no scale, so there is no σ."
         return Section(name, title, [fixed if facts.generations else NOT_YET])
     text = (
         f"Trust-region search: the noise may move the outputs by {search['target_kl']:g} nats on average, measured on "
@@ -215,6 +219,9 @@ def _compared(cost: Json) -> list[list[str]]:
         ratio = flops["ensemble"] / flops["parent"]
         parent, ensemble = (f"{flops[who] / 1e6:,.1f}" for who in ("parent", "ensemble"))
         rows.append(["A prediction", f"{parent} MFLOP by the parent, {ensemble} by the ensemble ({ratio:.2f} ×)"])
+    if flops.get("shrunk") and flops["shrunk"] < flops["ensemble"]:
+        few = f"{flops['shrunk'] / 1e6:,.1f} MFLOP by ensemble.modules(shrunk=True)"
+        rows.append(["Without empty channels", few])
     if weights:
         kept = f"{weights['parent']:,} of the parent, {weights['ensemble']:,} for the ensemble"
         rows.append(["Numbers to keep", kept])

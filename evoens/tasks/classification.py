@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -197,8 +198,13 @@ class ClassificationProblem(FixedInputs):
             self._networks = self._independent(folder / "independent", on_progress)
 
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
-        """Return what each kind of corruption does to each competitor, and what independent networks would reach."""
-        return {**self._corruption_details(results), **self._independent_details(results)}
+        """Return how sure and how right competitors are, what corruption does, what independent networks reach."""
+        reliability = {
+            title: {who: _reliability(results[who].beside[rows]) for who in ("parent", "ensemble")}
+            for title, rows in (("as it is", "ece"), ("tempered", "calibrated_ece"))
+        }
+        more = self._corruption_details(results) | self._independent_details(results)
+        return {"reliability": reliability, **more}
 
     def _independent_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         if not self._networks:
@@ -277,3 +283,8 @@ def scores(labels: Tensor) -> dict[str, Score]:
 def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:
     """Confidence and correctness of each case, `(n, 2)`."""
     return torch.stack([calibration.confidence(outputs), calibration.correct(outputs, labels)], dim=1)
+
+
+def _reliability(rows: Tensor) -> list[dict[str, Any]]:
+    """The bins of a reliability diagram, of confidence and correctness `(n, 2)`."""
+    return [asdict(row) for row in calibration.calibration_rows(rows[:, 0], rows[:, 1])]

@@ -54,12 +54,19 @@ def steep() -> dict[str, object]:
 
 CURVE = [{"steps": 16384 * i, "return_mean": 1 + i / 50} for i in range(1, 120)]
 LESSONS = [{"epoch": i, "loss": 2 / i, "accuracy": 1 - 0.9 / i, "seconds": 1.0} for i in range(1, 41)]
+BINS = [
+    {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
+    {"low": 0.5, "high": 0.75, "count": 30, "confidence": 0.625, "accuracy": 0.5},
+    {"low": 0.75, "high": 1.0, "count": 90, "confidence": 1.0, "accuracy": 0.875},
+]
+SURE = {"as it is": {"parent": BINS, "ensemble": BINS[:2]}, "tempered": {"parent": BINS, "ensemble": BINS}}
 DRAWINGS: dict[str, Callable[[], str]] = {
     "forest": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES, UNIT),
     "forest of one rule": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES[:1], "accuracy"),
     "evolution of 4": lambda: figures.evolution(rows(4), UNIT),
     "evolution of 60": lambda: figures.evolution(rows(60, 1000), UNIT),
     "diversity of 60": lambda: figures.diversity(rows(60)),
+    "reliability": lambda: figures.reliability(SURE),
     "trust region": lambda: figures.trust_region(trust_region()),
     "trust region over decades": lambda: figures.trust_region(steep()),
     "learning": lambda: figures.learning(CURVE, UNIT),
@@ -90,7 +97,7 @@ def caught() -> Iterator[list[Figure]]:
         return ""
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "_svg", keep)
+        patch.setattr(figures, "svg", keep)
         yield kept
 
 
@@ -174,6 +181,16 @@ def test_forest_draws_each_interval_in_its_row(drawn: list[Figure]) -> None:
     expected = {tuple(document[r][f"{k}_difference"]["ci95"]) for r in list(figures.ROLES)[1:] for k, _ in RULES}
     assert spans == expected
     assert scores.get_ylim()[0] > scores.get_ylim()[1]  # the parent on top
+
+
+def test_reliability_leaves_empty_bins_out_and_shows_shares_by_area(drawn: list[Figure]) -> None:
+    figures.reliability(SURE)
+    diagonal, parent, ensemble = drawn[0].axes[0].lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
+    assert list(zip(*parent.get_data(), strict=True)) == [(0.625, 0.5), (1.0, 0.875)]
+    assert list(zip(*ensemble.get_data(), strict=True)) == [(0.625, 0.5)]
+    small, large = drawn[0].axes[0].collections[0].get_sizes()
+    assert (large - 4) / (small - 4) == pytest.approx(90 / 30)
 
 
 def test_one_measure_needs_no_legend(drawn: list[Figure]) -> None:

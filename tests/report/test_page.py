@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the figures empty, where a test is about words, and save their time."""
-    monkeypatch.setattr(figures, "_svg", lambda figure: "<svg/>")
+    monkeypatch.setattr(figures, "svg", lambda figure: "<svg/>")
 
 
 def images(found: Page, kind: str) -> list[bytes]:
@@ -249,6 +249,9 @@ def test_a_fixed_sigma_is_said_to_be_fixed(tmp_path: Path) -> None:
     history = json.loads((folder / "history.json").read_text()) | {"trust_region": None}
     (folder / "history.json").write_text(json.dumps(history))
     assert "The configuration fixes σ" in page(folder).text
+    history["generations"] = [{**row, "sigma": None} for row in history["generations"]]
+    (folder / "history.json").write_text(json.dumps(history))
+    assert "no scale, so there is no σ" in page(folder).text
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -355,3 +358,14 @@ def test_the_search_for_a_scope_has_a_section_where_there_was_one(tmp_path: Path
     assert shown.row("fc1.weight") == ["fc1.weight", "0.0885", "0.0198", "−0.1417", "+0.0009", "0.0039"]
     assert shown.row("fc2.weight")[3] == "no <such> child" and shown.row("nothing")[3] == "−0.1426"
     assert "Children touch the best: fc1.weight" in shown.text and "2,000 cases" in shown.text
+
+
+def test_how_sure_competitors_are_has_a_section_where_it_is_known(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    assert "reliability" not in page(tmp_path / "run").attributes("section", "id")
+    bins = [{"low": 0.0, "high": 1.0, "count": 4, "confidence": 0.75, "accuracy": 0.5}]
+    found = {name: {"parent": bins, "ensemble": bins} for name in ("as it is", "tempered")}
+    write_run(tmp_path / "sure", details={"reliability": found})
+    shown = page(tmp_path / "sure")
+    assert shown.attributes("section", "id")[1] == "reliability"
+    assert any("Reliability diagrams" in words for words in shown.attributes("img", "alt"))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -141,6 +142,19 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
         ece = multiclass_calibration_error(torch.tensor(probabilities), torch.tensor(labels), CLASSES, n_bins=15)
         assert values[f"{prefix}ece"] == pytest.approx(float(ece), abs=1e-5)
     assert values["calibrated_nll"] < values["nll"]
+
+
+def test_the_reliability_diagram_beside_scikit_learns(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make()
+    evaluation = reported(problem)
+    found = problem.details({"parent": evaluation, "ensemble": evaluation})["reliability"]
+    outputs, labels = known(problem, "test")
+    right, sure = calibration_curve(outputs.argmax(1) == labels, outputs.max(1), n_bins=15)
+    bins = [row for row in found["as it is"]["parent"] if row["count"]]
+    assert [row["accuracy"] for row in bins] == pytest.approx(right)
+    assert [row["confidence"] for row in bins] == pytest.approx(sure, rel=1e-5)
+    assert found["tempered"]["ensemble"] != found["as it is"]["ensemble"] == found["as it is"]["parent"]
+    assert sum(row["count"] for row in found["tempered"]["parent"]) == COUNTS["test"]
 
 
 def test_measures_say_what_is_better(make: Callable[..., ClassificationProblem]) -> None:

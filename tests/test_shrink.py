@@ -17,12 +17,12 @@ from evoens.errors import EvoensError, ShapeError
 from evoens.flops import flops
 from evoens.genome import Mask
 from evoens.parent import Architecture, Parent
+from evoens.shrink import Bordered, shrink
 from evoens.strategy import grow
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
-from evoens.tasks.shrink import Bordered, shrink
 
 
 def vgg() -> nn.Module:

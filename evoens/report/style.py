@@ -1,0 +1,75 @@
+"""How the figures of a report look, and how one becomes the text of an SVG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+Row = Mapping[str, Any]
+Floats = NDArray[np.float64]
+
+WIDTH = 9.6  # inches: at 96 pixels an inch just under the page's 960
+INK, QUIET = "#333333", "#8a8a8a"
+BLUE, VERMILLION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"  # Okabe & Ito 2008
+STYLE: Any = {
+    "svg.hashsalt": "evoens",  # ids by content, so that a figure is the same bytes each time
+    "text.parse_math": False,  # a user's "$" is a dollar
+    "figure.dpi": 72,  # an SVG's, so that it is laid out once and for all
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same layout on every machine
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
+}
+
+
+def column(rows: Sequence[Row], *path: str) -> Floats:
+    """Return one number of each row, `(n,)`; NaN, which no line is drawn through, where a row has none."""
+
+    def value(row: Any) -> float:
+        for name in path:
+            row = (row or {}).get(name)
+        return float("nan") if row is None else float(row)
+
+    return np.array([value(row) for row in rows], float)
+
+
+def titled(axis: Axes, title: str, x: str, y: str = "") -> None:
+    """Name an axis and what its two directions are."""
+    axis.set_title(title)
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+
+
+def plain(value: float, _: int | None = None) -> str:
+    """Return a number without an exponent: 0.00001, as a reader of a page writes it."""
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
+
+
+def svg(figure: Figure) -> str:
+    """Return the figure as the text of an SVG."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
