@@ -81,6 +81,10 @@ class Reporter:
         state = f"{done}/{total}" + (f", {duration(left)} left" if left else "")
         self._state(state, done < total)
 
+    def preparation(self, done: int, total: int) -> None:
+        """`done` of `total` images are decoded."""
+        self.progress(done, total, "decoding images")
+
     def training(self, progress: Training) -> None:
         """The parent's training has come this far."""
         self._advance(progress.steps, progress.total, "training the parent")

@@ -18,3 +18,9 @@ class Progress:
 
 
 OnProgress = Callable[[Progress], None]
+Told = Callable[[int, int], None]
+"""Is told how many of how many are done."""
+
+
+def unheard(done: int, total: int) -> None:
+    """Tell nobody."""

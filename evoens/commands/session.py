@@ -51,7 +51,7 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
 
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
     with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter, said_by(reporter):
-        task = open_task(loaded.config, loaded.base)
+        task = open_task(loaded.config, loaded.base, reporter.preparation)
         task.untrained()  # what is wrong is found before anything is said or written
         reporter.stage(f"training a parent for {task.budget} in {folder}")
         task.train(folder, reporter.training, force)

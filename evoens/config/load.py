@@ -125,7 +125,7 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
 
     config, base = loaded.config, loaded.base
     with located(loaded):
-        task = open_task(config, base)
+        task = open_task(config, base, reporter.preparation)
         try:
             strategy = open_strategy(config.strategy, base)[1]
             strategy(**strategy_arguments(strategy, config.strategy))

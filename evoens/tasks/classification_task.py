@@ -19,7 +19,7 @@ from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError, about
 from evoens.files import write_atomic
 from evoens.parent import Architecture, Parent
-from evoens.progress import OnProgress
+from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import Data, open_data
@@ -37,10 +37,11 @@ class ClassificationTask(Task):
     Args:
         config: the checked YAML.
         base: the folder its relative paths start from.
+        told: hears how many images are decoded.
     """
 
-    def __init__(self, config: ClassificationConfig, base: Path) -> None:
-        self.config, self.base = config, base
+    def __init__(self, config: ClassificationConfig, base: Path, told: Told = unheard) -> None:
+        self.config, self.base, self._told = config, base, told
         self.budget = f"{config.parent.train.epochs} epochs"
         self._card: Mapping[str, Any] = {}
 
@@ -49,7 +50,7 @@ class ClassificationTask(Task):
         """The images; when they are first asked for, every split that is needed is cut."""
         problem = self.config.problem
         with about("problem", "data"):
-            data = open_data(problem, self.config.data.root, problem.split_seed, self.base)
+            data = open_data(problem, self.config.data.root, problem.split_seed, self.base, self._told)
             for name in ("search", "select", "test"):
                 _ = data.splits[name]
             _ = data.normalise

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from evoens.errors import ProblemError
+from evoens.progress import Told, unheard
 from evoens.settings.classification import ClassificationSettings, SplitCuts
 from evoens.tasks.data.counts import cuts_of
 from evoens.tasks.data.images import Images, Normalise
@@ -158,7 +159,7 @@ class Data:
         return {"pool": self._splits.origin(name), **facts}
 
 
-def open_data(settings: ClassificationSettings, root: str | None, seed: int, base: Path) -> Data:
+def open_data(settings: ClassificationSettings, root: str | None, seed: int, base: Path, told: Told = unheard) -> Data:
     """Return the data of an experiment; no image is read before it is needed.
 
     Args:
@@ -166,8 +167,9 @@ def open_data(settings: ClassificationSettings, root: str | None, seed: int, bas
         root: `data.root` of the YAML, the folder of the named sets (see `layout.data_root` for what None means).
         seed: draws which images each split gets.
         base: the YAML's folder, from which relative paths start; after it the working folder is tried.
+        told: hears how many images of a pool are decoded.
 
     Raises:
         ProblemError: there are no such data.
     """
-    return Data(open_source(settings, root, base), settings, seed)
+    return Data(open_source(settings, root, base, told), settings, seed)

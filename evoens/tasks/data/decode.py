@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from evoens.progress import Told, unheard
 from evoens.tasks.data.cache import mapped
 
 Bytes = NDArray[np.uint8]
@@ -28,13 +29,14 @@ _MODES = {1: "L", 3: "RGB"}
 class Look:
     """How images are to be shown: how many channels, cropped to which side, the shorter side resized to what first.
 
-    `caches` are folders for decoded images, the first that can be written to is taken.
+    `caches` are folders for decoded images, the first that can be written to is taken. `told` hears how many there are.
     """
 
     channels: int | None = None
     size: int | None = None
     resize: int | None = None
     caches: tuple[Path, ...] = ()
+    told: Told = unheard
 
     @property
     def key(self) -> list[int | None]:
@@ -88,15 +90,18 @@ def decoded(count: int, load: Callable[[int], Bytes], name: Callable[[], str], l
         ProblemError: no folder can hold the file; or what `load` raises, for the first image for which it does.
     """
     shape = (count, *load(0).shape)
+    rows = max(1, BLOCK // prod(shape[1:]))
 
     def fill(start: int, block: Bytes) -> None:
         _fill(load, start, block)
+        look.told(start + len(block), count)
 
     if prod(shape) > HELD:
-        pixels = mapped(look.caches, name(), shape, fill, max(1, BLOCK // prod(shape[1:])))
+        pixels = mapped(look.caches, name(), shape, fill, rows)
     else:
         pixels = np.empty(shape, np.uint8)
-        fill(0, pixels)
+        for start in range(0, count, rows):
+            fill(start, pixels[start : start + rows])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from evoens.progress import Told, unheard
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.data.arrays import npz_reader
 from evoens.tasks.data.decode import Look
@@ -16,13 +17,14 @@ from evoens.tasks.data.pool import Pool, Source
 CACHE = ".evoens-cache"
 
 
-def open_source(settings: ClassificationSettings, root: str | None, base: Path) -> Source:
+def open_source(settings: ClassificationSettings, root: str | None, base: Path, told: Told = unheard) -> Source:
     """Return the data set of the settings; its pools are read when they are first asked for.
 
     Args:
         settings: which set, and how its images are to be shown.
         root: the folder of the named sets; None for the environment's, or the default (see `data_root`).
         base: the folder from which relative paths start.
+        told: hears how many images of a pool are decoded.
 
     Raises:
         ProblemError: there is no such set; reading a pool says what is wrong with its images.
@@ -30,7 +32,7 @@ def open_source(settings: ClassificationSettings, root: str | None, base: Path) 
     home = data_root(root, base)
     place = locate(settings.data, home, base)
     caches = tuple(dict.fromkeys((home / CACHE, user_cache() / CACHE)))
-    look = Look(settings.channels, settings.image_size, settings.resize, caches)
+    look = Look(settings.channels, settings.image_size, settings.resize, caches, told)
     if place.kind == "npz":
         return Source(place, npz_reader(place, look))
     return Source(place, partial(_read, place, look))

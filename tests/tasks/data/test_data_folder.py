@@ -9,6 +9,7 @@ from torchvision import datasets, transforms
 
 from evoens.errors import ProblemError
 from evoens.settings.classification import ClassificationSettings
+from evoens.tasks.data import decode
 from evoens.tasks.data.layout import ENDINGS
 from evoens.tasks.data.pool import Source
 from evoens.tasks.data.sources import open_source
@@ -214,6 +215,17 @@ def test_where_the_root_cannot_be_written_the_users_cache_serves(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "full"))
     with pytest.raises(ProblemError, match=r"expected room for 0\.0 GiB of decoded images, found none in .*root"):
         source(data, root=str(root)).pool("train")
+
+
+@pytest.mark.parametrize("held", [0, 1 << 30])
+def test_decoding_is_told_of_block_by_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    monkeypatch.setattr(decode, "HELD", held)
+    monkeypatch.setattr(decode, "BLOCK", 2 * 8 * 6 * 3 + 1)
+    heard: list[tuple[int, int]] = []
+    settings = ClassificationSettings.model_validate({"type": "classification", "data": str(fill(tmp_path / "data"))})
+    found = open_source(settings, str(tmp_path), tmp_path, lambda done, total: heard.append((done, total)))
+    assert len(found.pool("train")) == 6
+    assert heard == [(2, 6), (4, 6), (6, 6)]
 
 
 def test_imagenet_is_read_from_its_folders_by_pool(tmp_path: Path) -> None:
