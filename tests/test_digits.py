@@ -207,7 +207,7 @@ def test_another_machine_may_go_on_only_by_force(finished: tuple[Path, str], mon
 
 def test_what_would_be_done(tmp_path: Path) -> None:
     found = json.loads(call("run", "digits_noisy", "--retrain", "--runs", str(tmp_path), "--dry-run", "--json").stdout)
-    assert found["parent"] == "is trained first" and found["training_epochs"] == 20
+    assert found["parent"] == "is trained first" and found["training_epochs"]["parent"] == 20
     assert found["splits"] == {"search": "300 of train", "select": "300 of train", "test": "600 of train"}
     assert found["evaluations"]["search"] == 65 and list(tmp_path.iterdir()) == []
     assert call("validate", "digits_noisy").exit_code == 0
@@ -222,7 +222,7 @@ def test_a_parent_may_be_trained_apart(tmp_path: Path, monkeypatch: pytest.Monke
     assert said == "training a parent for 2 epochs in runs/digits_noisy-parent"
     assert last.startswith("parents/digits.safetensors: a parent of 2 epochs, accuracy ")
     found = json.loads(call("run", "mine.yaml", "--dry-run", "--json").stdout)
-    assert found["parent"] == "parents/digits.safetensors" and found["training_epochs"] == 0
+    assert found["parent"] == "parents/digits.safetensors" and found["training_epochs"]["parent"] == 0
     wrong = call("run", "mine.yaml", "--set", "parent.network=lenet-s")
     assert wrong.exit_code == 2
     assert "--set parent.network=lenet-s: expected mlp, as the parent parents/digits.safetensors is" in wrong.stderr

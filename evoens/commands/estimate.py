@@ -16,11 +16,11 @@ Stages = dict[str, tuple[int, str, int]]
 
 
 def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
-    """Return splits, training, evaluations and, for Procgen, their cost.
+    """Return splits, training, evaluations and, as far as the parent's own training tells, their cost.
 
-    A policy's passes are counted as frames × members, or as frames where a scope lets members share most of one; how
-    long an episode lasts, and how many passes a second the machine does, are taken from the training that the parent's
-    card describes.
+    A child's epoch is taken to last as long as one of the parent's. A policy's passes are counted as frames × members,
+    or as frames where a scope lets members share most of one; how long an episode lasts, and how many passes a second
+    the machine does, are taken from the training that the parent's card describes.
 
     Args:
         config: the checked YAML.
@@ -63,10 +63,20 @@ def _games(config: ProcgenConfig, card: dict[str, Any] | None, stages: Stages) -
 
 def _images(config: ClassificationConfig, card: dict[str, Any] | None) -> dict[str, Any]:
     cuts = {name: cut for name, cut in config.problem.splits if name != "train"}
-    return {
-        "splits": {name: f"{cut.count or 'the rest'} of {cut.from_}" for name, cut in cuts.items()},
-        "training_epochs": 0 if card is not None else config.parent.train.epochs,
+    children = config.search.population * config.search.generations
+    own = config.parent.train.epochs
+    epochs = {
+        "parent": 0 if card is not None else own,
+        "children": children * config.tune.epochs if config.tune else 0,
+        "independent": config.parent.independent * own,
     }
+    found: dict[str, Any] = {
+        "splits": {name: f"{cut.count or 'the rest'} of {cut.from_}" for name, cut in cuts.items()},
+        "training_epochs": epochs,
+    }
+    if card and card.get("seconds") and card.get("epochs"):
+        found["training_seconds"] = round(sum(epochs.values()) * card["seconds"] / card["epochs"])
+    return found
 
 
 def _levels(config: ProcgenConfig) -> dict[str, int]:

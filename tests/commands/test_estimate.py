@@ -51,5 +51,17 @@ def test_a_card_without_figures_gives_no_cost(config: Config) -> None:
     assert "seconds" not in estimate(config, {"steps": 5, "seconds": 0.0, "curve": []})
 
 
+def test_epochs_of_children_and_of_independent_networks_are_counted() -> None:
+    config = load(
+        "digits_sparse", ["parent.independent=2", "search.population=12", "tune.epochs=5"], retrain=True
+    ).config
+    own = config.parent.train.epochs
+    first = estimate(config, None)
+    assert first["training_epochs"] == {"parent": own, "children": 12 * 5, "independent": 2 * own}
+    assert "training_seconds" not in first
+    later = estimate(config, {"epochs": 10, "seconds": 25.0})
+    assert later["training_epochs"]["parent"] == 0 and later["training_seconds"] == round((60 + 2 * own) * 2.5)
+
+
 def test_the_shipped_problem_can_be_estimated() -> None:
     assert estimate(load("procgen_bigfish", retrain=True).config, CARD)["episodes"] > 1000
