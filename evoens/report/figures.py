@@ -138,7 +138,7 @@ def reliability(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
                 rows = [row for row in bins if row["count"]]
                 x, y, count = (column(rows, name) for name in ("confidence", "accuracy", "count"))
                 axis.plot(x, y, color=colour, linewidth=1.4)
-                axis.scatter(x, y, 4 + 300 * count / count.sum(), colour, marker=marker, alpha=0.8, label=label)
+                axis.scatter(x, y, 4 + 150 * count / count.sum(), colour, marker=marker, alpha=0.8, label=label)
             axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
             titled(axis, title.capitalize(), "confidence: mean probability of the answer", "accuracy")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
