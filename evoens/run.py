@@ -262,7 +262,12 @@ class Run:
         outputs = judgement.outputs
         if outputs is None:
             outputs = self.evaluator.outputs(genomes, judgement.inputs)
-        chosen = self.config.selection
+        own = self.config.selection
         return selection.greedy(
-            outputs, judgement.score, size, replacement=chosen.replacement, diversity=chosen.diversity
+            outputs,
+            judgement.score,
+            size,
+            replacement=own.replacement,
+            diversity=own.diversity,
+            rule=own.combine,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from evoens.combine import combine
 from evoens.problem import Score, Split
 
 
@@ -15,12 +16,20 @@ def top(scores: Sequence[float], size: int) -> list[int]:
     return sorted(range(len(scores)), key=lambda i: -scores[i])[:size]
 
 
-def greedy(outputs: Tensor, score: Score, size: int, replacement: bool = False, diversity: float = 0.0) -> list[int]:
-    """Return `size` members, each the one that lifts the mean output's score most (Caruana et al. 2004).
+def greedy(
+    outputs: Tensor,
+    score: Score,
+    size: int,
+    *,
+    replacement: bool = False,
+    diversity: float = 0.0,
+    rule: str = "mean",
+) -> list[int]:
+    """Return `size` members, each the one that lifts the score of what they say together most (Caruana et al. 2004).
 
     The worth of a candidate i to the members S chosen so far, repeats counted, is
 
-        score(mean output of S and i) + diversity · mean over j in S of d(i, j),
+        score(outputs of S and i, combined) + diversity · mean over j in S of d(i, j),
 
     d the share of cases in which the two put different classes first (dissertation eq. 7.3); the first member has no
     bonus. This is the form of greedy max-sum diversification (Borodin, Lee & Ye 2012).
@@ -32,18 +41,17 @@ def greedy(outputs: Tensor, score: Score, size: int, replacement: bool = False, 
         replacement: whether a member may be chosen again, which gives it more weight and lets a few good
             members stay where a worse one would have to join.
         diversity: how much of the score's unit full disagreement is worth.
+        rule: by which the members' outputs become one (`evoens.combine.RULES`).
     """
     chosen: list[int] = []
-    total = torch.zeros_like(outputs[0])
     firsts = outputs.argmax(-1) if diversity else outputs.new_zeros(len(outputs), 1)
     apart = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)  # the sum over S of d(i, j)
     while len(chosen) < (size if replacement else min(size, len(outputs))):
         rest = [i for i in range(len(outputs)) if replacement or i not in chosen]
         bonus = (diversity * apart / max(1, len(chosen))).tolist()
-        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) + bonus[i] for i in rest}
+        worth = {i: score(combine(outputs[[*chosen, i]], rule)) + bonus[i] for i in rest}
         best = max(rest, key=lambda i: worth[i])
         chosen.append(best)
-        total = total + outputs[best]
         apart += (firsts != firsts[best]).double().mean(-1)
     return chosen
 

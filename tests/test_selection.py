@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 import torch
@@ -58,44 +59,18 @@ def candidates(seed: int, k: int = 7, n: int = 60, c: int = 4) -> tuple[Tensor, 
     return logits.softmax(-1), labels
 
 
-def recorded(score: selection.Score, seen: list[bytes]) -> selection.Score:
-    def keeping(outputs: Tensor) -> float:
-        seen.append(outputs.numpy().tobytes())
-        return score(outputs)
-
-    return keeping
-
-
-def plain_greedy(outputs: Tensor, score: selection.Score, size: int) -> list[int]:
-    """Forward selection as published, without its enhancements."""
-    chosen: list[int] = []
-    total = torch.zeros_like(outputs[0])
-    while len(chosen) < min(size, len(outputs)):
-        rest = [i for i in range(len(outputs)) if i not in chosen]
-        worth = {i: score((total + outputs[i]) / (len(chosen) + 1)) for i in rest}
-        chosen.append(max(rest, key=lambda i: worth[i]))
-        total = total + outputs[chosen[-1]]
-    return chosen
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_plain_greedy_scores_the_same_bits_in_the_same_order(seed: int) -> None:
-    outputs, labels = candidates(seed)
-    ours: list[bytes] = []
-    theirs: list[bytes] = []
-    expected = plain_greedy(outputs, recorded(nll(labels), theirs), 5)
-    assert selection.greedy(outputs, recorded(nll(labels), ours), 5) == expected
-    assert ours == theirs
-
-
-def naive_greedy(outputs: Tensor, score: selection.Score, size: int, replacement: bool, diversity: float) -> list[int]:
-    """The docstring's formula, every mean and every distance worked out anew."""
+def naive_greedy(
+    outputs: Tensor, score: selection.Score, size: int, *, replacement: bool, diversity: float, rule: str
+) -> list[int]:
+    """The docstring's formula in float64, every distance worked out anew."""
     apart = pairwise_disagreement(outputs, outputs)
     chosen: list[int] = []
 
     def worth(i: int) -> float:
         bonus = sum(float(apart[i, j]) for j in chosen) / len(chosen) if chosen else 0.0
-        return score(outputs[[*chosen, i]].double().mean(dim=0).float()) + diversity * bonus
+        some = outputs[[*chosen, i]].double()
+        together = some.mean(dim=0) if rule == "mean" else some.log().mean(dim=0).softmax(-1)
+        return score(together.float()) + diversity * bonus
 
     while len(chosen) < size:
         chosen.append(max((i for i in range(len(outputs)) if replacement or i not in chosen), key=worth))
@@ -104,11 +79,22 @@ def naive_greedy(outputs: Tensor, score: selection.Score, size: int, replacement
 
 @pytest.mark.parametrize("diversity", [0.0, 0.05, 0.5, 100.0])
 @pytest.mark.parametrize("replacement", [False, True])
-def test_greedy_is_what_its_formula_says(replacement: bool, diversity: float) -> None:
+@pytest.mark.parametrize("rule", ["mean", "logit-mean"])
+def test_greedy_is_what_its_formula_says(rule: str, replacement: bool, diversity: float) -> None:
     for seed in range(6):
         outputs, labels = candidates(seed)
-        found = selection.greedy(outputs, nll(labels), 6, replacement, diversity)
-        assert found == naive_greedy(outputs, nll(labels), 6, replacement, diversity)
+        how: dict[str, Any] = {"replacement": replacement, "diversity": diversity, "rule": rule}
+        assert selection.greedy(outputs, nll(labels), 6, **how) == naive_greedy(outputs, nll(labels), 6, **how)
+
+
+def test_greedy_judges_members_as_they_will_be_combined() -> None:
+    chosen = []
+    for seed in range(6):
+        outputs, labels = candidates(seed)
+        chosen.append([selection.greedy(outputs, nll(labels), 4, rule=rule) for rule in ("mean", "logit-mean")])
+        scores = [nll(labels)(combine(outputs[members], "logit-mean")) for members in chosen[-1]]
+        assert scores[1] >= scores[0]
+    assert any(by_mean != by_logits for by_mean, by_logits in chosen)
 
 
 def test_replacement_lets_a_good_member_stay_where_a_bad_one_would_join() -> None:
@@ -122,7 +108,7 @@ def test_replacement_never_scores_below_what_it_could_have_taken() -> None:
     for seed in range(6):
         outputs, labels = candidates(seed)
         score = nll(labels)
-        last = [score(outputs[selection.greedy(outputs, score, m, True)].mean(dim=0)) for m in range(1, 8)]
+        last = [score(outputs[selection.greedy(outputs, score, m, replacement=True)].mean(dim=0)) for m in range(1, 8)]
         once = [score(outputs[selection.greedy(outputs, score, m)].mean(dim=0)) for m in range(1, 8)]
         assert last[0] == once[0] and last[-1] > once[-1]  # at the end, once must take all seven
 

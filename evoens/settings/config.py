@@ -82,7 +82,7 @@ class SelectionSettings(Section):
 
     `greedy` adds the member that helps the ensemble most, with `replacement` one that is in it already too, which then
     counts twice (Caruana et al. 2004), and with `diversity` times its disagreement with those chosen as a bonus; `top`
-    takes the best by their own score. `combine` is the rule of the ensemble: selection judges by the mean.
+    takes the best by their own score. `combine` is the rule by which the members' outputs become one.
     """
 
     rule: Literal["greedy", "top"] = "greedy"
