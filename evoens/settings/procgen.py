@@ -90,7 +90,11 @@ class ProcgenSettings(ProblemSettings):
 
 
 class PPOSettings(Section):
-    """PPO as in dissertation ch. 9 (spec of the defaults: table of hyperparameters for Procgen)."""
+    """PPO as in dissertation ch. 9 (spec of the defaults: table of hyperparameters for Procgen).
+
+    `cooldown` is the share of the steps, the last of them, over which the learning rate falls to zero on a line (Zhai
+    et al. 2022, section 3.5); without one it stays as it is, as in the dissertation.
+    """
 
     steps: Natural = 8_000_000
     network: tuple[Natural, Natural, Natural] = (16, 32, 32)
@@ -99,6 +103,7 @@ class PPOSettings(Section):
     minibatches: Natural = 8
     epochs: Natural = 3
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    cooldown: Fraction | None = None
     gamma: Fraction = 0.999
     gae_lambda: Fraction = 0.95
     clip: Fraction = 0.2

@@ -114,6 +114,8 @@ class Training:
             nn.init.orthogonal_(layer.weight, gain)
             nn.init.zeros_(layer.bias)
         policy.to(memory_format=torch.channels_last)  # after SB3 has built and initialised it
+        self.settings = settings
+        self.model.lr_schedule = lambda _: self.learning_rate()  # SB3's own counts from the last call of `learn`
         self.model.set_logger(Logger(None, []))
         self.curve: list[dict[str, Any]] = []
         self.seconds = 0.0
@@ -122,6 +124,12 @@ class Training:
     def steps(self) -> int:
         """Environment steps so far."""
         return self.model.num_timesteps
+
+    def learning_rate(self) -> float:
+        """Return the rate of the update that follows on the newest rollout."""
+        own = self.settings
+        left = 1 - (self.steps - own.envs * own.rollout) / own.steps
+        return own.learning_rate * (min(1.0, left / own.cooldown) if own.cooldown else 1.0)
 
     def rollout_and_update(self) -> dict[str, Any]:
         """One turn of SB3's own loop; return its record for the learning curve."""

@@ -21,7 +21,7 @@ from evoens.tasks.sb3 import Training, measured_precision
 
 ROLLOUT = 4 * 16
 SETTINGS = PPOSettings(
-    steps=6 * ROLLOUT, network=(4, 4, 4), envs=4, rollout=16, minibatches=2, epochs=2, target_kl=None
+    steps=6 * ROLLOUT, network=(4, 4, 4), envs=4, rollout=16, minibatches=2, epochs=2, cooldown=0.5, target_kl=None
 )
 PROBLEM = ProcgenSettings(game="bigfish", levels=SplitLevels(train=Levels(start=7, count=90)))
 SEED = 3
@@ -67,6 +67,14 @@ def unbroken(tmp_path_factory):
     assert trained.steps == SETTINGS.steps == reports[-1].total
     assert reports[-1].seconds_left == 0
     return folder
+
+
+def test_the_learning_rate_falls_on_a_line_at_the_end(unbroken, tmp_path):
+    rates = [row["learning_rate"] for row in newest(unbroken).state["curve"]]
+    assert rates == pytest.approx([5e-4] * 4 + [5e-4 * 2 / 3, 5e-4 / 3])
+    constant = SETTINGS.model_copy(update={"cooldown": None})
+    train_parent(constant, PROBLEM, SEED, tmp_path, tensorboard=False, stop_after=4 * ROLLOUT)
+    assert [row["learning_rate"] for row in newest(tmp_path).state["curve"]] == [5e-4] * 4
 
 
 def test_resumed_is_unbroken_bit_for_bit(unbroken, tmp_path):
