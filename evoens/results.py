@@ -103,7 +103,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
     report["random_children"] |= {"size": len(members), "draws": config.report.random_draws, "of": "first generation"}
     report["best_child"] |= {"key": Genome.from_json(state.selection["best"]).key}
     return report | {
-        "selection_optimism": state.selection["best_select"] - blocks["best_child"]["test"]["score"],
+        "selection_optimism": _optimism(run, blocks),
         "reliability": generations[-1]["reliability"],
         "plan": state.plan,
         "scope": state.scope,
@@ -122,6 +122,13 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
         "warnings": state.warnings,
         "versions": versions(),
     }
+
+
+def _optimism(run: Run, blocks: dict[str, dict[str, Any]]) -> float | None:
+    """The best child's score where it was chosen, less that on the test split; None where the two are not alike."""
+    assert run.state.selection is not None
+    here: float = run.state.selection["best_select"]
+    return here - blocks["best_child"]["test"]["score"] if run.problem.comparable else None
 
 
 def _next(folder: Path, page: Path) -> list[str]:

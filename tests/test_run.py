@@ -148,6 +148,14 @@ def test_members_come_from_the_best_found_and_are_chosen_on_other_cases(finished
     assert report["selection_optimism"] == pytest.approx(max(scores.values()) - test)
 
 
+@pytest.mark.usefixtures("no_page")
+def test_splits_whose_scores_are_not_alike_give_no_optimism(tmp_path: Path) -> None:
+    problem = TinyFrames()
+    problem.comparable = False
+    execute(tmp_path, problem=problem)
+    assert report_of(tmp_path)["selection_optimism"] is None
+
+
 def test_figures_of_the_report_are_right(finished: Path) -> None:
     report, problem = report_of(finished), TinyFrames()
     genomes = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(finished)}

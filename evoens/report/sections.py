@@ -145,6 +145,8 @@ def _selection(facts: Facts) -> list[str]:
             f"Selection optimism {facts.number(optimism, '+')}: the best child’s score on the select split, where it "
             f"was chosen, less its score on the test split ({facts.unit})."
         )
+    elif facts.report:
+        text.append("Selection optimism has no figure: scores on the two splits are not alike.")
     return text
 
 

@@ -40,7 +40,7 @@ class ProcgenProblem(Problem):
 
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
-        self.rule = settings.action
+        self.rule, self.comparable = settings.action, settings.max_episode_steps is None
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None

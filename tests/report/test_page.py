@@ -291,6 +291,12 @@ def test_a_classifier_is_told_of_in_its_own_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_an_optimism_that_has_no_figure_is_said_to_have_none(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", selection_optimism=None)
+    assert "Selection optimism has no figure" in page(tmp_path / "run").text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_many_warnings_do_not_bury_the_result(tmp_path: Path) -> None:
     write_run(tmp_path / "run", warnings=[f"warning {i}" for i in range(20)])
     found = page(tmp_path / "run")
