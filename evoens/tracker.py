@@ -132,9 +132,9 @@ def _shared(g: Generation) -> Iterator[tuple[str, str, float]]:
 def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
     """The custom-scalars page: fitness in one chart, each diversity measure beside its floor.
 
-    Speed is not on it: of two points that go down TensorBoard shows none there, unless outliers are to be shown.
+    Speed and cost are not on it: of two points far apart TensorBoard shows none there, unless outliers are to be shown.
     """
-    search = {"σ": ["Multiline", ["search/sigma$"]]} if scaled else {}
+    search: dict[str, dict[str, list[Any]]] = {"search": {"σ": ["Multiline", ["search/sigma$"]]}} if scaled else {}
     return {
         "fitness": {
             "children and parent": ["Multiline", [f"{CHILDREN}$"]],
@@ -142,7 +142,7 @@ def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
             "reliability of the ranking": ["Multiline", ["search/reliability$"]],
         },
         "diversity and its floor": {title: ["Multiline", [f"diversity/{name}$"]] for name, title in MEASURES.items()},
-        "search": {**search, "measurements": ["Multiline", ["search/evaluations$"]]},
+        **search,
     }
 
 

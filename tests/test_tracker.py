@@ -113,7 +113,7 @@ def test_the_layout_names_only_curves_that_are_there(tmp_path: Path, sigma: floa
     tags = {tag for name in ("", "parent", "floor") for tag in read(tmp_path, name).Tags()["scalars"]}
     config = read(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     charts = [chart for category in Layout.FromString(config).category for chart in category.chart]
-    assert len(charts) == (11 if sigma is None else 12)
+    assert len(charts) == (10 if sigma is None else 11)
     for chart in charts:
         for pattern in chart.multiline.tag:
             assert sum(bool(re.match(pattern, tag)) for tag in tags) == 1, pattern
