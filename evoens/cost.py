@@ -71,12 +71,11 @@ def shrunk_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     """Return the same of an ensemble of tuned members as `Ensemble.modules(shrunk=True)` gives them."""
     if ensemble.parent.tuned is None:
         return None
-    members = list(dict.fromkeys(ensemble.genomes))
     try:
-        modules = Ensemble(ensemble.parent, ensemble.strategy, members).modules(shrunk=True)
+        modules = dict(zip(ensemble.genomes, ensemble.modules(shrunk=True), strict=True))  # one that is twice is once
     except EvoensError:  # a network that cannot be traced cannot be shrunk
         return None
-    found = [_flops(module, shape) for module in modules]
+    found = [_flops(module, shape) for module in modules.values()]
     return None if None in found else sum(n for n in found if n is not None)
 
 
