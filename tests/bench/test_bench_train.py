@@ -39,3 +39,14 @@ def test_the_table_has_the_figures() -> None:
     console.print(train.describe({**result, **facts}))
     text = console.export_text()
     assert text.count("1.23") == 4 and "a processor" in text and "at most 1.15" in text
+
+
+def test_what_is_measured_has_the_names_that_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "IMAGES", 20)
+    monkeypatch.setattr(train, "ROUNDS", 2)
+    monkeypatch.setattr(train, "_plain_in_process", lambda: 3.0)
+    found = train.measure()
+    took = found["seconds"]
+    assert found["ratio_to_bare_loop"] == took["ours"] / took["bare"]
+    assert found["speedup_vs_float32_loop"] == 3.0 / took["ours"]
+    assert train.TARGETS.keys() <= found.keys()
