@@ -37,7 +37,7 @@ class Contest:
     """Who is compared: the members, the best child, and the unselected children from which k are drawn at random.
 
     The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
-    their mean costs what one ensemble costs; all others play every part.
+    their mean costs what one ensemble costs. The others play it whole, in large batches, which are fast.
     """
 
     parent: Parent
@@ -87,12 +87,13 @@ class Contest:
         return blocks
 
     def _bouts(self, split: Split) -> Iterator[Bout]:
-        size = -(-split.count // self.draws)
         who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
         for name in reversed(NAMES):  # the long ones first, so that at the end no core waits long for another
-            for draw in range(-(-split.count // size)):
-                genomes = self._draw(draw) if name == "random_children" else who[name]
-                yield Bout(name, split.part(draw * size, size), genomes)
+            parts = self.draws if name == "random_children" else 1
+            size = -(-split.count // parts)
+            for part in range(-(-split.count // size)):
+                genomes = self._draw(part) if name == "random_children" else who[name]
+                yield Bout(name, split.part(part * size, size), genomes)
 
     def _play(self, bouts: Sequence[Bout], problem: Problem) -> Iterator[tuple[Bout, Evaluation]]:
         """Play all bouts, several at once, and give each one's evaluation when it ends.

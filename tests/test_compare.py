@@ -101,9 +101,9 @@ def test_random_children_are_unselected_and_share_the_cases(
     run(contest, problem)
     drawn = [genomes for genomes in built if set(genomes) <= set(contest.unselected)]
     assert len(drawn) == 4 and all(len(set(genomes)) == 3 for genomes in drawn) and len(set(drawn)) == 4
-    by_both = [Split("test", first, 10) for first in (0, 10, 20, 30) for _ in range(2)]
-    assert measured == by_both * len(NAMES)
-    assert [len(genomes) for genomes in built] == [*[3] * 8, *[1] * 8]
+    whole, quarters = ([Split("test", first, n) for first in range(0, 40, n) for _ in range(2)] for n in (40, 10))
+    assert measured == whole + quarters + whole + whole  # each by both measures
+    assert [len(genomes) for genomes in built] == [*[3] * 5, *[1] * 2]
 
 
 def test_random_children_score_what_their_draws_score(contest: Contest, problem: TinyFrames) -> None:
@@ -118,8 +118,8 @@ def test_random_children_score_what_their_draws_score(contest: Contest, problem:
 def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
     ledger, told = Ledger(), []
     first, _ = contest.run(problem, ledger, 200, lambda *row: told.append(row))
-    assert [row[1:] for row in told] == [(i + 1, 16) for i in range(16)] and ledger.evaluations == 16
-    assert all(sum(row[0] == name for row in told) == 4 for name in NAMES)
+    assert [row[1:] for row in told] == [(i + 1, 7) for i in range(7)] and ledger.evaluations == 7
+    assert [sum(row[0] == name for row in told) for name in NAMES] == [1, 1, 4, 1]
     measured.clear()
     assert run(contest, problem, Ledger(ledger.entries)) == first and measured == []
 

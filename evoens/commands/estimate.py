@@ -56,7 +56,10 @@ def _games(config: ProcgenConfig, card: dict[str, Any] | None, stages: Stages) -
     }
     lasts, speed = _length(card), _passes_per_second(card)
     if lasts and speed:
-        passes = lasts * sum(games[name] * members for name, (_, _, members) in stages.items())
+        cut = min(lasts, config.problem.max_episode_steps or lasts)  # test games are never cut
+        passes = sum(
+            games[name] * (lasts if split == "test" else cut) * members for name, (_, split, members) in stages.items()
+        )
         found |= {"episode_length": round(lasts), "passes": round(passes), "seconds": round(passes / speed)}
     return found
 

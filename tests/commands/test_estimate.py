@@ -35,6 +35,12 @@ def test_cost_from_the_parents_own_training(config: Config) -> None:
     assert found["training_steps"] == 0
 
 
+def test_games_that_are_cut_cost_less_but_for_those_on_test(config: Config) -> None:
+    cut = config.model_copy(update={"problem": config.problem.model_copy(update={"max_episode_steps": 25})})
+    passes = 25 * (31 * 20 + 3 * 16 * 4 + 8 * 30) + 40 * (4 * 100 + 4 * 100 * 4)
+    assert estimate(cut, CARD)["passes"] == passes
+
+
 def test_members_that_share_a_trunk_cost_about_one_network(config: Config) -> None:
     shared = config.model_copy(update={"strategy": config.strategy.model_copy(update={"scope": "trunk.linear"})})
     saved = estimate(config, CARD)["passes"] - estimate(shared, CARD)["passes"]
