@@ -109,8 +109,8 @@ class Problem(ABC):
     """Whether children are trained after they are born; `parent.tuned` then says where they are."""
     epochs: int = 0
     """How long each child is trained."""
-    comparable: bool = True
-    """Whether scores on the select split mean what they mean on the test split."""
+    unlike_test: str = ""
+    """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
     more: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 

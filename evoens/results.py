@@ -97,6 +97,7 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
         "unit": problem.unit,
         "measures": problem.shown(),
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
+        "unlike_test": problem.unlike_test,
         **{name: blocks[name] for name in NAMES},
     }
     report["ensemble"] |= {"size": len(members), "members": [g.key for g in members], "rule": state.selection["rule"]}
@@ -128,7 +129,7 @@ def _optimism(run: Run, blocks: dict[str, dict[str, Any]]) -> float | None:
     """The best child's score where it was chosen, less that on the test split; None where the two are not alike."""
     assert run.state.selection is not None
     here: float = run.state.selection["best_select"]
-    return here - blocks["best_child"]["test"]["score"] if run.problem.comparable else None
+    return here - blocks["best_child"]["test"]["score"] if not run.problem.unlike_test else None
 
 
 def _next(folder: Path, page: Path) -> list[str]:

@@ -46,6 +46,8 @@ def _generations(facts: Facts) -> Section:
         "of the children’s scores between two halves of those cases (Spearman–Brown corrected): near 1 the ranking "
         "would come out again, near 0 selection picks noise."
     ]
+    if facts.report.get("unlike_test"):
+        text.append(f"Scores do not compare with those on the test split: {facts.report['unlike_test']}.")
     head = [
         "Generation",
         "σ",
@@ -146,7 +148,7 @@ def _selection(facts: Facts) -> list[str]:
             f"was chosen, less its score on the test split ({facts.unit})."
         )
     elif facts.report:
-        text.append("Selection optimism has no figure: scores on the two splits are not alike.")
+        text.append(f"Selection optimism has no figure: {facts.report['unlike_test']}.")
     return text
 
 

@@ -40,7 +40,8 @@ class ProcgenProblem(Problem):
 
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
-        self.rule, self.comparable = settings.action, settings.max_episode_steps is None
+        self.rule, cap = settings.action, settings.max_episode_steps
+        self.unlike_test = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None
