@@ -37,7 +37,8 @@ class Contest:
     """Who is compared: the members, the best child, and the unselected children from which k are drawn at random.
 
     The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
-    their mean costs what one ensemble costs. The others play it whole, in large batches, which are fast.
+    their mean costs what one ensemble costs; where the parent is among the members, it is among them too. The others
+    play it whole, in large batches, which are fast.
     """
 
     parent: Parent
@@ -120,8 +121,9 @@ class Contest:
         return Ensemble(self.parent, self.strategy, genomes, self.device, self.rule)
 
     def _draw(self, draw: int) -> list[Genome]:
-        pool = list(self.unselected)
-        return Random(f"{self.seed}:random-children:{draw}").sample(pool, min(len(self.members), len(pool)))
+        pool, parent = list(self.unselected), [genome for genome in self.members if not genome.genes]
+        k = min(len(self.members) - len(parent), len(pool))
+        return Random(f"{self.seed}:random-children:{draw}").sample(pool, k) + parent
 
 
 def _whole(parts: Sequence[Evaluation]) -> Evaluation:

@@ -202,14 +202,16 @@ def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str]
         block = report[name]
         score, *others = (interval(block[m["key"]], m["digits"], between=between) for m in report["measures"])
         less = interval(block["test_difference"], own["digits"], "+", between) if name != "parent" else ""
-        rows.append([_named(name, block), score, less, *others, str(block["test"]["n"])])
+        rows.append([named(name, block), score, less, *others, str(block["test"]["n"])])
     return head, rows
 
 
-def _named(name: str, block: Mapping[str, Any]) -> str:
-    if name == "random_children":
-        return f"{block['size']} random children"
-    return f"ensemble of {block['size']}" if name == "ensemble" else name.replace("_", " ")
+def named(name: str, block: Mapping[str, Any]) -> str:
+    """Return who a competitor of the report is, in words."""
+    if name not in ("random_children", "ensemble"):
+        return name.replace("_", " ")
+    size, beside = (block["size"] - 1, " and the parent") if block["parent"] else (block["size"], "")
+    return (f"ensemble of {size}" if name == "ensemble" else f"{size} random children") + beside
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -153,7 +153,7 @@ class Ensemble:
         """Copy the weights that the members were tuned to."""
         assert self.parent.tuned is not None
         folder.mkdir(exist_ok=True)
-        for genome in dict.fromkeys(self.genomes):
+        for genome in dict.fromkeys(genome for genome in self.genomes if genome.genes):
             write_atomic(tuned_file(folder, genome), tuned_file(self.parent.tuned, genome).read_bytes())
 
 

@@ -144,7 +144,7 @@ def _watch(
     began: tuple[float, int],
 ) -> None:
     """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
-    members = ranked[: run.config.selection.size]
+    members = run.voters(ranked[: run.config.selection.size])
     rule = run.config.selection.combine
     ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
     some = run.problem.split("search")

@@ -100,8 +100,10 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
         "unlike_test": problem.unlike_test,
         **{name: blocks[name] for name in NAMES},
     }
-    report["ensemble"] |= {"size": len(members), "members": [g.key for g in members], "rule": state.selection["rule"]}
-    report["random_children"] |= {"size": len(members), "draws": config.report.random_draws, "of": "first generation"}
+    tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0
+    alike = {"size": len(members), "parent": config.selection.parent}
+    report["ensemble"] |= {**alike, "members": [g.key for g in members], "rule": state.selection["rule"]}
+    report["random_children"] |= {**alike, "draws": config.report.random_draws, "of": "first generation"}
     report["best_child"] |= {"key": Genome.from_json(state.selection["best"]).key}
     return report | {
         "selection_optimism": _optimism(run, blocks),
@@ -115,8 +117,8 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
         "cost": cost(run, ensemble),
         "artifact": {
             "bytes": size,
-            "replayable": 0 if problem.tunes else len(members),
-            "tuned": len(members) if problem.tunes else 0,
+            "replayable": len(members) - tuned,
+            "tuned": tuned,
         },
         "parent_card": run.experiment.parent_card,
         "seed": config.seed,

@@ -248,11 +248,15 @@ class Run:
         self.state.selection = {
             "rule": self.config.selection.rule,
             "candidates": [{"key": g.key, "select": s} for (g, _), s in zip(alive, scores, strict=True)],
-            "members": [alive[i][0].to_json() for i in places],
+            "members": [genome.to_json() for genome in self.voters([alive[i][0] for i in places])],
             "best": alive[best][0].to_json(),
             "best_select": scores[best],
         }
         self.save()
+
+    def voters(self, members: Sequence[Genome]) -> list[Genome]:
+        """Return the members, and the parent where it votes too."""
+        return [*members, Genome()] if self.config.selection.parent else list(members)
 
     def _members(self, genomes: list[Genome], evaluations: list[Evaluation], scores: list[float]) -> list[int]:
         size = self.config.selection.size

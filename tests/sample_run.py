@@ -79,6 +79,7 @@ def report(generations: list[dict[str, Any]], members: list[str], candidates: li
             ("ensemble", 2.452, 100),
         )
     }
+    alike = {"size": len(members), "parent": False}
     levels = {"search": 1_000_000, "select": 2_000_000, "test": 3_000_000}
     curve = [{"steps": 16384 * i, "return_mean": None if i == 1 else 0.8 + 0.01 * i} for i in range(1, 200)]
     return {
@@ -95,8 +96,8 @@ def report(generations: list[dict[str, Any]], members: list[str], candidates: li
         "measures": MEASURES,
         "splits": {name: {"start": start, "count": 100} for name, start in levels.items()},
         **roles,
-        "random_children": {**roles["random_children"], "size": len(members), "draws": 4, "of": "first generation"},
-        "ensemble": {**roles["ensemble"], "size": len(members), "members": members, "rule": "greedy"},
+        "random_children": {**roles["random_children"], **alike, "draws": 4, "of": "first generation"},
+        "ensemble": {**roles["ensemble"], **alike, "members": members, "rule": "greedy"},
         "candidates": candidates,
         "selection_optimism": 0.4321,
         "reliability": 0.2345,

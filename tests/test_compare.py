@@ -115,6 +115,13 @@ def test_random_children_score_what_their_draws_score(contest: Contest, problem:
     assert run(many, problem)["random_children"]["test"]["n"] == COUNT
 
 
+def test_a_parent_that_votes_is_among_the_random_children_too(contest: Contest, problem: TinyFrames) -> None:
+    voting = replace(contest, members=[*contest.members, Genome()], unselected=contest.unselected[:3])
+    same = replace(voting, members=[*contest.unselected[:3], Genome()])
+    block = run(voting, problem)["random_children"]["test"]
+    assert block["score"] == pytest.approx(run(same, problem)["ensemble"]["test"]["score"])
+
+
 def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
     ledger, told = Ledger(), []
     first, _ = contest.run(problem, ledger, 200, lambda *row: told.append(row))

@@ -51,8 +51,8 @@ REPORT = {
     "measures": MEASURES,
     "parent": block(11.0),
     "best_child": block(11.9),
-    "random_children": block(10.5, size=8),
-    "ensemble": block(13.1, size=8),
+    "random_children": block(10.5, size=8, parent=False),
+    "ensemble": block(13.1, size=8, parent=False),
     "verdict": "The ensemble of [8] beats the parent.",
 }
 
@@ -190,6 +190,12 @@ def test_comparison_in_cells() -> None:
         "11.50 [10.00, 13.00]",
         "100",
     ]
+
+
+def test_a_parent_that_votes_is_named() -> None:
+    with_parent = {name: block(10.5, size=9, parent=True) for name in ("random_children", "ensemble")}
+    _, rows = comparison({**REPORT, **with_parent})
+    assert [row[0] for row in rows[2:]] == ["8 random children and the parent", "ensemble of 8 and the parent"]
 
 
 def test_what_is_not_known_is_a_dash() -> None:

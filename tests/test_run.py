@@ -149,6 +149,24 @@ def test_members_come_from_the_best_found_and_are_chosen_on_other_cases(finished
 
 
 @pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("tuned", [False, True])
+def test_the_parent_votes_where_it_is_asked_to(tmp_path: Path, tuned: bool) -> None:
+    problem = Tuned() if tuned else TinyFrames()
+    alone, _ = execute(tmp_path / "alone", problem=Tuned() if tuned else TinyFrames())
+    execute(tmp_path / "with", config(selection={"parent": True}), problem=problem)
+    report, without = report_of(tmp_path / "with"), report_of(tmp_path / "alone")
+    assert report["ensemble"]["members"] == [*without["ensemble"]["members"], Genome().key]
+    assert report["ensemble"]["size"] == 4 and report["ensemble"]["parent"] and not without["ensemble"]["parent"]
+    assert report["artifact"]["tuned"] == (3 if tuned else 0) and report["artifact"]["replayable"] == (
+        1 if tuned else 4
+    )
+    inputs = problem.inputs[2 * COUNT :]
+    members, parent = load_ensemble(tmp_path / "alone").outputs(inputs), alone.problem.parent.predict(inputs)
+    expected = (members.sum(0) + parent) / 4
+    assert torch.allclose(load_ensemble(tmp_path / "with").predict(inputs), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("no_page")
 def test_splits_whose_scores_are_not_alike_give_no_optimism(tmp_path: Path) -> None:
     problem = TinyFrames()
     problem.unlike_test = "cut short here"

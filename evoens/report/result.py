@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.console import interval
+from evoens.console import interval, named
 from evoens.report import figures
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Picture, Section, Table, drawn
@@ -36,9 +36,8 @@ def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
 
 
 def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
-    block, size = facts.report[role], facts.report["ensemble"]["size"]
-    labels = {"random_children": f"{size} random children", "ensemble": f"Ensemble of {size}"}
-    row = [labels.get(role, figures.ROLES[role][0]), str(block[measures[0]["key"]]["n"])]
+    block = facts.report[role]
+    row = [_capital(named(role, block)), str(block[measures[0]["key"]]["n"])]
     for measure in measures:
         key, digits = measure["key"], measure["digits"]
         difference = "" if role == "parent" else interval(block[f"{key}_difference"], digits, "+")
@@ -61,7 +60,7 @@ def _capital(text: str) -> str:
 
 def _drawn_at_random(facts: Facts) -> str:
     drawn = facts.report["random_children"]
-    size, draws, source = drawn["size"], drawn["draws"], drawn["of"]
     return (
-        f"The random children are {draws} draws of {size} from the {source}, which share the test cases between them."
+        f"The {named('random_children', drawn)} are {drawn['draws']} draws from the {drawn['of']}, which share the "
+        "test cases between them."
     )

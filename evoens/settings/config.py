@@ -82,7 +82,8 @@ class SelectionSettings(Section):
 
     `greedy` adds the member that helps the ensemble most, with `replacement` one that is in it already too, which then
     counts twice (Caruana et al. 2004), and with `diversity` times its disagreement with those chosen as a bonus; `top`
-    takes the best by their own score. `combine` is the rule by which the members' outputs become one.
+    takes the best by their own score. `combine` is the rule by which the members' outputs become one. With `parent` the
+    parent votes beside the members, as in the dissertation's algorithms 1 to 3; in its tables it does not.
     """
 
     rule: Literal["greedy", "top"] = "greedy"
@@ -90,6 +91,7 @@ class SelectionSettings(Section):
     replacement: bool = False
     diversity: Annotated[float, Field(ge=0)] = 0.0
     combine: Literal["mean", "logit-mean", "geometric-mean", "majority-vote", "median"] = "mean"
+    parent: bool = False
 
     def conflicts(self) -> Iterator[Conflict]:
         """Only the greedy rule knows replacement and diversity."""

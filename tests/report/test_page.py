@@ -291,6 +291,17 @@ def test_a_classifier_is_told_of_in_its_own_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_parent_that_votes_is_named(tmp_path: Path) -> None:
+    report = write_run(tmp_path / "run")
+    for name in ("random_children", "ensemble"):
+        report[name] |= {"size": 9, "parent": True}
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    found = page(tmp_path / "run")
+    assert found.row("Ensemble of 8 and the parent") and found.row("8 random children and the parent")
+    assert "The parent, which no gene has changed, votes beside them." in found.text
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_an_optimism_that_has_no_figure_is_said_to_have_none(tmp_path: Path) -> None:
     write_run(tmp_path / "run", selection_optimism=None, unlike_test="games are cut short here")
     text = page(tmp_path / "run").text
