@@ -210,7 +210,7 @@ def named(name: str, block: Mapping[str, Any]) -> str:
     """Return who a competitor of the report is, in words."""
     if name not in ("random_children", "ensemble"):
         return name.replace("_", " ")
-    size, beside = (block["size"] - 1, " and the parent") if block["parent"] else (block["size"], "")
+    size, beside = (block["size"] - 1, " and the parent") if block.get("parent") else (block["size"], "")
     return (f"ensemble of {size}" if name == "ensemble" else f"{size} random children") + beside
 
 

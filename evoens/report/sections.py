@@ -141,7 +141,7 @@ def _selection(facts: Facts) -> list[str]:
     if not facts.members:
         return ["Members have not been chosen yet."]
     text = [f"The members were chosen on the select split, {RULES[facts.report['ensemble']['rule']]}."]
-    if facts.report["ensemble"]["parent"]:
+    if facts.report["ensemble"].get("parent"):
         text.append("The parent, which no gene has changed, votes beside them.")
     optimism = facts.report.get("selection_optimism")
     if optimism is not None:
