@@ -149,7 +149,7 @@ def _selection(facts: Facts) -> list[str]:
             f"Selection optimism {facts.number(optimism, '+')}: the best child’s score on the select split, where it "
             f"was chosen, less its score on the test split ({facts.unit})."
         )
-    elif facts.report:
+    elif facts.report.get("unlike_test"):
         text.append(f"Selection optimism has no figure: {facts.report['unlike_test']}.")
     return text
 
