@@ -35,7 +35,7 @@ def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
 
 def _stages(config: Config) -> Stages:
     size = config.selection.size
-    members = 1 if config.strategy.scope else size
+    members = 1 if config.strategy.scope else size + config.selection.parent
     population, generations = config.search.population, config.search.generations
     return {
         "search": (population * generations + 1, "search", 1),

@@ -47,6 +47,11 @@ def test_members_that_share_a_trunk_cost_about_one_network(config: Config) -> No
     assert saved == 40 * (3 * 16 * 3 + 4 * 100 * 3)
 
 
+def test_a_parent_that_votes_costs_what_a_member_costs(config: Config) -> None:
+    voting = config.model_copy(update={"selection": config.selection.model_copy(update={"parent": True})})
+    assert estimate(voting, CARD)["passes"] - estimate(config, CARD)["passes"] == 40 * (3 * 16 + 4 * 100)
+
+
 def test_racing_counts_all_the_levels_it_may_use(config: Config) -> None:
     racing = load("procgen_bigfish", ["search.racing.levels=100"], retrain=True).config.search.racing
     raced = config.model_copy(update={"search": config.search.model_copy(update={"racing": racing})})
