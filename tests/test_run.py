@@ -20,7 +20,7 @@ from tiny_run import TinyFrames, config, execute, right_answers, timeless
 
 from evoens import evolution, results
 from evoens.checkpoint import CheckpointStore, RunLock
-from evoens.ensemble import load_ensemble
+from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
 from evoens.genome import Genome
 from evoens.plan import Plan
@@ -164,6 +164,19 @@ def test_the_parent_votes_where_it_is_asked_to(tmp_path: Path, tuned: bool) -> N
     members, parent = load_ensemble(tmp_path / "alone").outputs(inputs), alone.problem.parent.predict(inputs)
     expected = (members.sum(0) + parent) / 4
     assert torch.allclose(load_ensemble(tmp_path / "with").predict(inputs), expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("no_page")
+def test_the_parent_votes_in_the_ensemble_so_far(tmp_path: Path) -> None:
+    problem, run = TinyFrames(), tmp_path / "run"
+    done, _ = execute(run, config(selection={"parent": True}), problem=problem)
+    rows = [row for row in rows_of(run) if row["generation"] == 0]
+    best = sorted(rows, key=lambda row: -row["fitness"])[:3]
+    voters = [*(Genome.from_json(row["genome"]) for row in best), Genome()]
+    answers = Ensemble(problem.parent, done.strategy, voters).predict(problem.inputs[:16]).argmax(-1)
+    history = json.loads((run / "history.json").read_text())
+    right = (answers == problem.labels[:16]).double().mean()
+    assert history["generations"][0]["ensemble"] == pytest.approx(float(right))
 
 
 @pytest.mark.usefixtures("no_page")
