@@ -15,6 +15,9 @@ from torch import Tensor
 
 from evoens.errors import ShapeError
 
+SIGMA = 4.0  # of the faint noise, in grey levels of 255
+COPIES = 4  # noisy copies of each frame in either draw
+
 Pixels = npt.NDArray[np.uint8]
 Looker = Callable[[Tensor], Tensor]
 """Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
@@ -47,13 +50,27 @@ def noisy_copies(frames: Tensor, copies: int, sigma: float, seed: int) -> Tensor
 def view(module: Looker, copies: Tensor, actions: Tensor) -> View:
     """See through one member: what it answers on noisy frames, and which pixels the probability of its action hangs on.
 
-    SmoothGrad (IDA eq. 15): gradients of the action's probability by the frame, averaged over the noisy copies; their
-    absolute values, summed over channels, are the map.
+    The map is SmoothGrad (IDA eq. 15): the absolute values of the averaged gradients, summed over channels.
 
     Args:
         module: frames to logits; its weights need no gradient.
         copies: noisy frames `(s, n, c, h, w)`.
         actions: the action to explain for each frame, `(n,)`.
+    """
+    outputs, found = gradients(module, copies, actions)
+    return View(outputs.cpu(), found.abs().sum(1).cpu())
+
+
+def gradients(module: Looker, copies: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the action's probability by the frame, averaged over its noisy copies.
+
+    Args:
+        module: frames to logits; its weights need no gradient.
+        copies: noisy frames `(s, n, c, h, w)`.
+        actions: the action to explain for each frame, `(n,)`.
+
+    Returns:
+        The probabilities `(s·n, classes)` of the copies, and the mean gradients `(n, c, h, w)`.
     """
     s, n = copies.shape[:2]
     seen: list[Tensor] = []
@@ -64,9 +81,8 @@ def view(module: Looker, copies: Tensor, actions: Tensor) -> View:
         return seen[-1]
 
     batch = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
-    gradients = Saliency(probabilities).attribute(batch, target=actions.repeat(s), abs=False)
-    maps = gradients.unflatten(0, (s, n)).mean(0).abs().sum(1)
-    return View(seen[-1].detach().cpu(), maps.detach().cpu())
+    found = Saliency(probabilities).attribute(batch, target=actions.repeat(s), abs=False)
+    return seen[-1].detach(), found.detach().unflatten(0, (s, n)).mean(0)
 
 
 def greedy_actions(module: Looker, frames: Tensor) -> Tensor:

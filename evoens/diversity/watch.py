@@ -13,13 +13,19 @@ from torch import Tensor
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
 from evoens.diversity.pictures import saliency_strip
-from evoens.diversity.saliency import Looker, View, coloured, greedy_actions, noisy_copies, view
+from evoens.diversity.saliency import (
+    COPIES,
+    SIGMA,
+    Looker,
+    View,
+    coloured,
+    greedy_actions,
+    noisy_copies,
+    view,
+)
 from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]
-
-SIGMA = 4.0  # grey levels of 255
-COPIES = 4  # noisy copies of each frame in either draw
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ import torch
 from scipy.stats import entropy
 from torch import Tensor, nn
 
-from evoens.diversity.saliency import greedy_actions, noisy_copies, view
-from evoens.diversity.watch import COPIES, SIGMA, watch
+from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies, view
+from evoens.diversity.watch import watch
 from evoens.errors import ShapeError
 
 NAMES = ["kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour"]
