@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from io import BytesIO
 from random import Random
 from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from evoens import selection
+from evoens.diversity.pictures import png
 from evoens.diversity.saliency import Looker
 from evoens.diversity.watch import Diversity, watch
 from evoens.ensemble import Ensemble
@@ -169,9 +168,7 @@ def _watch(
     run.state.generations.append(asdict(summary))
     run.tracker.generation(summary, seen.picture)
     (run.folder / "pictures").mkdir(exist_ok=True)
-    png = BytesIO()
-    Image.fromarray(seen.picture).save(png, "PNG")
-    write_atomic(run.folder / "pictures" / "saliency.png", png.getvalue())
+    write_atomic(run.folder / "pictures" / "saliency.png", png(seen.picture))
     run.reporter.generation(summary)
     run.save()
 

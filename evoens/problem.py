@@ -156,6 +156,14 @@ class Problem(ABC):
         """Return `n` pictures of the search split, `(n, c, h, w)` of bytes, on which diversity is watched."""
         return self.probe(n)
 
+    def examples(self, n: int) -> tuple[Tensor, Tensor | None]:
+        """Return at most `n` pictures to compare networks on, `(n, c, h, w)` of bytes, and their right classes `(n,)`.
+
+        They are of the test split where that has pictures with classes; else there are no classes, and they are those
+        that diversity is watched on.
+        """
+        return self.pictures(n), None
+
     def inputs_of(self, frames: Tensor) -> Tensor:
         """Return pictures `(n, c, h, w)`, floats from 0 to 255, as a network takes them; gradients go through."""
         return frames

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -48,36 +48,45 @@ def layers_of(module: nn.Module, inputs: Tensor) -> list[str]:
     return [name for name, output in seen.items() if output.dim() > 1 and len(output) == len(inputs)]
 
 
-def cka(members: Sequence[nn.Module], layers: Sequence[str], batches: Iterable[Tensor]) -> Tensor:
-    """Linear CKA between every layer of every member and every layer of every other, 0 to 1 (Kornblith et al. 2019).
+def hsic(members: Sequence[nn.Module], layers: Sequence[str], inputs: Tensor) -> Tensor:
+    """Unbiased HSIC of every layer of every member with every layer of every other (Song et al. 2012, eq. 5).
 
-    HSIC is averaged over batches by its unbiased estimator (Song et al. 2012; Nguyen, Raghu & Kornblith 2021), so that
-    data of any size fit and the size of a batch has no say; an estimate may therefore fall a little below 0. The
-    estimator is the inner product of the two U-centred Gram matrices (Székely & Rizzo 2014), so all pairs are one matrix
+    It is the inner product of the two U-centred Gram matrices (Székely & Rizzo 2014), so all pairs are one matrix
     product.
 
     Args:
         members: k networks, which all have these layers.
         layers: l names.
-        batches: inputs `(n, *input)`, at least 4 each; what is left over in a smaller one is not used.
+        inputs: `(n, *input)`, at least 4.
 
     Returns:
-        `(k, l, k, l)` float64; 1 for a layer with itself.
+        `(k, l, k, l)` float64.
 
     Raises:
-        SpecError: a member has no such layer. ShapeError: no batch is large enough, or a layer put out no tensor.
+        SpecError: a member has no such layer. ShapeError: there are too few inputs, or a layer put out no tensor.
     """
-    total: Tensor | None = None
-    for inputs in batches:
-        if len(inputs) >= FEWEST:
-            grams = torch.cat([_grams(module, layers, inputs) for module in members])
-            found = grams @ grams.T / (len(inputs) * (len(inputs) - 3))
-            total = found if total is None else total + found
-    if total is None:
-        raise ShapeError(f"CKA: expected a batch of at least {FEWEST} inputs, found none")
-    own = total.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
-    k, count = len(members), len(layers)
-    return (total / (own[:, None] * own[None])).view(k, count, k, count)
+    n = len(inputs)
+    if n < FEWEST:
+        raise ShapeError(f"HSIC: expected a batch of at least {FEWEST} inputs, found {n}")
+    grams = torch.cat([_grams(module, layers, inputs) for module in members])
+    return (grams @ grams.T / (n * (n - 3))).view(len(members), len(layers), len(members), len(layers))
+
+
+def cka(summed: Tensor) -> Tensor:
+    """Linear CKA (Kornblith et al. 2019) from HSIC summed over batches of one size (Nguyen, Raghu & Kornblith 2021).
+
+    The estimate of HSIC has no bias, so the size of a batch has no say, and data of any size fit; an estimate may
+    therefore fall a little below 0.
+
+    summed: `(k, l, k, l)`, as `hsic` gives them.
+
+    Returns:
+        `(k, l, k, l)`; 1 for a layer with itself.
+    """
+    k, count = summed.shape[:2]
+    flat = summed.reshape(k * count, k * count)
+    own = flat.diagonal().clamp_min(torch.finfo(torch.float64).tiny).sqrt()
+    return (flat / (own[:, None] * own[None])).view(summed.shape)
 
 
 def _grams(module: nn.Module, layers: Sequence[str], inputs: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -26,7 +27,7 @@ RANGE = 255  # grey levels of a pixel: a score is for all of them, so that it do
 PATH = 16  # points of the integral of Integrated Gradients
 
 Attribute = Callable[[Looker, Tensor, Tensor], Tensor]
-"""A network, noisy copies `(s, n, c, h, w)` of frames and the answers to explain `(n,)`: signed scores `(n, c, h, w)`."""
+"""A network, noisy copies `(s, n, c, h, w)` of frames, the answers to explain `(n,)`: signed scores `(n, c, h, w)`."""
 
 
 def saliency(module: Looker, copies: Tensor, answers: Tensor) -> Tensor:
@@ -118,4 +119,5 @@ def _variance(scores: Tensor) -> Tensor:
 def _rmse(a: Tensor, b: Tensor) -> Tensor:
     """Of maps `(k, n, pixels)` each: `(n, k, k)`."""
     first, second = a.transpose(0, 1), b.transpose(0, 1)
-    return torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist") / a.shape[-1] ** 0.5
+    length: Tensor = torch.cdist(first, second, compute_mode="donot_use_mm_for_euclid_dist")
+    return length / math.sqrt(a.shape[-1])

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from evoens.errors import ShapeError
 
+EXACT = 1 << 22  # cases counted in float32 at once, which is exact up to 2²⁴
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
@@ -20,21 +22,23 @@ class Shares:
     neither: Tensor
 
 
-def shares(right: Tensor) -> Shares:
+def shares(a: Tensor, b: Tensor) -> Shares:
     """Return how often which of two members is right: N¹¹, N¹⁰, N⁰¹ and N⁰⁰, each divided by their sum.
 
-    right: bool `(k, n)`, whether member i gets case n right.
+    Args:
+        a: bool `(k, n)`, whether member i gets case n right.
+        b: the same of the members on the other side; `a` itself, for the pairs of one set.
 
     Raises:
-        ShapeError: it is not of this shape, or there is no case.
+        ShapeError: they are not of this shape, or there is no case.
     """
-    if right.dim() != 2 or right.dtype != torch.bool or not right.shape[1]:
-        raise ShapeError(f"right: expected bool (k, n), n ≥ 1, found {right.dtype} {tuple(right.shape)}")
-    n = right.shape[1]
-    a = right.float()
-    both = torch.stack([(part @ part.T).double() for part in a.split(1 << 22, dim=1)]).sum(0)  # exact up to 2²⁴
-    own = both.diagonal()
-    first, second = own[:, None] - both, own[None] - both
+    for right in (a, b):
+        if right.dim() != 2 or right.dtype != torch.bool or right.shape != a.shape or not right.shape[1]:
+            raise ShapeError(f"right: expected two bool (k, n), n ≥ 1, found {right.dtype} {tuple(right.shape)}")
+    n = a.shape[1]
+    sides = zip(torch.split(a, EXACT, dim=1), torch.split(b, EXACT, dim=1), strict=True)
+    both = torch.stack([(x.float() @ y.float().T).double() for x, y in sides]).sum(0)
+    first, second = a.sum(1)[:, None] - both, b.sum(1)[None] - both
     return Shares(both / n, first / n, second / n, (n - both - first - second) / n)
 
 

@@ -90,7 +90,7 @@ def _products(p: Tensor, q: Tensor, left: Callable[[Tensor], Tensor], right: Cal
 
 def _blocks(outputs: Tensor) -> tuple[Tensor, ...]:
     k, _, classes = outputs.shape
-    return outputs.split(max(1, BLOCK // max(1, k * classes)), dim=1)
+    return torch.split(outputs, max(1, BLOCK // max(1, k * classes)), dim=1)
 
 
 def _double(p: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixel
         for j, cell in enumerate(cells):
             sheet.paste(Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.NEAREST), (LABELS + j * step, y))
     return np.asarray(sheet)
+
+
+def png(picture: Pixels) -> bytes:
+    """Return RGB `(height, width, 3)` uint8 as the bytes of a PNG."""
+    buffer = BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _newest(frames: Tensor) -> Pixels:

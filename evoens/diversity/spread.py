@@ -28,7 +28,8 @@ def equitability(outputs: Tensor) -> Tensor:
     votes = torch.zeros(outputs.shape[1:], dtype=torch.float64, device=outputs.device)
     for member in outputs:
         votes.scatter_add_(1, member.argmax(-1, keepdim=True), votes.new_ones(len(votes), 1))
-    return torch.special.entr(votes / len(outputs)).sum(-1) / math.log(classes)
+    entropy: Tensor = torch.special.entr(votes / len(outputs)).sum(-1)
+    return entropy / math.log(classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from evoens.settings.base import (
     Scope,
     Section,
 )
+from evoens.settings.diversity import DiversitySettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
@@ -134,6 +135,7 @@ class Config(Section):
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
     report: ReportSettings = ReportSettings()
+    diversity: DiversitySettings = DiversitySettings()
     data: DataSettings = DataSettings()
 
     def conflicts(self) -> Iterator[Conflict]:

@@ -235,7 +235,13 @@ class ClassificationProblem(FixedInputs):
     def pictures(self, n: int = 8) -> Tensor:
         """See `Problem.pictures`."""
         images = self.data.splits["search"]
-        return images.take(torch.linspace(0, len(images) - 1, min(n, len(images))).round().long())
+        return images.take(_spread(len(images), n))
+
+    def examples(self, n: int) -> tuple[Tensor, Tensor]:
+        """See `Problem.examples`; they are spread evenly over the test split."""
+        images = self.data.splits["test"]
+        places = _spread(len(images), n)
+        return images.take(places), images.labels[places]
 
     def inputs_of(self, frames: Tensor) -> Tensor:
         """See `Problem.inputs_of`."""
@@ -278,6 +284,11 @@ def scores(labels: Tensor) -> dict[str, Score]:
         "nll": lambda outputs: -float(calibration.nll(outputs, labels).mean()),
         "calibrated-nll": lambda outputs: -calibration.calibrated_nll(outputs, labels),
     }
+
+
+def _spread(count: int, n: int) -> Tensor:
+    """At most `n` places of `count`, evenly spread."""
+    return torch.linspace(0, count - 1, min(n, count)).round().long()
 
 
 def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:

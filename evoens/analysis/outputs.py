@@ -1,0 +1,200 @@
+"""The part on outputs: how members differ in what they answer, and in which cases they get right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evoens.analysis import figures
+from evoens.analysis.part import Finding, Kept, Part, Shown
+from evoens.analysis.subject import Subject
+from evoens.calibration import correct
+from evoens.combine import mean
+from evoens.diversity import correctness as right
+from evoens.diversity import outputs as answers
+from evoens.diversity.outputs import off_diagonal_mean
+from evoens.diversity.saliency import SIGMA, noisy_copies
+from evoens.diversity.spread import decompose, equitability
+from evoens.report.parts import Table
+from evoens.settings.diversity import OutputSettings
+
+SUBSETS = 64  # drawn of each size for the curve of the ensemble's size
+
+
+@dataclass(frozen=True, slots=True)
+class Pairwise:
+    """A measure of two members: what it is called, its unit, and whether 0 or 1 stands for members that are alike."""
+
+    label: str
+    unit: str
+    of: Callable[..., Tensor]
+
+
+ANSWERS: MappingProxyType[str, Pairwise] = MappingProxyType(
+    {
+        "kl": Pairwise("KL divergence", "nats", answers.pairwise_kl),
+        "disagreement": Pairwise("Disagreement", "share of inputs", answers.pairwise_disagreement),
+        "correlation": Pairwise("Correlation", "1: alike", answers.pairwise_correlation),
+        "cosine": Pairwise("Cosine", "1: alike", answers.pairwise_cosine),
+    }
+)
+"""Measures of two members' probabilities."""
+
+RIGHT: MappingProxyType[str, Pairwise] = MappingProxyType(
+    {
+        "correctness_disagreement": Pairwise("One is right", "share of inputs", right.correctness_disagreement),
+        "double_fault": Pairwise("None is right", "share of inputs", right.double_fault),
+        "q_statistic": Pairwise("Q-statistic", "0: independent, 1: alike", right.q_statistic),
+        "correctness_correlation": Pairwise("Correlation ρ", "0: independent, 1: alike", right.correctness_correlation),
+    }
+)
+"""Measures of which cases two members get right."""
+
+MAPS = ("disagreement", "kl", "correlation", "q_statistic")
+
+
+class Outputs(Part):
+    """How far members differ in their probabilities, beside what faint noise on the inputs does to one of them.
+
+    Args:
+        subject: what is looked at.
+        settings: on how many inputs.
+    """
+
+    name, title = "outputs", "What the members answer"
+
+    def __init__(self, subject: Subject, settings: OutputSettings) -> None:
+        self.subject = subject
+        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.steps = len(subject.all_names)
+        self.cost = f"{self.steps} networks × {len(self.frames):,} inputs × 3 passes"
+
+    def step(self, place: int) -> dict[str, Tensor]:
+        """Answer all inputs with one network: as they are, and twice with faint noise."""
+        module, seed = self.subject.all_modules[place], self.subject.seed
+        noisy = [noisy_copies(self.frames, 1, SIGMA, 2 * seed + draw)[0] for draw in range(2)]
+        views = {"as_they_are": self.frames, "noise_a": noisy[0], "noise_b": noisy[1]}
+        return {name: self.subject.probabilities(module, frames) for name, frames in views.items()}
+
+    def finish(self, kept: Sequence[Kept]) -> Finding:
+        """Compare the members pair by pair, and all together."""
+        own = kept[len(kept) - len(self.subject.names) :]  # the parent is no member
+        clean, a, b = (torch.stack([row[name] for row in own]) for name in ("as_they_are", "noise_a", "noise_b"))
+        matrices, twice = self._matrices(clean, clean), self._matrices(a, b)
+        found = {
+            "inputs": len(self.frames),
+            "members": list(self.subject.names),
+            "matrices": {name: matrix.tolist() for name, matrix in matrices.items()},
+            "pairs": {
+                name: {"value": off_diagonal_mean(matrix), "floor": float(twice[name].diagonal().mean())}
+                for name, matrix in matrices.items()
+            },
+            "together": self._together(clean),
+        }
+        return Finding(self._text(), found, self._tables(found), self._pictures(found, clean, kept))
+
+    def _matrices(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
+        """Every measure of every i on one side and every j on the other: `(k, k)` by name."""
+        found = {name: measure.of(a, b) for name, measure in ANSWERS.items()}
+        if self.labels is not None:
+            hits = [torch.stack([correct(p, self.labels) for p in side]).bool() for side in (a, b)]
+            found |= {name: measure.of(right.shares(*hits)) for name, measure in RIGHT.items()}
+        return found
+
+    def _together(self, clean: Tensor) -> dict[str, Any]:
+        votes = equitability(clean)
+        if self.labels is None:
+            return {"equitability": float(votes.mean())}
+        hit = correct(mean(clean), self.labels).bool()
+        parts = decompose(clean, self.labels)
+        return {
+            "equitability_right": float(votes[hit].mean()) if hit.any() else None,
+            "equitability_wrong": float(votes[~hit].mean()) if (~hit).any() else None,
+            "squared_bias": parts.squared_bias,
+            "variance": parts.variance,
+            "covariance": parts.covariance,
+            "brier": parts.error,
+        }
+
+    def _text(self) -> list[str]:
+        floor = (
+            f"Means over pairs of members, on {len(self.frames):,} inputs. The null floor is what the same measure "
+            f"says of one member under two draws of faint noise on the inputs (σ = {SIGMA:g} of 255 grey levels): what "
+            "does not stand clear of it is no diversity."
+        )
+        if self.labels is None:
+            return [floor]
+        return [
+            floor,
+            "Equitability is the entropy of the members’ votes over its greatest: 0 where all agree. The Brier score "
+            "of the ensemble is squared bias + variance / k + (1 − 1/k) × covariance: diversity lowers the last.",
+        ]
+
+    def _tables(self, found: dict[str, Any]) -> list[Table]:
+        known = {**ANSWERS, **RIGHT}
+        rows = [
+            [known[name].label, f"{row['value']:.4f}", f"{row['floor']:.4f}", known[name].unit]
+            for name, row in found["pairs"].items()
+        ]
+        names = {
+            "equitability": "Equitability of votes",
+            "equitability_right": "Equitability of votes where the ensemble is right",
+            "equitability_wrong": "Equitability of votes where it is wrong",
+            "squared_bias": "Squared bias",
+            "variance": "Variance of a member",
+            "covariance": "Covariance of two members",
+            "brier": "Brier score of the ensemble",
+        }
+        together = [[names[k], "–" if v is None else f"{v:.4f}"] for k, v in found["together"].items()]
+        pairs = Table(rows, ["Of two members", "Mean over pairs", "Null floor", "Unit"])
+        return [pairs, Table(together, ["Of all members", "Value"])]
+
+    def _pictures(self, found: dict[str, Any], clean: Tensor, kept: Sequence[Kept]) -> list[Shown]:
+        known = {**ANSWERS, **RIGHT}
+        maps = {f"{known[n].label}, {known[n].unit}": found["matrices"][n] for n in MAPS if n in found["matrices"]}
+        words = "A square for each pair of members, darker where the measure is larger."
+        shown = [Shown("outputs-pairs.svg", figures.heat_maps(maps, self.subject.names), words)]
+        if self.labels is not None:
+            curve = size_curve(clean, self.labels, self.subject.seed)
+            found["size_curve"] = curve
+            parent = kept[0]["as_they_are"] if self.subject.parent else None
+            points = self._points(clean, parent)
+            found["members_alone"] = points
+            words = "Accuracy of ensembles over their size; and of each member over its divergence from the others."
+            shown.append(Shown("outputs-size.svg", figures.size_and_divergence(curve, points), words))
+        return shown
+
+    def _points(self, clean: Tensor, parent: Tensor | None) -> list[dict[str, Any]]:
+        """How far each member has moved from the parent, or from their mean, and what it reaches alone."""
+        assert self.labels is not None
+        middle = mean(clean) if parent is None else parent
+        return [
+            {
+                "name": name,
+                "kl": float(answers.pairwise_kl(middle[None], p[None])),
+                "accuracy": float(correct(p, self.labels).mean()),
+            }
+            for name, p in zip(self.subject.names, clean, strict=True)
+        ]
+
+
+def size_curve(outputs: Tensor, labels: Tensor, seed: int) -> list[dict[str, float]]:
+    """Accuracy of the mean of m of the k members, for m from 1 to k (dissertation fig. 5.5).
+
+    outputs: probabilities `(k, n, c)`. Of each size at most 64 subsets are drawn, by `seed`; `low` and `high` are the
+    worst and the best of them.
+    """
+    draw, k = Random(f"sizes:{seed}"), len(outputs)
+    curve = []
+    for size in range(1, k + 1):
+        subsets = {tuple(sorted(draw.sample(range(k), size))) for _ in range(SUBSETS)}
+        reached = [float(correct(outputs[list(subset)].mean(0), labels).mean()) for subset in sorted(subsets)]
+        average = sum(reached) / len(reached)
+        curve.append({"size": size, "accuracy": average, "low": min(reached), "high": max(reached)})
+    return curve

@@ -1,0 +1,135 @@
+"""What is analysed: networks of one shape on one problem, such as a run's members beside their parent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from evoens.card import find_parent
+from evoens.diversity.saliency import Looker
+from evoens.ensemble import Ensemble, load_ensemble
+from evoens.errors import CheckpointError
+from evoens.experiment import open_strategy, strategy_arguments
+from evoens.genome import Genome
+from evoens.parent import Parent, fingerprint
+from evoens.problem import Problem
+from evoens.run import TUNED
+
+if TYPE_CHECKING:
+    from evoens.settings.config import Config
+    from evoens.tasks.task import Task
+
+BATCH = 256  # inputs that a network is given at once
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Networks to be compared.
+
+    Attributes:
+        problem: where their inputs are from.
+        names: of the networks, in their order.
+        modules: the networks; they take what `Problem.inputs_of` gives, and give logits.
+        parent: the network they all come from, where there is one.
+        seed: of all that is drawn.
+    """
+
+    problem: Problem
+    names: tuple[str, ...]
+    modules: tuple[nn.Module, ...]
+    parent: nn.Module | None
+    seed: int
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """The parent first, where there is one."""
+        return (*(("parent",) if self.parent else ()), *self.names)
+
+    @property
+    def all_modules(self) -> tuple[nn.Module, ...]:
+        """The parent first, where there is one."""
+        return (*((self.parent,) if self.parent else ()), *self.modules)
+
+    @property
+    def key(self) -> str:
+        """A sha256 of all the networks' weights and of the problem's settings."""
+        prints = [fingerprint(module.state_dict()) for module in self.all_modules]
+        whole = json.dumps([self.names, prints, self.seed, self.problem.record()], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()
+
+    def looker(self, module: nn.Module) -> Looker:
+        """Let a network look at frames, floats from 0 to 255."""
+        return lambda frames: module(self.problem.inputs_of(frames))
+
+    def probabilities(self, module: nn.Module, frames: Tensor) -> Tensor:
+        """Return what a network says of frames `(n, c, h, w)`, `(n, classes)` in float32."""
+        look = self.looker(module)
+        with torch.inference_mode():
+            parts = [torch.softmax(look(part.float()).float(), -1) for part in torch.split(frames, BATCH)]
+        return torch.cat(parts)
+
+
+def of_run(task: Task, config: Config, base: Path, folder: Path) -> Subject:
+    """Return a run's members: those of its ensemble, or the best it has found so far.
+
+    Raises:
+        CheckpointError: it has fewer than two members, or a file of it is missing or damaged.
+    """
+    finished = (folder / "ensemble" / "genomes.json").is_file()
+    ensemble = load_ensemble(folder) if finished else _so_far(task, config, base, folder)
+    if len(ensemble.genomes) < 2:
+        raise CheckpointError(f"{folder}: expected at least two members to compare, found {len(ensemble.genomes)}")
+    names = tuple(f"member {i + 1}" for i in range(len(ensemble.genomes)))
+    problem = task.problem(ensemble.parent)
+    return Subject(problem, names, tuple(ensemble.modules()), ensemble.parent.module, config.seed)
+
+
+def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
+    """The ensemble of the best children that an unfinished run has measured."""
+    rows = _population(folder / "population.jsonl")
+    alive = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["fitness"])
+    if not alive:
+        raise CheckpointError(f"{folder}: expected a run with at least one generation done, found none")
+    trained = folder / "parent" / "parent.safetensors"
+    path = trained if trained.is_file() else find_parent(config.parent.checkpoint, base)
+    if path is None:
+        raise CheckpointError(f"{config.parent.checkpoint}: expected the run's parent, found none")
+    parent = task.load(path)[0]
+    cls = open_strategy(config.strategy, base)[1]
+    strategy = cls(**strategy_arguments(cls, config.strategy))
+    strategy.parent = parent
+    tuned = folder / TUNED
+    parent.tuned = tuned if tuned.is_dir() else None
+    genomes = [Genome.from_json(row["genome"]) for row in alive[: config.selection.size]]
+    return Ensemble(parent, strategy, genomes, rule=config.selection.combine)
+
+
+def _population(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected a line of JSON for each child, found damage: {error}") from error
+
+
+def of_models(task: Task, paths: Sequence[Path], seed: int) -> Subject:
+    """Return networks of the task's architecture, one a file.
+
+    Raises:
+        CheckpointError: fewer than two, or one that is missing, damaged, or does not fit; the message names it.
+    """
+    if len(paths) < 2:
+        raise CheckpointError(f"--models: expected at least two files of weights, found {len(paths)}")
+    parents: list[Parent] = [task.load(path)[0] for path in paths]
+    names = tuple(path.stem for path in paths)
+    if len(set(names)) < len(names):
+        names = tuple(str(path.with_suffix("")) for path in paths)
+    return Subject(task.problem(parents[0]), names, tuple(parent.module for parent in parents), None, seed)

@@ -1,0 +1,66 @@
+"""The settings of the diversity analysis: which parts, and how much of each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from evoens.settings.base import Layer, Natural, Section
+
+Part = Literal["outputs", "clusters", "activations", "attribution", "features", "landscape"]
+PARTS: tuple[Part, ...] = get_args(Part)
+Several = Annotated[int, Field(ge=4)]
+
+
+class OutputSettings(Section):
+    """How members differ in what they answer on so many inputs."""
+
+    inputs: Several = 10_000
+
+
+class ClusterSettings(Section):
+    """t-SNE of what members answer on so many inputs."""
+
+    inputs: Annotated[int, Field(ge=30)] = 1000
+
+
+class ActivationSettings(Section):
+    """CKA of these layers (null: all that have no layers inside) on so many inputs."""
+
+    inputs: Several = 1024
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)] | None = None
+
+
+class AttributionSettings(Section):
+    """What members look at in so many inputs."""
+
+    inputs: Natural = 256
+    method: Literal["saliency", "smoothgrad", "integrated-gradients"] = "smoothgrad"
+
+
+class FeatureSettings(Section):
+    """Pictures that drive `units` units of a layer (null: the last convolution) most, in so many steps."""
+
+    layer: Layer | None = None
+    units: Natural = 64
+    steps: Natural = 256
+
+
+class LandscapeSettings(Section):
+    """The loss on so many inputs, on a grid of `points` by `points` networks around the parent."""
+
+    inputs: Several = 1000
+    points: Annotated[int, Field(ge=3, le=101)] = 21
+
+
+class DiversitySettings(Section):
+    """What `python -m evoens diversity` looks at; the run itself watches a little of it in each generation."""
+
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    outputs: OutputSettings = OutputSettings()
+    clusters: ClusterSettings = ClusterSettings()
+    activations: ActivationSettings = ActivationSettings()
+    attribution: AttributionSettings = AttributionSettings()
+    features: FeatureSettings = FeatureSettings()
+    landscape: LandscapeSettings = LandscapeSettings()
