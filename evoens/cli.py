@@ -238,6 +238,27 @@ def play(
     typer.echo(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
 
 
+@app.command()
+def diversity(
+    paths: Annotated[list[Path], typer.Argument(help="A run's folder or name; with --models, files of weights.")],
+    *,
+    models: Annotated[bool, typer.Option("--models", help="Compare networks from files, not a run's members.")] = False,
+    problem: Annotated[str | None, typer.Option("--problem", help="With --models: the YAML they are for.")] = None,
+    part: Annotated[list[str] | None, typer.Option("--part", help="Only this part; repeatable.")] = None,
+    settings: Settings = None,
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Lay out how members differ, for the page and TensorBoard."""
+    from evoens.commands import diversity as work  # noqa: PLC0415
+
+    asked = work.models_asked(paths, runs, settings or (), problem) if models else None
+    found = work.diversity(asked or work.run_asked(paths, runs, settings or ()), part or (), silent=quiet or json)
+    if json:
+        printing.print_json({name: part["figures"] for name, part in found.items()})
+
+
 def _print_config(loaded: Loaded, json: bool) -> None:
     if json:
         printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))

@@ -77,7 +77,7 @@ class Tracker:
             [f"{r['sigma']:g}", *(f"{kl:.4f}" for kl in (r["kl"], *r["kl_range"])), f"{r['agreement']:.1%}"]
             for r in found["rows"]
         ]
-        self._writer.add_text("trust region", _markdown(head, rows), 0)
+        self._writer.add_text("trust region", markdown(head, rows), 0)
         self._writer.flush()
 
     def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8]) -> None:
@@ -96,7 +96,7 @@ class Tracker:
         step = report["generations"]
         for name in COMPETITORS:
             self._writer.add_scalar(f"results/{name}", report[name]["test"]["score"], step)
-        table = _markdown(*comparison(report))
+        table = markdown(*comparison(report))
         self._writer.add_text("results", f"{table}\n\n**{report['verdict']}**", step)
         self._writer.flush()
 
@@ -146,6 +146,7 @@ def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
     }
 
 
-def _markdown(head: list[str], rows: list[list[str]]) -> str:
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table as TensorBoard shows it."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

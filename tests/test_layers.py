@@ -51,6 +51,7 @@ LAYERS = [
         "compare",
         "cost",
         "report",
+        "analysis",
         "play",
         "contract",
         "verify",

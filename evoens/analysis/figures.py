@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -16,10 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from evoens.report.style import BLUE, STYLE, VERMILLION, WIDTH, Floats, column, svg, titled
+from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, column, svg, titled
 
 COLOURS = "cividis"  # the same to colour-blind readers, and in grey
-_MARKERS = "os^Dv<>Php*"  # beside the colours, which not all readers tell apart
+MARKERS = "os^Dv<>Php*"  # of classes, beside their colours, which not all readers tell apart
 Integers = NDArray[np.int64]
 MANY = 20  # members; more have no names on the axes
 
@@ -71,37 +72,42 @@ def clusters(
 
     Without labels there is only the row of predictions.
     """
-    rows = ["predicted"] if labels is None else ["class", "predicted", "errors"]
-    count = int(max(int(p.max()) for p in [*predicted, *([] if labels is None else [labels])])) + 1
+    views = [_views(answer, labels) for answer in predicted]
+    count = 1 + max(int(of.max()) for view in views for of, _ in view.values())
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure((WIDTH, 2.6 * len(rows) + 0.4), dpi=120)
-        panels = figure.subplots(len(rows), len(points), squeeze=False)
-        for across, (plane, answer) in enumerate(zip(points, predicted, strict=True)):
-            for down, row in enumerate(rows):
-                axis = panels[down, across]
-                _plane(axis, plane, answer, labels, row, count)
-                if not down:
-                    axis.set_title(names[across])
-                if not across:
-                    axis.set_ylabel({"class": "by class", "predicted": "by prediction", "errors": "errors"}[row])
+        figure = Figure((WIDTH, 2.6 * len(views[0]) + 0.4), dpi=120)
+        panels = figure.subplots(len(views[0]), len(points), squeeze=False)
+        for column_of, name, plane, view in zip(panels.T, names, points, views, strict=True):
+            column_of[0].set_title(name)
+            for axis, (of, shown) in zip(column_of, view.values(), strict=True):
+                _scatter(axis, plane, np.where(shown, of, -1), count)
+        for axis, title in zip(panels[:, 0], views[0], strict=True):
+            axis.set_ylabel(title)
         _class_legend(figure, count)
         buffer = BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
 
 
-def _plane(axis: Axes, plane: Floats, answer: Integers, labels: Integers | None, row: str, count: int) -> None:
+def _views(answer: Integers, labels: Integers | None) -> dict[str, tuple[Integers, NDArray[np.bool_]]]:
+    """The rows of a column: by what points are coloured, and which are."""
+    everywhere = np.ones(len(answer), bool)
+    if labels is None:
+        return {"by prediction": (answer, everywhere)}
+    return {
+        "by class": (labels, everywhere),
+        "by prediction": (answer, everywhere),
+        "errors, by prediction": (answer, answer != labels),
+    }
+
+
+def _scatter(axis: Axes, plane: Floats, of: Integers, count: int) -> None:
+    """Draw the points of a plane, those of class −1 in pale grey below the others."""
     axis.set_xticks([])
     axis.set_yticks([])
-    shown = np.ones(len(plane), bool) if row != "errors" or labels is None else answer != labels
-    axis.scatter(*plane[~shown].T, s=3, color="#e0e0e0", linewidths=0)
-    of = labels if row == "class" and labels is not None else answer
-    colours, markers = _class_colours(count), _MARKERS
-    for index in range(count):
-        here = shown & (of == index)
-        axis.scatter(*plane[here].T, s=9, color=colours[index], marker=markers[index % len(markers)], linewidths=0)
-    if row == "errors" and labels is not None:
-        axis.set_xlabel(f"{np.mean(shown):.1%} wrong, by prediction")
+    axis.plot(*plane[of < 0].T, ".", markersize=2, color="#dcdcdc")
+    for index, colour in enumerate(_class_colours(count)):
+        axis.plot(*plane[of == index].T, MARKERS[index % len(MARKERS)], markersize=2.6, color=colour)
 
 
 def _class_colours(count: int) -> NDArray[np.float64]:
@@ -119,7 +125,7 @@ def _class_legend(figure: Figure, count: int) -> None:
         return
     colours = _class_colours(count)
     handles = [
-        Line2D([], [], linestyle="", marker=_MARKERS[i % len(_MARKERS)], color=colours[i], label=str(i), markersize=6)
+        Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=colours[i], label=str(i), markersize=6)
         for i in range(count)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=count, title="class", handletextpad=0.1)
@@ -141,4 +147,33 @@ def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
             figure.colorbar(image, ax=axis, shrink=0.75, label="linear CKA")
         for axis in panels[len(maps) :]:
             axis.axis("off")
+        return svg(figure).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A landscape: losses `(rows, columns)` at the coordinates y and x, and the networks' places."""
+
+    title: str
+    x: Floats
+    y: Floats
+    loss: Floats
+    networks: Sequence[tuple[float, float]]
+
+
+def landscapes(panels: Sequence[Panel], unit: str, names: Sequence[str]) -> bytes:
+    """Draw contours of the loss, logarithmic in its distance from the lowest, with the networks marked by name."""
+    with mpl.rc_context({**STYLE, "axes.grid": False}):
+        figure = Figure((WIDTH, 4.4))
+        for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            loss = np.where(np.isfinite(panel.loss), panel.loss, np.nan)
+            low, high = float(np.nanmin(loss)), float(np.nanpercentile(loss, 95))
+            levels = low + (high - low) * np.linspace(0, 1, 16) ** 2
+            filled = axis.contourf(panel.x, panel.y, loss, np.unique(levels), cmap=f"{COLOURS}_r", extend="max")
+            figure.colorbar(filled, ax=axis, label=unit, shrink=0.85, format="%.3g")
+            for name, (x, y) in zip(names, panel.networks, strict=False):
+                axis.plot(x, y, "o", color="white", markeredgecolor=INK)
+                axis.annotate(name, (x, y), (5, 5), textcoords="offset points", color=INK, fontsize=9)
+            axis.set_aspect("equal")
+            titled(axis, panel.title, "", "")
         return svg(figure).encode()

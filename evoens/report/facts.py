@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evoens.console import number
 from evoens.errors import CheckpointError
+from evoens.settings.diversity import PARTS
 
 Json = Mapping[str, Any]
 IMAGES = (".png", ".gif")
@@ -18,7 +19,10 @@ PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 
 @dataclass(frozen=True)
 class Facts:
-    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes."""
+    """A run folder as read: what is not there yet is empty. `pictures` maps file names to their bytes.
+
+    `analyses` holds what each part of `python -m evoens diversity` has found, its pictures' bytes under `data`.
+    """
 
     folder: Path
     config: str
@@ -26,11 +30,17 @@ class Facts:
     history: Json
     population: Sequence[Json]
     pictures: Mapping[str, bytes]
+    analyses: Mapping[str, Json] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The run's name."""
         return str(self.report.get("name") or self.folder.resolve().name)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run at all: networks that come from none can be analysed, too."""
+        return bool(self.history or not self.analyses)
 
     @property
     def place(self) -> str:
@@ -106,7 +116,15 @@ def read_facts(folder: Path) -> Facts:
         history=_json(folder / "history.json"),
         population=_rows(folder / "population.jsonl"),
         pictures={path.name: path.read_bytes() for path in pictures if path.suffix in IMAGES},
+        analyses={part: found for part in PARTS if (found := _analysis(folder / "diversity" / f"{part}.json"))},
     )
+
+
+def _analysis(path: Path) -> Json:
+    """What a part has found, with the bytes of its pictures."""
+    found = _json(path)
+    rows = [{**row, "data": (path.parent / row["file"]).read_bytes()} for row in found.get("pictures", [])]
+    return {**found, "pictures": rows} if found else {}
 
 
 def _json(path: Path) -> Json:

@@ -40,7 +40,7 @@ def render(facts: Facts) -> str:
     return environment.get_template(TEMPLATE).render(
         title=facts.name,
         subtitle=_subtitle(facts),
-        unfinished="" if facts.report else _unfinished(facts),
+        unfinished="" if facts.report or not facts.begun else _unfinished(facts),
         verdict=facts.report.get("verdict"),
         warnings=facts.report.get("warnings", facts.history.get("warnings", [])),
         sections=sections(facts),

@@ -6,6 +6,7 @@ import shlex
 
 from evoens.console import duration
 from evoens.report import figures
+from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
 from evoens.report.facts import PLAYERS, Facts, Json
 from evoens.report.independent import independent
@@ -20,10 +21,12 @@ NOT_YET = "Not measured yet: the run has not come this far."
 
 def sections(facts: Facts) -> list[Section]:
     """Return all sections of the page, in order; one whose data are not there says so."""
+    if not facts.begun:
+        return [*analyses(facts), _settings(facts)]
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
     rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
     beside = [*reliability(facts), *independent(facts), *corruption(facts), *_play(facts)]
-    return [result(facts), *beside, *search, *scope(facts), *rest]
+    return [result(facts), *beside, *search, *analyses(facts), *scope(facts), *rest]
 
 
 def _play(facts: Facts) -> list[Section]:

@@ -1,0 +1,107 @@
+"""The part on the landscape: the loss around the parent, and on the plane through three networks (fig. 5.7)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from evoens.analysis import figures
+from evoens.analysis.part import Finding, Kept, Part, Shown
+from evoens.analysis.subject import Subject
+from evoens.calibration import log_probabilities, nll
+from evoens.diversity.landscape import Plane, around, through
+from evoens.settings.diversity import LandscapeSettings
+
+MARGIN = 0.35  # how far the plane reaches beyond its networks, in their distance
+REACH = 1.0  # how far the random directions are followed: there the noise is as long as the weights
+
+
+class Landscape(Part):
+    """The loss of networks that nobody trained, between and around those of the subject.
+
+    Where inputs have no classes, the loss is the KL divergence from the first network.
+
+    Args:
+        subject: what is looked at: the parent, or else the first network, and two more.
+        settings: on how many inputs, and how fine.
+
+    Raises:
+        ShapeError: the three networks lie on one line.
+    """
+
+    name, title = "landscape", "The landscape the members lie in"
+
+    def __init__(self, subject: Subject, settings: LandscapeSettings) -> None:
+        self.subject = subject
+        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.module = copy.deepcopy(subject.all_modules[0])
+        weights = [module.state_dict() for module in subject.all_modules]
+        self.planes: dict[str, Plane] = {}
+        if len(weights) > 2:
+            self.planes["through"] = through(*weights[:3])
+        self.planes["around"] = around(weights[0], subject.seed)
+        self.axes = {name: _axes(plane, settings.points) for name, plane in self.planes.items()}
+        self.rows = [(name, float(y)) for name, (_, ys) in self.axes.items() for y in ys]
+        self.steps = len(self.rows)
+        networks = len(self.planes) * settings.points**2
+        self.cost = f"{networks} networks × {len(self.frames):,} inputs"
+
+    def step(self, place: int) -> dict[str, Tensor]:
+        """Measure the loss along one row of a plane."""
+        name, y = self.rows[place]
+        xs, _ = self.axes[name]
+        return {"loss": torch.tensor([self._loss(self.planes[name].at(float(x), y)) for x in xs])}
+
+    def _loss(self, weights: dict[str, Tensor]) -> float:
+        self.module.load_state_dict(weights)
+        outputs = self.subject.probabilities(self.module, self.frames)
+        if self.labels is not None:
+            return float(nll(outputs, self.labels).mean())
+        first = self._first
+        return float((first * (log_probabilities(first) - log_probabilities(outputs))).sum(-1).mean())
+
+    @property
+    def _first(self) -> Tensor:
+        return self.subject.probabilities(self.subject.all_modules[0], self.frames)
+
+    def finish(self, kept: Sequence[Kept]) -> Finding:
+        """Draw the planes."""
+        unit = "NLL, nats" if self.labels is not None else "KL from the first network, nats"
+        names, points = self.subject.all_names, len(next(iter(self.axes.values()))[0])
+        losses = torch.stack([row["loss"] for row in kept]).view(len(self.planes), points, points)
+        titles = {
+            "through": f"the plane through {', '.join(names[:3])}",
+            "around": f"two random directions from {names[0]}",
+        }
+        panels = []
+        for (name, plane), loss in zip(self.planes.items(), losses, strict=True):
+            x, y = (axis.numpy() for axis in self.axes[name])
+            panels.append(figures.Panel(titles[name], x, y, loss.numpy(), plane.networks))
+        text = [
+            f"The loss of networks that were never trained, on {len(self.frames):,} inputs. On the plane through "
+            "three networks, distances are lengths in the space of all weights (Garipov et al. 2018); along random "
+            "directions 1 is a step as long as each filter itself (Li et al. 2018). Networks in one basin have no "
+            "ridge between them."
+        ]
+        found = {
+            name: {"x": axes[0].tolist(), "y": axes[1].tolist(), "loss": loss.tolist(), "networks": plane.networks}
+            for (name, plane), axes, loss in zip(self.planes.items(), self.axes.values(), losses, strict=True)
+        }
+        words = "Contours of the loss, with the networks marked."
+        figure = figures.landscapes(panels, unit, names)
+        return Finding(text, {"unit": unit, **found}, pictures=[Shown("landscape.svg", figure, words)])
+
+
+def _axes(plane: Plane, points: int) -> tuple[Tensor, Tensor]:
+    """The coordinates of a plane's grid."""
+    if len(plane.networks) == 1:
+        line = torch.linspace(-REACH, REACH, points)
+        return line, line
+    places = torch.tensor(plane.networks)
+    low, high = places.amin(0), places.amax(0)
+    margin = MARGIN * (high - low).max()
+    x, y = (torch.linspace(float(a - margin), float(b + margin), points) for a, b in zip(low, high, strict=True))
+    return x, y
