@@ -47,7 +47,7 @@ class Experiment:
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on to the same bits."""
         return {
-            "config": self.config.model_dump(mode="json", by_alias=True),
+            "config": self.config.model_dump(mode="json", by_alias=True, exclude={"diversity"}),
             "strategy file (sha256)": self.source.sha256,
             "parent (fingerprint)": self.problem.parent.fingerprint,
             "threads": torch.get_num_threads(),

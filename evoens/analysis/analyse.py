@@ -51,11 +51,12 @@ def analyse(subject: Subject, settings: DiversitySettings, folder: Path, reporte
     """
     parts = {name: make(subject, getattr(settings, name)) for name, make in PARTS.items() if name in settings.parts}
     for part in parts.values():
-        reporter.stage(f"{part.name}: {part.cost}")
+        reporter.stage(f"to do: {part.name}, {part.cost}")
     found: dict[str, Any] = {}
     whole = subject.key
     with RunLock(folder / FOLDER):
         for name, part in parts.items():
+            reporter.stage(part.title)
             found[name] = carry_out(part, folder / FOLDER, _key(whole, settings, name), _told(reporter, part))
             _show(folder, name, found[name])
             write_report(folder)

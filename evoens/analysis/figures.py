@@ -132,12 +132,13 @@ def _class_legend(figure: Figure, count: int) -> None:
 
 
 def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
-    """Draw `(l, l)` CKA of two networks' layers beside each other, by title, 0 to 1."""
+    """Draw `(l, l)` CKA of two networks' layers beside each other, by title, from the lowest to 1."""
+    lowest = min(float(matrix.min()) for matrix in maps.values())
     with mpl.rc_context({**STYLE, "axes.grid": False}):
         figure = Figure((WIDTH, 4.6))
         panels = figure.subplots(1, max(2, len(maps)), squeeze=False)[0]
         for axis, (title, matrix) in zip(panels, maps.items(), strict=False):
-            image = axis.imshow(matrix, cmap=COLOURS, vmin=0, vmax=1, origin="lower")
+            image = axis.imshow(matrix, cmap=COLOURS, vmin=lowest, vmax=1, origin="lower")
             first, _, second = title.partition(" and ")
             every = -(-len(layers) // MANY)
             places = range(0, len(layers), every)
@@ -152,9 +153,10 @@ def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A landscape: losses `(rows, columns)` at the coordinates y and x, and the networks' places."""
+    """A landscape: losses `(rows, columns)` at the coordinates y and x, in a unit of theirs, and the networks' places."""
 
     title: str
+    unit: str
     x: Floats
     y: Floats
     loss: Floats
@@ -175,5 +177,5 @@ def landscapes(panels: Sequence[Panel], unit: str, names: Sequence[str]) -> byte
                 axis.plot(x, y, "o", color="white", markeredgecolor=INK)
                 axis.annotate(name, (x, y), (5, 5), textcoords="offset points", color=INK, fontsize=9)
             axis.set_aspect("equal")
-            titled(axis, panel.title, "", "")
+            titled(axis, panel.title, panel.unit)
         return svg(figure).encode()

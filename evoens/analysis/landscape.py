@@ -17,6 +17,10 @@ from evoens.settings.diversity import LandscapeSettings
 
 MARGIN = 0.35  # how far the plane reaches beyond its networks, in their distance
 REACH = 1.0  # how far the random directions are followed: there the noise is as long as the weights
+TITLES = {
+    "through": ("The plane through three networks", "distance in the space of weights"),
+    "around": ("Two random directions", "step, in lengths of each filter"),
+}
 
 
 class Landscape(Part):
@@ -70,16 +74,12 @@ class Landscape(Part):
     def finish(self, kept: Sequence[Kept]) -> Finding:
         """Draw the planes."""
         unit = "NLL, nats" if self.labels is not None else "KL from the first network, nats"
-        names, points = self.subject.all_names, len(next(iter(self.axes.values()))[0])
+        points = len(next(iter(self.axes.values()))[0])
         losses = torch.stack([row["loss"] for row in kept]).view(len(self.planes), points, points)
-        titles = {
-            "through": f"the plane through {', '.join(names[:3])}",
-            "around": f"two random directions from {names[0]}",
-        }
         panels = []
         for (name, plane), loss in zip(self.planes.items(), losses, strict=True):
             x, y = (axis.numpy() for axis in self.axes[name])
-            panels.append(figures.Panel(titles[name], x, y, loss.numpy(), plane.networks))
+            panels.append(figures.Panel(*TITLES[name], x, y, loss.numpy(), plane.networks))
         text = [
             f"The loss of networks that were never trained, on {len(self.frames):,} inputs. On the plane through "
             "three networks, distances are lengths in the space of all weights (Garipov et al. 2018); along random "
@@ -91,7 +91,7 @@ class Landscape(Part):
             for (name, plane), axes, loss in zip(self.planes.items(), self.axes.values(), losses, strict=True)
         }
         words = "Contours of the loss, with the networks marked."
-        figure = figures.landscapes(panels, unit, names)
+        figure = figures.landscapes(panels, unit, self.subject.all_names)
         return Finding(text, {"unit": unit, **found}, pictures=[Shown("landscape.svg", figure, words)])
 
 
