@@ -153,7 +153,7 @@ def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A landscape: losses `(rows, columns)` at the coordinates y and x, in a unit of theirs, and the networks' places."""
+    """A landscape: losses `(rows, columns)` at the coordinates y and x, which have a unit; and the networks' places."""
 
     title: str
     unit: str

@@ -122,5 +122,7 @@ def _write(part: Part, folder: Path, key: str, finding: Finding) -> dict[str, An
         "pictures": [{name: getattr(picture, name) for name in named} for picture in finding.pictures],
         "figures": dict(finding.figures),
     }
-    write_atomic(folder / f"{part.name}.json", json.dumps(document, indent=1) + "\n")
-    return document
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomic(folder / f"{part.name}.json", text)
+    found: dict[str, Any] = json.loads(text)
+    return found

@@ -79,10 +79,14 @@ def _direction(weights: Weights, seed: int) -> dict[str, Tensor]:
             found[name] = torch.zeros_like(weight)
             continue
         drawn = noise.normals(seed, name, weight.shape, weight.device)
-        axes = tuple(range(1, weight.dim()))
-        scale = weight.norm(dim=axes, keepdim=True) / drawn.norm(dim=axes, keepdim=True)
-        found[name] = (drawn * scale).to(weight.dtype)
+        found[name] = (drawn * _lengths(weight) / _lengths(drawn)).to(weight.dtype)
     return found
+
+
+def _lengths(weight: Tensor) -> Tensor:
+    """The length of each filter, the first axis: `(m, 1, …)`."""
+    lengths: Tensor = torch.linalg.vector_norm(weight, dim=tuple(range(1, weight.dim())), keepdim=True)
+    return lengths
 
 
 def _dot(a: Weights, b: Weights) -> float:

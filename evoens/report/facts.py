@@ -40,7 +40,7 @@ class Facts:
     @property
     def begun(self) -> bool:
         """Whether there is a run at all: networks that come from none can be analysed, too."""
-        return bool(self.history or not self.analyses)
+        return bool(self.generations or not self.analyses)
 
     @property
     def place(self) -> str:

@@ -93,7 +93,7 @@ class ClassificationProblem(FixedInputs):
 
     def _require_fit(self) -> None:
         images = self._images(Split("search", 0, 2))
-        inputs, shape = self.normalise(images.take(torch.arange(len(images)))), tuple(images.pixels.shape[1:])
+        inputs, shape = self.normalise(images.all()), tuple(images.pixels.shape[1:])
         try:
             with torch.inference_mode():
                 outputs = self.parent.module(inputs)
@@ -234,14 +234,12 @@ class ClassificationProblem(FixedInputs):
 
     def pictures(self, n: int = 8) -> Tensor:
         """See `Problem.pictures`."""
-        images = self.data.splits["search"]
-        return images.take(_spread(len(images), n))
+        return self.data.splits["search"].spread(n).all()
 
     def examples(self, n: int) -> tuple[Tensor, Tensor]:
         """See `Problem.examples`; they are spread evenly over the test split."""
-        images = self.data.splits["test"]
-        places = _spread(len(images), n)
-        return images.take(places), images.labels[places]
+        images = self.data.splits["test"].spread(n)
+        return images.all(), images.labels
 
     def inputs_of(self, frames: Tensor) -> Tensor:
         """See `Problem.inputs_of`."""
@@ -284,11 +282,6 @@ def scores(labels: Tensor) -> dict[str, Score]:
         "nll": lambda outputs: -float(calibration.nll(outputs, labels).mean()),
         "calibrated-nll": lambda outputs: -calibration.calibrated_nll(outputs, labels),
     }
-
-
-def _spread(count: int, n: int) -> Tensor:
-    """At most `n` places of `count`, evenly spread."""
-    return torch.linspace(0, count - 1, min(n, count)).round().long()
 
 
 def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Corrupted:
 
     def _made(self, part: Images, first: int, kind: str, severity: int) -> Tensor:
         if self.folder is None:
-            return corrupt(part.take(torch.arange(len(part))), kind, severity, self.seed, first)
+            return corrupt(part.all(), kind, severity, self.seed, first)
         path = self.folder / f"{kind}.npy"
         try:
             published = np.lib.format.open_memmap(path, mode="r")  # type: ignore[no-untyped-call]

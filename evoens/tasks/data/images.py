@@ -44,6 +44,15 @@ class Images:
         """Return `count` of these images from the `first`-th on, as far as they reach."""
         return Images(self.pixels, self.places[first : first + count], self.labels[first : first + count])
 
+    def spread(self, n: int) -> Images:
+        """Return at most `n` of these images, evenly spread over them."""
+        some = torch.linspace(0, len(self) - 1, min(n, len(self))).round().long()
+        return Images(self.pixels, self.places[some], self.labels[some])
+
+    def all(self) -> Tensor:
+        """Return all images, as `take` does."""
+        return self.take(torch.arange(len(self)))
+
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all images in order, `(k, c, h, w)` uint8, and their labels `(k,)`; k is `size`, at the end less."""
         for which in torch.split(torch.arange(len(self)), size):

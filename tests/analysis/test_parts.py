@@ -1,0 +1,154 @@
+"""What holds for every part there is, and what each of the other parts finds."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from subjects import COUNT, subject
+from torch import nn
+
+from evoens.analysis.analyse import FOLDER, PARTS, analyse
+from evoens.analysis.part import Finding, Part
+from evoens.analysis.subject import Subject
+from evoens.console import Reporter
+from evoens.diversity.attribution import METHODS, attribute
+from evoens.errors import EvoensError, ShapeError, SpecError
+from evoens.settings.diversity import DiversitySettings
+
+SMALL = DiversitySettings.model_validate(
+    {
+        "clusters": {"inputs": 40},
+        "attribution": {"inputs": 10},
+        "landscape": {"inputs": 12, "points": 3},
+    }
+)
+
+
+def made(name: str, of: Subject) -> Part:
+    return PARTS[name](of, getattr(SMALL, name))
+
+
+def finished(part: Part) -> Finding:
+    return part.finish([part.step(place) for place in range(part.steps)])
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_the_same_each_time_and_of_plain_numbers(name: str, labelled: bool) -> None:
+    of, state = subject(labelled=labelled), torch.get_rng_state()
+    first, second = (finished(made(name, of)) for _ in range(2))
+    assert json.loads(json.dumps(first.figures)) == json.loads(json.dumps(second.figures))
+    assert [p.data for p in first.pictures] == [p.data for p in second.pictures] and first.text and first.pictures
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_leaves_the_networks_as_they_were(name: str) -> None:
+    of = subject()
+    key = of.key
+    finished(made(name, of))
+    assert of.key == key and all(weight.grad is None for m in of.all_modules for weight in m.parameters())
+    assert not any(module._forward_hooks for m in of.all_modules for module in m.modules())
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_networks_without_a_parent(name: str) -> None:
+    finding = finished(made(name, subject(parent=False)))
+    assert finding.text and "parent" not in json.dumps(finding.figures).replace("to_parent", "")
+
+
+def test_cka_is_of_the_innermost_layers_between_the_members() -> None:
+    layers = finished(made("activations", subject())).figures["layers"]
+    assert [row["layer"] for row in layers] == ["conv", "norm", "last"]
+    assert all(0 < row["between_members"] < 1 and 0 < row["to_parent"] < 1 for row in layers)
+    alike = finished(made("activations", subject(move=0.0))).figures["layers"]
+    assert all(row["between_members"] == pytest.approx(1) for row in alike)
+
+
+def test_attribution_is_the_mean_over_all_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    of = subject()
+    whole = finished(made("attribution", of)).figures
+    frames = of.problem.examples(10)[0]
+    direct = attribute([of.looker(m) for m in of.modules], frames, METHODS["smoothgrad"], of.seed)
+    assert whole["diversity"]["value"] == pytest.approx(float(direct.variance.mean()))
+    assert whole["distances"]["rmse"]["floor"] == pytest.approx(float(direct.rmse.mean(0).diagonal().mean()))
+    monkeypatch.setattr("evoens.analysis.attribution.CHUNK", 4 * 3 * frames[0].numel())
+    part = made("attribution", of)
+    assert part.steps == 3 and finished(part).figures["inputs"] == 10
+
+
+def test_the_landscape_has_the_parent_s_own_loss_in_the_middle() -> None:
+    of = subject()
+    figures = finished(made("landscape", of)).figures
+    frames, labels = of.problem.examples(12)
+    own = nn.functional.nll_loss(of.problem.parent.predict(of.problem.inputs_of(frames.float())).log(), labels)
+    assert figures["around"]["loss"][1][1] == pytest.approx(float(own), rel=1e-4)
+    assert np.array(figures["through"]["loss"]).shape == (3, 3) and len(figures["through"]["networks"]) == 3
+
+
+def test_without_classes_the_loss_is_the_divergence_from_the_parent() -> None:
+    figures = finished(made("landscape", subject(labelled=False))).figures
+    assert figures["around"]["loss"][1][1] == pytest.approx(0, abs=1e-6)
+    assert min(min(row) for row in figures["around"]["loss"]) >= -1e-6
+
+
+def test_clusters_are_a_picture_of_three_rows() -> None:
+    with_classes, without = (finished(made("clusters", subject(labelled=one))) for one in (True, False))
+    sizes = [Image.open(io.BytesIO(finding.pictures[0].data)).size for finding in (with_classes, without)]
+    assert sizes[0][0] == sizes[1][0] and sizes[0][1] > 2 * sizes[1][1]
+
+
+BAD: dict[str, tuple[Callable[[], Subject], dict[str, object], type[EvoensError], str]] = {
+    "a layer that is not there": (
+        subject,
+        {"activations": {"layers": ("konv",)}},
+        SpecError,
+        'layer "konv": expected one of the network\'s, found no such; did you mean "conv"',
+    ),
+    "three equal networks": (lambda: subject(move=0.0), {}, ShapeError, "not on one line"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_done_is_said_before_work_begins(case: str, tmp_path: Path) -> None:
+    make, change, error, message = BAD[case]
+    settings = DiversitySettings.model_validate({**SMALL.model_dump(), **change})
+    with pytest.raises(error, match=message):
+        analyse(make(), settings, tmp_path, Reporter(quiet=True))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_parts_are_shown_on_the_page_and_in_tensorboard(tmp_path: Path) -> None:
+    (tmp_path / "config.resolved.yaml").write_text("name: tiny\n")
+    found = analyse(subject(), SMALL, tmp_path, Reporter(quiet=True))
+    assert set(found) == set(PARTS)
+    page = (tmp_path / "report.html").read_text()
+    assert all(PARTS[name].title in page and f'id="diversity-{name}"' in page for name in PARTS)
+    assert "not finished" not in page and "http" not in page.replace("http://www.w3.org", "")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tb" / FOLDER))
+    events.Reload()
+    assert {"diversity/clusters", "diversity/attribution"} <= set(events.Tags()["images"])
+    assert {f"diversity/{name}/text_summary" for name in PARTS} <= set(events.Tags()["tensors"])
+
+
+def test_only_what_has_changed_is_done_again(tmp_path: Path) -> None:
+    (tmp_path / "config.resolved.yaml").write_text("name: tiny\n")
+    settings = SMALL.model_copy(update={"parts": ("outputs", "activations")})
+    first = analyse(subject(), settings, tmp_path, Reporter(quiet=True))
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).glob("*.json")}
+    fewer = DiversitySettings.model_validate({**settings.model_dump(), "outputs": {"inputs": COUNT // 2}})
+    second = analyse(subject(), fewer, tmp_path, Reporter(quiet=True))
+    assert second["activations"] == first["activations"] and second["outputs"]["figures"]["inputs"] == COUNT // 2
+    now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).glob("*.json")}
+    assert now["activations.json"] == stamps["activations.json"] and now["outputs.json"] != stamps["outputs.json"]
+    moved = analyse(subject(move=0.2), fewer, tmp_path, Reporter(quiet=True))
+    assert moved["activations"]["key"] != first["activations"]["key"]
