@@ -213,6 +213,7 @@ class Benchmark(str, Enum):
     noise = "noise"
     scope = "scope"
     train = "train"
+    features = "features"
 
 
 @app.command()
