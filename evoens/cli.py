@@ -214,6 +214,7 @@ class Benchmark(str, Enum):
     scope = "scope"
     train = "train"
     hashes = "hashes"
+    features = "features"
 
 
 @app.command()

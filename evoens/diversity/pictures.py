@@ -38,7 +38,7 @@ def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixel
         raise ShapeError(
             f"saliency strip: expected maps ({len(labels)}, {len(frames)}, h, w), found {tuple(maps.shape)}"
         )
-    shown = _newest(frames)
+    shown = newest(frames)
     rows = [("input", shown), *zip(labels, _over(shown, maps), strict=True)]
     step, top = CELL + GAP, FONT + 3 * GAP
     sheet = Image.new("RGB", (LABELS + step * len(shown), top + step * len(rows)), PAPER)
@@ -59,8 +59,8 @@ def png(picture: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _newest(frames: Tensor) -> Pixels:
-    """The last three channels as RGB, or the last one as grey: `(n, h, w, 3)` uint8."""
+def newest(frames: Tensor) -> Pixels:
+    """Return the last three channels as RGB, or the last one as grey: `(n, h, w, 3)` uint8."""
     rgb = frames[:, -3:] if frames.shape[1] % 3 == 0 else frames[:, -1:].expand(-1, 3, -1, -1)
     return rgb.permute(0, 2, 3, 1).clamp(0, 255).byte().cpu().numpy()
 
