@@ -45,6 +45,12 @@ class Statistic:
         return float(self.of(np.arange(self.n)[None])[0])
 
 
+def standard_error(values: npt.ArrayLike) -> float | None:
+    """Return the standard error of the mean of `(n,)`; None of one value, which says nothing of its spread."""
+    x = np.asarray(values, np.float64)
+    return float(stats.sem(x)) if len(x) > 1 else None
+
+
 def bootstrap(statistic: Statistic, resamples: int = 2000, seed: int = 0) -> Interval:
     """Return a statistic with its percentile bootstrap interval (Efron 1979), the same for the same seed.
 

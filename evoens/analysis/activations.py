@@ -10,7 +10,7 @@ from torch import Tensor
 from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import BATCH, Subject
-from evoens.diversity.activations import FEWEST, cka, hsic, layers_of
+from evoens.diversity.activations import FEWEST, cka, hsic, innermost
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.report.parts import Table
 from evoens.settings.diversity import ActivationSettings
@@ -34,7 +34,7 @@ class Activations(Part):
         frames, _ = subject.problem.examples(settings.inputs)
         self.batches = [part for part in torch.split(frames, BATCH) if len(part) >= FEWEST]
         first = subject.problem.inputs_of(frames[:FEWEST].float())
-        self.layers = settings.layers or tuple(layers_of(subject.modules[0], first))
+        self.layers = settings.layers or tuple(innermost(subject.modules[0], first))
         hsic(subject.all_modules, self.layers, first)  # a layer that one of them lacks is found before work begins
         self.steps, networks = len(self.batches), len(subject.all_modules)
         self.cost = f"{networks} networks × {len(frames):,} inputs, {len(self.layers)} layers of each"

@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 from evoens.analysis.activations import Activations
 from evoens.analysis.attribution import Attribution
 from evoens.analysis.clusters import Clusters
+from evoens.analysis.features import Features
 from evoens.analysis.landscape import Landscape
 from evoens.analysis.outputs import Outputs
 from evoens.analysis.part import Part, carry_out
@@ -29,7 +30,7 @@ from evoens.tracker import markdown
 FOLDER = "diversity"
 
 PARTS: MappingProxyType[str, Callable[[Subject, Any], Part]] = MappingProxyType(
-    {part.name: part for part in (Outputs, Clusters, Activations, Attribution, Landscape)}
+    {part.name: part for part in (Outputs, Clusters, Activations, Attribution, Features, Landscape)}
 )
 """The parts by name, in the order of the page."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from evoens.diversity.attribution import METHODS, attribute
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import png, saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies
+from evoens.metrics import standard_error
 from evoens.report.parts import Table
 from evoens.settings.diversity import AttributionSettings
 
@@ -61,7 +61,11 @@ class Attribution(Part):
         found = {
             "method": self.settings.method,
             "inputs": n,
-            "diversity": {"value": float(variance.mean()), "floor": float(floor.mean()), "error": _error(variance)},
+            "diversity": {
+                "value": float(variance.mean()),
+                "floor": float(floor.mean()),
+                "error": standard_error(variance),
+            },
             "distances": {
                 name: {"value": off_diagonal_mean(pairs), "floor": float(pairs.diagonal().mean())}
                 for name, pairs in distances.items()
@@ -91,15 +95,14 @@ class Attribution(Part):
         return Shown("attribution.png", png(picture), words)
 
 
-def _error(rows: Tensor) -> float:
-    """The standard error of the mean of `(n,)`."""
-    return float(rows.std() / np.sqrt(len(rows))) if len(rows) > 1 else float("nan")
+def _sum(own: dict[str, Any]) -> str:
+    return f"{own['value']:.4g}" + ("" if own["error"] is None else f" ± {own['error']:.2g}")
 
 
 def _table(found: dict[str, Any]) -> Table:
     names = {"rmse": ("RMSE of maps, 0 to 1", 4)}
     own = found["diversity"]
-    rows = [["Attribution diversity A (DRE eq. 7)", f"{own['value']:.4g} ± {own['error']:.2g}", f"{own['floor']:.4g}"]]
+    rows = [["Attribution diversity A (DRE eq. 7)", _sum(own), f"{own['floor']:.4g}"]]
     for name, row in found["distances"].items():
         label, digits = names.get(name, (f"{name.capitalize()} hash, share of bits", 4))
         rows.append([label, f"{row['value']:.{digits}f}", f"{row['floor']:.{digits}f}"])

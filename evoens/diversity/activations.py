@@ -8,31 +8,32 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from evoens.errors import ShapeError, SpecError, nearest
+from evoens.diversity.reading import layer_of, layers
+from evoens.errors import ShapeError
 
 FEWEST = 4  # cases of a batch: the unbiased HSIC divides by n − 3
 
 
 @contextmanager
-def recorded(module: nn.Module, layers: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
-    """Give a mapping that holds, after each forward pass of `module`, what its `layers` have put out.
+def recorded(module: nn.Module, names: Sequence[str]) -> Iterator[Mapping[str, Tensor]]:
+    """Give a mapping that holds, after each forward pass of `module`, what the layers of these names have put out.
 
     A layer that is passed several times holds the last.
 
     Raises:
         SpecError: there is no such layer.
     """
-    known = dict(module.named_modules())
-    for name in layers:
-        if name not in known:
-            raise SpecError(f'layer "{name}": expected one of the network\'s, found no such{nearest(name, known)}')
+    found = {name: layer_of(module, name) for name in names}
     seen: dict[str, Tensor] = {}
 
     def keep(name: str, output: object) -> None:
         if isinstance(output, Tensor):
             seen[name] = output.detach().clone()  # a copy: the next layer may work in place
 
-    hooks = [known[name].register_forward_hook(lambda _m, _i, output, name=name: keep(name, output)) for name in layers]
+    hooks = [
+        layer.register_forward_hook(lambda _m, _i, output, name=name: keep(name, output))
+        for name, layer in found.items()
+    ]
     try:
         yield seen
     finally:
@@ -40,12 +41,9 @@ def recorded(module: nn.Module, layers: Sequence[str]) -> Iterator[Mapping[str, 
             hook.remove()
 
 
-def layers_of(module: nn.Module, inputs: Tensor) -> list[str]:
-    """Return the layers without layers inside that put out a tensor for `inputs` `(n, *input)`, in the order of use."""
-    leaves = [name for name, layer in module.named_modules() if not list(layer.children())]
-    with recorded(module, leaves) as seen, torch.inference_mode():
-        module(inputs)
-    return [name for name, output in seen.items() if output.dim() > 1 and len(output) == len(inputs)]
+def innermost(module: nn.Module, inputs: Tensor) -> list[str]:
+    """Return the layers without layers inside that put out a tensor for `inputs` `(n, *input)`."""
+    return [name for name in layers(module, inputs) if not list(layer_of(module, name).children())]
 
 
 def hsic(members: Sequence[nn.Module], layers: Sequence[str], inputs: Tensor) -> Tensor:

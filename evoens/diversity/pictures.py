@@ -39,17 +39,25 @@ def saliency_strip(frames: Tensor, maps: Tensor, labels: Sequence[str]) -> Pixel
             f"saliency strip: expected maps ({len(labels)}, {len(frames)}, h, w), found {tuple(maps.shape)}"
         )
     shown = newest(frames)
-    rows = [("input", shown), *zip(labels, _over(shown, maps), strict=True)]
-    step, top = CELL + GAP, FONT + 3 * GAP
-    sheet = Image.new("RGB", (LABELS + step * len(shown), top + step * len(rows)), PAPER)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT)
-    draw.text((GAP, GAP), CAPTION, INK, font)
+    return sheet([("input", shown), *zip(labels, _over(shown, maps), strict=True)], CAPTION)
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Pixels] | Pixels]], caption: str, cell: int = CELL) -> Pixels:
+    """Put pictures in rows under a caption, each row behind its label: RGB `(height, width, 3)` uint8.
+
+    rows: labels, and as many pictures for each, `(h, w, 3)` uint8. cell: the side of one on the sheet, in pixels.
+    """
+    step, top = cell + GAP, FONT + 3 * GAP
+    paper = Image.new("RGB", (LABELS + step * len(rows[0][1]), top + step * len(rows)), PAPER)
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(FONT)
+    draw.text((GAP, GAP), caption, INK, font)
     for i, (label, cells) in enumerate(rows):
         y = top + i * step
-        draw.text((GAP, y + CELL // 2), label, INK, font, anchor="lm")
-        for j, cell in enumerate(cells):
-            sheet.paste(Image.fromarray(cell).resize((CELL, CELL), Image.Resampling.NEAREST), (LABELS + j * step, y))
-    return np.asarray(sheet)
+        draw.text((GAP, y + cell // 2), label, INK, font, anchor="lm")
+        for j, picture in enumerate(cells):
+            large = Image.fromarray(picture).resize((cell, cell), Image.Resampling.NEAREST)
+            paper.paste(large, (LABELS + j * step, y))
+    return np.asarray(paper)
 
 
 def png(picture: Pixels) -> bytes:

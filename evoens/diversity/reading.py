@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evoens.errors import EvoensError, ShapeError, nearest
+from evoens.errors import EvoensError, ShapeError, SpecError, nearest
 
 
 class _Reached(BaseException):
@@ -19,16 +19,28 @@ class _Reached(BaseException):
         self.output = output
 
 
+def layer_of(module: nn.Module, name: str) -> nn.Module:
+    """Return the layer of this name.
+
+    Raises:
+        SpecError: there is none; the message has the nearest name.
+    """
+    known: dict[str, nn.Module] = dict(module.named_modules())
+    if name not in known:
+        raise SpecError(f'layer "{name}": expected one of the network\'s, found no such{nearest(name, known)}')
+    return known[name]
+
+
 def read(module: nn.Module, layer: str, inputs: Tensor) -> Tensor:
     """Return what `layer` gives for `inputs`, `(n, units, …)`; what comes after it does not run.
 
     So nothing can overwrite it in place. Of a layer that the network calls several times, the first is read.
 
     Raises:
-        EvoensError: there is no such layer, with the nearest name, or the network does not call it.
+        SpecError: there is no such layer. EvoensError: the network does not call it.
         ShapeError: what it gives has no axis of units.
     """
-    handle = _found(module, layer).register_forward_hook(_stop)
+    handle = layer_of(module, layer).register_forward_hook(_stop)
     try:
         module(inputs)
     except _Reached as reached:
@@ -40,13 +52,6 @@ def read(module: nn.Module, layer: str, inputs: Tensor) -> Tensor:
 
 def _stop(layer: nn.Module, inputs: Any, output: object) -> None:
     raise _Reached(output)
-
-
-def _found(module: nn.Module, layer: str) -> nn.Module:
-    known: dict[str, nn.Module] = dict(module.named_modules())
-    if layer not in known:
-        raise EvoensError(f'expected the name of a layer, found "{layer}"{nearest(layer, known)}')
-    return known[layer]
 
 
 def _units(layer: str, output: object, n: int) -> Tensor:

@@ -40,10 +40,14 @@ class AttributionSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Pictures that drive `units` units of a layer (null: the last convolution) most, in so many steps."""
+    """Pictures that raise (`sign: 1`) or lower `units` units of a layer most; null: of the last convolution.
+
+    They are found in so many steps, twice for each network: the second time from another seed, for the null floor.
+    """
 
     layer: Layer | None = None
-    units: Natural = 64
+    units: Natural = 16
+    sign: Literal[1, -1] = 1
     steps: Natural = 256
 
 

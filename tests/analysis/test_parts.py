@@ -26,6 +26,7 @@ SMALL = DiversitySettings.model_validate(
     {
         "clusters": {"inputs": 40},
         "attribution": {"inputs": 10},
+        "features": {"units": 3, "steps": 3},
         "landscape": {"inputs": 12, "points": 3},
     }
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoens.diversity.activations import cka, hsic, layers_of, recorded
+from evoens.diversity.activations import cka, hsic, innermost, recorded
 from evoens.errors import ShapeError, SpecError
 
 Floats = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def test_turned_scaled_and_moved_features_are_the_same() -> None:
 
 
 def test_layers_are_the_innermost_in_the_order_of_use() -> None:
-    assert layers_of(network(0), batches()[0]) == ["0", "1", "2", "3", "4", "5"]
+    assert innermost(network(0), batches()[0]) == ["0", "1", "2", "3", "4", "5"]
 
 
 def test_what_a_layer_put_out_is_kept_from_the_next_that_works_in_place() -> None:

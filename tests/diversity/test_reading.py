@@ -48,7 +48,7 @@ def test_of_a_layer_called_twice_the_first_is_read() -> None:
 @pytest.mark.parametrize(
     ("layer", "error", "told"),
     [
-        ("twise", EvoensError, r'name of a layer, found "twise"; did you mean "twice"\?'),
+        ("twise", EvoensError, r'layer "twise": expected one of .*; did you mean "twice"\?'),
         ("never", EvoensError, r'"never": expected one that the network calls'),
         ("total", ShapeError, r'"total": expected an output \(2, units, …\), found \(6,\)'),
         ("pair", ShapeError, r'"pair": expected an output \(2, units, …\), found tuple'),

@@ -1,0 +1,146 @@
+"""The part on features: what the same units answer to in each network, found by optimisation (fig. 7.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evoens.analysis.part import Finding, Kept, Part, Shown
+from evoens.analysis.subject import Subject
+from evoens.diversity.features import Member, Unit, activation_grid, visualise
+from evoens.diversity.hashes import hamming, hash_bits
+from evoens.diversity.pictures import newest, png, sheet
+from evoens.diversity.reading import layers
+from evoens.errors import ShapeError
+from evoens.metrics import standard_error
+from evoens.report.parts import Table
+from evoens.settings.diversity import FeatureSettings
+
+SHOWN = 8  # units of the picture
+GRIDS, SIDE = 3, 4  # networks whose activation grids are shown, and patches either way
+LARGE = 384  # pixels: side of a grid on the page
+
+
+class Features(Part):
+    """Feature visualisations of the same units in every network, and how far their hashes are apart.
+
+    Args:
+        subject: what is looked at.
+        settings: which layer, how many units, how many steps.
+
+    Raises:
+        SpecError: a network has no such layer. ShapeError: the layer has no units.
+    """
+
+    name, title = "features", "What the members have learnt to see"
+
+    def __init__(self, subject: Subject, settings: FeatureSettings) -> None:
+        self.subject, self.settings = subject, settings
+        frames, _ = subject.problem.examples(1)
+        self.frame, (c, h, w) = frames[0], frames.shape[1:]
+        self.shape = (int(c), int(h), int(w))
+        self.members = [Member(module, subject.problem.inputs_of) for module in subject.all_modules]
+        module, inputs = subject.modules[0], subject.problem.inputs_of(frames.float())
+        self.layer = settings.layer or _last(module)
+        there = layers(module, inputs)
+        if self.layer in dict(module.named_modules()) and self.layer not in there:
+            raise ShapeError(f'layer "{self.layer}": expected an output (n, units, …), found none')
+        width = there.get(self.layer, (1,))[0]
+        places = torch.linspace(0, width - 1, min(settings.units, width)).round().long().tolist()
+        self.units = [Unit(self.layer, place, settings.sign) for place in places]
+        visualise(self.members, self.units[:1], self.shape, seed=subject.seed, steps=1)  # whether all have the layer
+        self.grids = min(GRIDS, len(self.members)) if len(there[self.layer]) == 3 else 0
+        self.steps = 2 * len(self.members) + self.grids
+        pictures = 2 * len(self.members) * len(self.units) + self.grids * SIDE**2
+        self.cost = f"{pictures} pictures × {settings.steps} steps of optimisation, layer {self.layer}"
+
+    def step(self, place: int) -> dict[str, Tensor]:
+        """Find all of a network's pictures from one seed, or its activation grid of one input."""
+        steps, networks = self.settings.steps, len(self.members)
+        if place < 2 * networks:
+            seed = 2 * self.subject.seed + place % 2
+            found = visualise([self.members[place // 2]], self.units, self.shape, seed=seed, steps=steps)[0]
+        else:
+            member = self.members[place - 2 * networks]
+            found = activation_grid(member, self.layer, self.frame, seed=self.subject.seed, side=SIDE, steps=steps)
+        return {"pictures": torch.from_numpy(found)}
+
+    def finish(self, kept: Sequence[Kept]) -> Finding:
+        """Compare the members' pictures, unit by unit, with the floor of one member from two seeds."""
+        networks = len(self.members)
+        pictures = torch.stack([row["pictures"] for row in kept[: 2 * networks]])
+        both = pictures.view(networks, 2, *pictures.shape[1:])
+        own = both[networks - len(self.subject.names) :]  # the parent is no member
+        bits = hash_bits(own.numpy())  # (k, 2, n, bits) by hash
+        rows = {name: _distances(found[:, 0], found[:, 1]) for name, found in bits.items()}
+        figures = {"layer": self.layer, "units": [unit.index for unit in self.units], "distances": rows}
+        shown = [self._sheet(both)]
+        if self.grids:
+            shown.append(self._grids([row["pictures"] for row in kept[2 * networks :]]))
+        return Finding(self._text(), figures, [_table(rows)], shown)
+
+    def _text(self) -> list[str]:
+        way = "most" if self.settings.sign == 1 else "least"
+        return [
+            f"Pictures to which {len(self.units)} units of {self.layer} answer {way}, found by {self.settings.steps} "
+            "steps of Adam in decorrelated Fourier space under small motions (Olah et al. 2017). "
+            "Distances are shares of the hashes' bits, means over units with their standard errors. From the same "
+            "first picture, two members differ by what they are and by how the optimiser departs; from different "
+            "first pictures the null floor, one member from two of them, is the measure of what that alone does."
+        ]
+
+    def _sheet(self, both: Tensor) -> Shown:
+        """The first units, a row for each network; the last network once more, from the other seed."""
+        names = self.subject.all_names
+        rows = [(name, found[0, :SHOWN].numpy()) for name, found in zip(names, both, strict=True)]
+        again = (f"{names[-1]}\nother seed", both[-1, 1, :SHOWN].numpy())
+        units = ", ".join(str(unit.index) for unit in self.units[:SHOWN])
+        words = "A row for each network, a column for each unit: the picture it answers to most."
+        return Shown("features.png", png(sheet([*rows, again], f"{self.layer}, units {units}")), words)
+
+    def _grids(self, grids: Sequence[Tensor]) -> Shown:
+        """What each of the first networks sees in the patches of one input."""
+        frame = newest(self.frame[None])[0]
+        named = zip(self.subject.all_names, grids, strict=False)
+        rows = [(name, [frame, tiled(grid).numpy()]) for name, grid in named]
+        words = "One input, and beside it what a network sees in its patches: the pictures that drive the layer there."
+        return Shown("features-grids.png", png(sheet(rows, f"{self.layer}, patch by patch", LARGE)), words)
+
+
+def tiled(grid: Tensor) -> Tensor:
+    """Put pictures `(rows, columns, h, w, 3)` side by side: `(rows · h, columns · w, 3)`."""
+    rows, columns, h, w, colours = grid.shape
+    return grid.permute(0, 2, 1, 3, 4).reshape(rows * h, columns * w, colours)
+
+
+def _last(module: nn.Module) -> str:
+    """The last convolution; of a network without one the last linear layer but one, which is hidden."""
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    named: dict[str, nn.Module] = dict(module.named_modules())
+    convolutions = [name for name, part in named.items() if isinstance(part, kinds)]
+    linear = [name for name, part in named.items() if isinstance(part, nn.Linear)]
+    return (convolutions[-1:] or linear[-2:])[0]
+
+
+def _distances(a: Tensor, b: Tensor) -> dict[str, Any]:
+    """Distances by unit of bits `(k, n, bits)` from two seeds, as means over units and their standard errors."""
+    k = len(a)
+    pairs = ~torch.eye(k, dtype=torch.bool)
+    first = a[:, None].expand(k, k, -1, -1)
+    alike, apart = (hamming(first, other[None].expand(k, k, -1, -1))[pairs].mean(0) for other in (a, b))
+    floor = hamming(a, b).mean(0)
+    return {
+        name: {"value": float(rows.mean()), "error": standard_error(rows)}
+        for name, rows in (("same_seed", alike), ("other_seed", apart), ("floor", floor))
+    }
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> Table:
+    def cell(row: dict[str, Any]) -> str:
+        return f"{row['value']:.3f}" + ("" if row["error"] is None else f" ± {row['error']:.3f}")
+
+    head = ["Hash", "Members, same first picture", "Members, other first picture", "Null floor"]
+    return Table([[name.capitalize(), *map(cell, row.values())] for name, row in rows.items()], head)
