@@ -289,11 +289,7 @@ def _card(path: Path) -> dict[str, Any]:
 
 
 def _print_checks(checks: Sequence[Check], json: bool) -> None:
-    if json:
-        printing.print_json([{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks])
-    else:
-        for c in checks:
-            typer.echo(f"{'ok    ' if c.ok else 'BROKEN'}  {c.name}: {c.detail}")
+    printing.print_checks(checks, json)
     if not all(c.ok for c in checks):
         raise typer.Exit(session.FAILED)
 

@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from evoens import selection
@@ -22,6 +23,7 @@ from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.metrics import reliability
 from evoens.problem import FixedInputs, Split
+from evoens.report.lineage import lineage
 from evoens.settings.config import SO_FAR
 from evoens.strategy import Record
 from evoens.tracker import Generation
@@ -166,11 +168,17 @@ def _watch(
         seconds=seconds,
     )
     run.state.generations.append(asdict(summary))
-    run.tracker.generation(summary, seen.picture)
+    run.tracker.generation(summary, seen.picture, _lineage(run, members, fitness["parent"]))
     (run.folder / "pictures").mkdir(exist_ok=True)
     write_atomic(run.folder / "pictures" / "saliency.png", png(seen.picture))
     run.reporter.generation(summary)
     run.save()
+
+
+def _lineage(run: Run, members: Sequence[Genome], parent: float) -> Figure:
+    """All children so far; generations are counted from 1 there."""
+    rows = [row | {"generation": row["generation"] + 1} for row in run.state.population if row["status"] == "ok"]
+    return lineage(rows, [genome.key for genome in members], parent, run.problem.unit)
 
 
 def _look(run: Run, ensemble: Ensemble) -> Diversity:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.console import COMPETITORS, comparison
@@ -80,14 +81,15 @@ class Tracker:
         self._writer.add_text("trust region", markdown(head, rows), 0)
         self._writer.flush()
 
-    def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8]) -> None:
-        """Write every number of a generation, and the picture `(height, width, 3)` of what its members look at."""
+    def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8], lineage: Figure) -> None:
+        """Write all numbers of a generation, what its members look at `(height, width, 3)`, and who comes from whom."""
         step = summary.generation + 1
         for tag, value in _scalars(summary):
             self._writer.add_scalar(tag, value, step)
         for line, tag, value in _shared(summary):
             self._lines[line].add_scalar(tag, value, step)
         self._writer.add_image("saliency", saliency, step, dataformats="HWC")
+        self._writer.add_figure("lineage", lineage, step)
         for writer in (self._writer, *self._lines.values()):
             writer.flush()
 

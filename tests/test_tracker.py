@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
@@ -72,7 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tracker = Tracker(folder)
     tracker.trust_region(TRUST_REGION)
     for number in range(2):
-        tracker.generation(generation(number), PICTURE)
+        tracker.generation(generation(number), PICTURE, Figure())
     tracker.results(REPORT)
     tracker.close()
     return folder
@@ -108,7 +109,7 @@ def test_curves_that_share_a_chart_are_runs_of_their_own(folder: Path) -> None:
 @pytest.mark.parametrize("sigma", [0.02, None])
 def test_the_layout_names_only_curves_that_are_there(tmp_path: Path, sigma: float | None) -> None:
     tracker = Tracker(tmp_path, scaled=sigma is not None)
-    tracker.generation(replace(generation(0), sigma=sigma), PICTURE)
+    tracker.generation(replace(generation(0), sigma=sigma), PICTURE, Figure())
     tracker.close()
     tags = {tag for name in ("", "parent", "floor") for tag in read(tmp_path, name).Tags()["scalars"]}
     config = read(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
@@ -123,7 +124,7 @@ def test_the_picture_comes_back_as_it_was(log: EventAccumulator) -> None:
     events = log.Images("saliency")
     assert [event.step for event in events] == [1, 2]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(events[0].encoded_image_string))), PICTURE)
-    assert "trust region/KL over σ" in log.Tags()["images"]
+    assert {"trust region/KL over σ", "lineage"} <= set(log.Tags()["images"])
 
 
 def text(log: EventAccumulator, tag: str) -> str:
@@ -144,7 +145,7 @@ def test_the_search_for_sigma_is_a_table_too(log: EventAccumulator) -> None:
 
 def test_numbers_that_are_not_known_are_left_out(tmp_path: Path) -> None:
     tracker = Tracker(tmp_path)
-    tracker.generation(replace(generation(0), reliability=None, ensemble=None), PICTURE)
+    tracker.generation(replace(generation(0), reliability=None, ensemble=None), PICTURE, Figure())
     tracker.close()
     assert "search/reliability" not in read(tmp_path).Tags()["scalars"]
     assert ENSEMBLE not in read(tmp_path, "ensemble").Tags()["scalars"]
@@ -157,7 +158,7 @@ def test_a_resumed_run_hides_what_it_repeats(tmp_path: Path) -> None:
         if first == 0:
             tracker.trust_region(TRUST_REGION)
         for number in range(first, first + 3):
-            tracker.generation(generation(number, best), PICTURE)
+            tracker.generation(generation(number, best), PICTURE, Figure())
         tracker.close()
     log = read(tmp_path)
     assert scalar(read(tmp_path, "best"), CHILDREN) == [(1, 12.0), (2, 12.0), (3, 15.0), (4, 15.0), (5, 15.0)]

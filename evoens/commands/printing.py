@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from evoens.errors import Check
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -31,6 +33,15 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[s
     console = _console()
     console.print(table if rows else Text(f"{title}\nnone"))
     console.print()
+
+
+def print_checks(checks: Sequence[Check], as_json: bool) -> None:
+    """Print what was checked, a line each, or all as one JSON array."""
+    if as_json:
+        print_json([{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks])
+        return
+    for c in checks:
+        print(f"{'ok    ' if c.ok else 'BROKEN'}  {c.name}: {c.detail}")
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, PercentFormatter
-from numpy.typing import NDArray
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from evoens.metrics import spearman
 from evoens.report.style import (
@@ -24,7 +22,9 @@ from evoens.report.style import (
     WIDTH,
     Floats,
     Row,
+    among,
     column,
+    generation_axes,
     plain,
     svg,
     titled,
@@ -97,7 +97,7 @@ def evolution(generations: Sequence[Row], unit: str) -> str:
             axes[2].plot(x, ensemble, "-o", color=BLUE)
             axes[2].margins(y=0.25)
             titled(axes[2], "Ensemble so far (search split)", "", unit)
-        _generation_axes(axes, x)
+        generation_axes(axes, x)
         return svg(figure)
 
 
@@ -114,7 +114,7 @@ def diversity(generations: Sequence[Row]) -> str:
             axis.plot(x, value, "-o", color=BLUE)
             titled(axis, title, "", unit)
             axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 0])) or 1)
-        _generation_axes(panels.flat[:-1], x)
+        generation_axes(panels.flat[:-1], x)
         legend = panels.flat[-1]
         legend.axis("off")
         legend.plot([], [], "-o", color=BLUE, label="between members")
@@ -202,34 +202,12 @@ def lessons(curve: Sequence[Row]) -> str:
         return svg(figure)
 
 
-def population(rows: Sequence[Row], members: Sequence[str], parent: float | None, unit: str) -> str:
-    """Draw the fitness of every child by generation, the ensemble's members marked.
-
-    rows: those of population.jsonl that have a fitness. members: keys. The children of a generation lie side by side.
-    """
-    with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH, 3.4))
-        axis = figure.subplots()
-        x, y = _side_by_side(rows), column(rows, "fitness")
-        chosen = _among(rows, members)
-        axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, markersize=4.5, alpha=0.75, label="child")
-        if chosen.any():
-            axis.plot(x[chosen], y[chosen], "D", color=BLUE, markersize=6.5, label="member of the ensemble")
-        if parent is not None:
-            axis.axhline(parent, color=INK, linestyle="--", linewidth=1.4, label="parent")
-        axis.grid(axis="x", visible=False)
-        titled(axis, "Every child's fitness (search split)", "", unit)
-        _generation_axes([axis], np.unique(column(rows, "generation")))
-        figure.legend(loc="outside lower center", ncols=3)
-        return svg(figure)
-
-
 def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> str:
     """Draw the candidates' score on the search split against the one on the select split, the members marked.
 
     candidates: rows of `{key, search, select}`. members: keys.
     """
-    x, y, chosen = column(candidates, "search"), column(candidates, "select"), _among(candidates, members)
+    x, y, chosen = column(candidates, "search"), column(candidates, "select"), among(candidates, members)
     with mpl.rc_context(STYLE):
         figure = Figure((4.6, 4.0))
         axis = figure.subplots()
@@ -247,27 +225,7 @@ def _correlation(x: Floats, y: Floats) -> str:
     return "none, scores are equal" if np.isnan(r) else f"{r:+.2f}".replace("-", "−")
 
 
-def _among(rows: Sequence[Row], keys: Sequence[str]) -> NDArray[np.bool_]:
-    return np.array([row["key"] in keys for row in rows], bool)
-
-
-def _side_by_side(rows: Sequence[Row]) -> Floats:
-    generation = column(rows, "generation")
-    x = generation.copy()
-    for g in np.unique(generation):
-        here = np.flatnonzero(generation == g)
-        x[here] += np.linspace(-0.32, 0.32, len(here)) if len(here) > 1 else 0
-    return x
-
-
 def _interval(axis: Axes, stats: Row, y: float, role: str, *, filled: bool) -> None:
     _, colour, marker = ROLES[role]
     axis.plot(stats["ci95"], [y, y], color=colour, solid_capstyle="butt")
     axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=colour if filled else "white", markersize=7)
-
-
-def _generation_axes(axes: Any, x: Floats) -> None:
-    for axis in axes:
-        axis.set_xlabel("generation")
-        axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
-        axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))

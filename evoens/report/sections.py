@@ -10,10 +10,12 @@ from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
 from evoens.report.facts import PLAYERS, Facts, Json
 from evoens.report.independent import independent
+from evoens.report.lineage import lineage
 from evoens.report.parts import Picture, Section, Table, drawn, uri
 from evoens.report.reliability import reliability
 from evoens.report.result import result
 from evoens.report.scope import scope
+from evoens.report.style import svg
 
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
 NOT_YET = "Not measured yet: the run has not come this far."
@@ -126,8 +128,8 @@ def _population(facts: Facts) -> Section:
     if len(facts.candidates) > 1:
         plot = figures.held_out(facts.candidates, facts.members, facts.unit)
         pictures.append(drawn(plot, "Scatter plot of the candidates’ scores on the search and the select split."))
-    plot = figures.population(facts.scored, facts.members, parent, facts.unit)
-    pictures.append(drawn(plot, "Scatter plot of every child’s fitness by generation."))
+    plot = svg(lineage(facts.scored, facts.members, parent, facts.unit))
+    pictures.append(drawn(plot, "Every child’s fitness by generation, joined to the elite it comes from."))
     return Section(name, title, text, [_members(facts)] if facts.members else [], pictures)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 Row = Mapping[str, Any]
@@ -63,6 +65,19 @@ def titled(axis: Axes, title: str, x: str, y: str = "") -> None:
     axis.set_ylabel(y)
 
 
+def among(rows: Sequence[Row], keys: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which rows have one of these keys, `(n,)`."""
+    return np.array([row["key"] in keys for row in rows], bool)
+
+
+def generation_axes(axes: Iterable[Axes], x: Floats) -> None:
+    """Count generations along the axes: whole numbers, with room on either side."""
+    for axis in axes:
+        axis.set_xlabel("generation")
+        axis.set_xlim(x.min() - 0.5, x.max() + 0.5)
+        axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
+
+
 def plain(value: float, _: int | None = None) -> str:
     """Return a number without an exponent: 0.00001, as a reader of a page writes it."""
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
@@ -71,5 +86,6 @@ def plain(value: float, _: int | None = None) -> str:
 def svg(figure: Figure) -> str:
     """Return the figure as the text of an SVG."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()

@@ -22,6 +22,7 @@ from matplotlib.transforms import Bbox
 from sample_run import generation, population, report, trust_region
 
 from evoens.report import figures
+from evoens.report.lineage import lineage
 
 UNIT = "episode return"
 RULES = [("test", "sampled actions"), ("test_greedy", "greedy actions")]
@@ -73,8 +74,8 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "learning of 2": lambda: figures.learning(CURVE[:2], UNIT),
     "lessons": lambda: figures.lessons(LESSONS),
     "lessons of 1": lambda: figures.lessons(LESSONS[:1]),
-    "population of 1": lambda: figures.population(children(1), MEMBERS, 1.08, UNIT),
-    "population of 20": lambda: figures.population(children(20), [], None, UNIT),
+    "population of 1": lambda: figures.svg(lineage(children(1), MEMBERS, 1.08, UNIT)),
+    "population of 20": lambda: figures.svg(lineage(children(20), [], None, UNIT)),
     "held out": lambda: figures.held_out(candidates(), MEMBERS, UNIT),
 }
 
@@ -263,17 +264,6 @@ def test_trust_region_bears_a_divergence_of_zero(drawn: list[Figure]) -> None:
         warnings.simplefilter("error")
         figures.trust_region(search)
     assert drawn[0].axes[0].get_ylim()[0] > 0
-
-
-def test_population_keeps_children_in_their_generation(drawn: list[Figure]) -> None:
-    made = children(3)
-    figures.population(made, MEMBERS, 1.08, UNIT)
-    others, members, parent = drawn[0].axes[0].lines
-    assert len(members.get_xdata()) == len(MEMBERS) and len(others.get_xdata()) == len(made) - len(MEMBERS)
-    drawn_at = sorted(point for line in (others, members) for point in line.get_xydata().tolist())
-    assert [round(x) for x, _ in drawn_at] == [row["generation"] for row in made]
-    assert [y for _, y in drawn_at] == [row["fitness"] for row in made]
-    assert set(parent.get_ydata()) == {1.08}
 
 
 def test_held_out_names_the_rank_correlation(drawn: list[Figure]) -> None:
