@@ -139,6 +139,7 @@ def _next(folder: Path, page: Path) -> list[str]:
     return [
         f"tensorboard --logdir {folder / 'tb'}  # then http://localhost:6006/#custom_scalars&_smoothingWeight=0",
         *film,
+        f"python -m evoens diversity {folder}",
         f"python -m evoens verify {folder}",
         f"python -m evoens inspect {folder}",
         f"open {page} in a browser",

@@ -62,6 +62,7 @@ def test_it_says_what_it_does_and_what_comes_next(finished: tuple[Path, str], re
     following = lines[lines.index("Next:") + 1 :]
     assert [line.split("#")[0].strip() for line in following] == [
         f"tensorboard --logdir {folder}/tb",
+        f"python -m evoens diversity {folder}",
         f"python -m evoens verify {folder}",
         f"python -m evoens inspect {folder}",
         f"open {folder}/report.html in a browser",

@@ -77,14 +77,14 @@ def layers(module: nn.Module, inputs: Tensor) -> dict[str, tuple[int, ...]]:
     """
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def note(name: str) -> Callable[..., None]:
+    def _note(name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, inputs_: Any, output: Any) -> None:
             if _has_units(output, len(inputs)):
                 shapes.setdefault(name, tuple(output.shape[1:]))
 
         return hook
 
-    handles = [layer.register_forward_hook(note(name)) for name, layer in module.named_modules() if name]
+    handles = [layer.register_forward_hook(_note(name)) for name, layer in module.named_modules() if name]
     try:
         with evaluating(module), torch.no_grad():
             module(inputs)

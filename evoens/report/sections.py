@@ -247,7 +247,7 @@ def _next(facts: Facts) -> Section:
         return Section(
             name, title, ["If the run has been interrupted, it goes on from its last checkpoint:"], code=[shell]
         )
-    commands = [*(["play"] if facts.filmed else []), "inspect", "verify"]
+    commands = [*(["play"] if facts.filmed else []), "diversity", "inspect", "verify"]
     shell = "\n".join([f"python -m evoens {command} {run}" for command in commands] + [board])
     python = (
         "from evoens import load_ensemble\n\n"
