@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from evoens import selection
+from evoens.diversity.distances import mean_to_others
 from evoens.diversity.pictures import png
-from evoens.diversity.saliency import Looker
 from evoens.diversity.watch import Diversity, watch
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError, SpecError
@@ -58,8 +58,9 @@ def evolve(run: Run, number: int) -> None:
     ]
     children = [genome.key for genome, _ in _alive(number, outcomes)]
     scores = {genome.key: float(cases.mean()) for genome, cases in pool}
-    _tell(run, number, outcomes, scores)
-    ranked = [pool[i] for i in selection.top([scores[genome.key] for genome, _ in pool], len(pool))]
+    worth = _worth(run, [genome for genome, _ in pool], scores)
+    _tell(run, number, outcomes, scores, worth)
+    ranked = [pool[i] for i in selection.top([worth[genome.key] for genome, _ in pool], len(pool))]
     run.state.elites = [
         {"genome": genome.to_json(), "cases": cases.tolist()} for genome, cases in ranked[: run.config.search.elites]
     ]
@@ -119,8 +120,19 @@ def _race(run: Run, pool: list[Measured], split: Split) -> tuple[list[Measured],
     return raced, errors
 
 
-def _tell(run: Run, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:
-    run.strategy.tell([Record(o.genome, scores[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+def _worth(run: Run, genomes: Sequence[Genome], scores: dict[str, float]) -> dict[str, float]:
+    """What the children and elites are bred by: their scores, and what their distance from the others is worth."""
+    own = run.config.search
+    if not own.diversity:
+        return scores
+    bonus = own.diversity * mean_to_others(run.apart(genomes, own.diversity_by))
+    return {genome.key: scores[genome.key] + float(more) for genome, more in zip(genomes, bonus, strict=True)}
+
+
+def _tell(
+    run: Run, number: int, outcomes: Sequence[Outcome], scores: dict[str, float], worth: dict[str, float]
+) -> None:
+    run.strategy.tell([Record(o.genome, worth[o.genome.key], number) for o in outcomes if o.evaluation is not None])
     for outcome in outcomes:
         failed = outcome.evaluation is None
         row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}
@@ -185,12 +197,8 @@ def _look(run: Run, ensemble: Ensemble) -> Diversity:
     """Watch the members, and beside them the parent, on the same pictures."""
     problem = run.problem
 
-    def seeing(module: nn.Module) -> Looker:
-        """Let a network look at pictures."""
-        return lambda frames: module(problem.inputs_of(frames))
-
-    members = [seeing(module) for module in ensemble.modules()]
-    return watch(members, problem.pictures(), run.config.seed, seeing(problem.parent.module))
+    members = [problem.looker(module) for module in ensemble.modules()]
+    return watch(members, problem.pictures(), run.config.seed, problem.looker(problem.parent.module))
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

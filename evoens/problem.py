@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from evoens.diversity.saliency import Looker
 from evoens.genome import Genome
 from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
@@ -167,6 +168,10 @@ class Problem(ABC):
     def inputs_of(self, frames: Tensor) -> Tensor:
         """Return pictures `(n, c, h, w)`, floats from 0 to 255, as a network takes them; gradients go through."""
         return frames
+
+    def looker(self, module: nn.Module) -> Looker:
+        """Let a network look at pictures."""
+        return lambda frames: module(self.inputs_of(frames))
 
     @abstractmethod
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from evoens import selection, trust_region
 from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.console import Reporter
+from evoens.diversity.distances import OF_OUTPUTS, of_saliency
 from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Outcome, Plan
 from evoens.evolution import evolve
@@ -24,11 +26,13 @@ from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
 from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
+from evoens.settings.diversity import Distance
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
-from evoens.strategy import Strategy, as_born
+from evoens.strategy import Strategy, as_born, grow
 from evoens.tracker import Tracker
 
+APART = 256  # inputs on which children's answers are compared, where none are known yet
 TUNED = "tuned"  # the folder of the weights that children were trained to
 
 
@@ -267,11 +271,16 @@ class Run:
         if outputs is None:
             outputs = self.evaluator.outputs(genomes, judgement.inputs)
         own = self.config.selection
+        apart = own.diversity * self.apart(genomes, own.diversity_by, outputs) if own.diversity else None
         return selection.greedy(
-            outputs,
-            judgement.score,
-            size,
-            replacement=own.replacement,
-            diversity=own.diversity,
-            rule=own.combine,
+            outputs, judgement.score, size, replacement=own.replacement, apart=apart, rule=own.combine
         )
+
+    def apart(self, genomes: Sequence[Genome], distance: Distance, outputs: Tensor | None = None) -> Tensor:
+        """Return how far each two children are apart, `(k, k)`; from their `outputs` where these are known already."""
+        problem = self.problem
+        if distance in OF_OUTPUTS:
+            known = outputs if outputs is not None else self.evaluator.outputs(genomes, problem.probe(APART))
+            return OF_OUTPUTS[distance](known)
+        lookers = (problem.looker(problem.parent.child(grow(problem.parent, self.strategy, g)).module) for g in genomes)
+        return of_saliency(lookers, problem.pictures(), self.config.seed, distance)

@@ -22,17 +22,17 @@ def greedy(
     size: int,
     *,
     replacement: bool = False,
-    diversity: float = 0.0,
+    apart: Tensor | None = None,
     rule: str = "mean",
 ) -> list[int]:
     """Return `size` members, each the one that lifts the score of what they say together most (Caruana et al. 2004).
 
     The worth of a candidate i to the members S chosen so far, repeats counted, is
 
-        score(outputs of S and i, combined) + diversity · mean over j in S of d(i, j),
+        score(outputs of S and i, combined) + mean over j in S of d(i, j),
 
-    d the share of cases in which the two put different classes first (dissertation eq. 7.3); the first member has no
-    bonus. This is the form of greedy max-sum diversification (Borodin, Lee & Ye 2012).
+    d being `apart`; the first member has no bonus. This is the form of greedy max-sum diversification (Borodin, Lee &
+    Ye 2012).
 
     Args:
         outputs: kept probabilities of the candidates, `(k, n, c)`; no network runs here.
@@ -40,19 +40,16 @@ def greedy(
         size: how many; without replacement no more than there are candidates.
         replacement: whether a member may be chosen again, which gives it more weight and lets a few good
             members stay where a worse one would have to join.
-        diversity: how much of the score's unit full disagreement is worth.
+        apart: what each two candidates' distance is worth in the score's unit, `(k, k)`; nothing where it is None.
         rule: by which the members' outputs become one (`evoens.combine.RULES`).
     """
     chosen: list[int] = []
-    firsts = outputs.argmax(-1) if diversity else outputs.new_zeros(len(outputs), 1)
-    apart = torch.zeros(len(outputs), dtype=torch.float64, device=outputs.device)  # the sum over S of d(i, j)
+    apart = torch.zeros(len(outputs), len(outputs)) if apart is None else apart
     while len(chosen) < (size if replacement else min(size, len(outputs))):
         rest = [i for i in range(len(outputs)) if replacement or i not in chosen]
-        bonus = (diversity * apart / max(1, len(chosen))).tolist()
+        bonus = (apart[:, chosen].sum(1) / max(1, len(chosen))).tolist()
         worth = {i: score(combine(outputs[[*chosen, i]], rule)) + bonus[i] for i in rest}
-        best = max(rest, key=lambda i: worth[i])
-        chosen.append(best)
-        apart += (firsts != firsts[best]).double().mean(-1)
+        chosen.append(max(rest, key=lambda i: worth[i]))
     return chosen
 
 

@@ -167,6 +167,32 @@ def test_the_parent_votes_where_it_is_asked_to(tmp_path: Path, tuned: bool) -> N
 
 
 @pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("by", ["disagreement", "kl", "perceptual"])
+def test_elites_are_bred_by_what_sets_them_apart_too(tmp_path: Path, by: str) -> None:
+    run, _ = execute(tmp_path / "run", config(search={"diversity": 50.0, "diversity_by": by}))
+    rows = [row for row in rows_of(tmp_path / "run") if row["generation"] == 0]
+    genomes = [Genome.from_json(row["genome"]) for row in rows]
+    apart = run.apart(genomes, by)  # type: ignore[arg-type]
+    worth = [row["fitness"] + 50 * float(apart[i].sum()) / (len(rows) - 1) for i, row in enumerate(rows)]
+    best = sorted(range(len(rows)), key=lambda i: -worth[i])[:2]
+    bred = {json.dumps(row["genome"][:-1]) for row in rows_of(tmp_path / "run") if row["generation"] == 1}
+    assert bred == {json.dumps(rows[i]["genome"]) for i in best}
+    assert [row["fitness"] for row in rows] == [right_answers(TinyFrames(), g, SEARCH).mean() for g in genomes]
+
+
+@pytest.mark.usefixtures("no_page")
+@pytest.mark.parametrize("by", ["cosine", "difference"])
+def test_members_are_chosen_by_what_sets_them_apart_too(tmp_path: Path, by: str) -> None:
+    run, _ = execute(tmp_path / "run", config(selection={"diversity": 1e6, "diversity_by": by, "size": 2}))
+    report = report_of(tmp_path / "run")
+    keys = [row["key"] for row in report["candidates"]]
+    by_key = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(tmp_path / "run")}
+    apart = run.apart([by_key[key] for key in keys], by)  # type: ignore[arg-type]
+    first, second = (keys.index(key) for key in report["ensemble"]["members"])
+    assert float(apart[first, second]) >= 0.8 * float(apart[first].max())  # other inputs than those of the selection
+
+
+@pytest.mark.usefixtures("no_page")
 def test_the_parent_votes_in_the_ensemble_so_far(tmp_path: Path) -> None:
     problem, run = TinyFrames(), tmp_path / "run"
     done, _ = execute(run, config(selection={"parent": True}), problem=problem)

@@ -83,8 +83,10 @@ def naive_greedy(
 def test_greedy_is_what_its_formula_says(rule: str, replacement: bool, diversity: float) -> None:
     for seed in range(6):
         outputs, labels = candidates(seed)
-        how: dict[str, Any] = {"replacement": replacement, "diversity": diversity, "rule": rule}
-        assert selection.greedy(outputs, nll(labels), 6, **how) == naive_greedy(outputs, nll(labels), 6, **how)
+        how: dict[str, Any] = {"replacement": replacement, "rule": rule}
+        expected = naive_greedy(outputs, nll(labels), 6, diversity=diversity, **how)
+        apart = diversity * pairwise_disagreement(outputs, outputs)
+        assert selection.greedy(outputs, nll(labels), 6, apart=apart, **how) == expected
 
 
 def test_the_rule_decides_who_is_chosen() -> None:
@@ -120,9 +122,10 @@ def test_diversity_chooses_among_equals_the_one_that_differs() -> None:
     alike = torch.tensor([[0.6, 0.4]] * 4)
     other = torch.tensor([[0.6, 0.4]] * 2 + [[0.4, 0.6]] * 2)
     outputs = torch.stack([alike, alike, other])
+    apart = pairwise_disagreement(outputs, outputs)
     assert selection.greedy(outputs, even, 2) == [0, 1]
-    assert selection.greedy(outputs, even, 2, diversity=1e-9) == [0, 2]
-    assert selection.greedy(outputs, even, 3, replacement=True, diversity=1.0) == [0, 2, 0]
+    assert selection.greedy(outputs, even, 2, apart=1e-9 * apart) == [0, 2]
+    assert selection.greedy(outputs, even, 3, replacement=True, apart=apart) == [0, 2, 0]
 
 
 def test_members_chosen_again_are_a_weighted_mean() -> None:

@@ -44,7 +44,7 @@ class Attribution(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Compare the members on one chunk of the inputs."""
-        lookers = [self.subject.looker(module) for module in self.subject.modules]
+        lookers = [self.subject.problem.looker(module) for module in self.subject.modules]
         chunk = self.chunks[place]
         found = attribute(lookers, chunk, METHODS[self.settings.method], self.subject.seed + place)
         bits = {f"bits/{name}": distances * len(chunk) for name, distances in found.bits.items()}
@@ -87,7 +87,7 @@ class Attribution(Part):
         frames, rows = self.frames[places], []
         copies = noisy_copies(frames, COPIES, SIGMA, self.subject.seed)
         for module in self.subject.all_modules:
-            look = self.subject.looker(module)
+            look = self.subject.problem.looker(module)
             scores = METHODS[self.settings.method](look, copies, greedy_actions(look, frames))
             rows.append(scores.cpu().abs().sum(1))
         picture = saliency_strip(frames, torch.stack(rows), list(self.subject.all_names))

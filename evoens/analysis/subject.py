@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from evoens.card import find_parent
-from evoens.diversity.saliency import Looker
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment import open_strategy, strategy_arguments
@@ -64,13 +63,9 @@ class Subject:
         whole = json.dumps([self.names, prints, self.seed, self.problem.record()], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
-    def looker(self, module: nn.Module) -> Looker:
-        """Let a network look at frames, floats from 0 to 255."""
-        return lambda frames: module(self.problem.inputs_of(frames))
-
     def probabilities(self, module: nn.Module, frames: Tensor) -> Tensor:
         """Return what a network says of frames `(n, c, h, w)`, `(n, classes)` in float32."""
-        look = self.looker(module)
+        look = self.problem.looker(module)
         with torch.inference_mode():
             parts = [torch.softmax(look(part.float()).float(), -1) for part in torch.split(frames, BATCH)]
         return torch.cat(parts)

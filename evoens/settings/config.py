@@ -19,7 +19,7 @@ from evoens.settings.base import (
     Scope,
     Section,
 )
-from evoens.settings.diversity import DiversitySettings
+from evoens.settings.diversity import Distance, DiversitySettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
@@ -70,11 +70,17 @@ class RacingSettings(Section):
 
 
 class SearchSettings(Section):
-    """The evolution: children per generation, generations, elites that stay and breed."""
+    """The evolution: children per generation, generations, elites that stay and breed.
+
+    With `diversity` a child's fitness is its score and that many times its mean distance, `diversity_by`, to the other
+    children and the elites.
+    """
 
     population: Annotated[int, Field(ge=4)] = 16
     generations: Natural = 1
     elites: Annotated[int, Field(ge=0)] = 4
+    diversity: Annotated[float, Field(ge=0)] = 0.0
+    diversity_by: Distance = "disagreement"
     racing: RacingSettings | None = None
 
 
@@ -82,15 +88,17 @@ class SelectionSettings(Section):
     """How members are chosen on the select split, and how they become one predictor.
 
     `greedy` adds the member that helps the ensemble most, with `replacement` one that is in it already too, which then
-    counts twice (Caruana et al. 2004), and with `diversity` times its disagreement with those chosen as a bonus; `top`
-    takes the best by their own score. `combine` is the rule by which the members' outputs become one. With `parent` the
-    parent votes beside the members, as in the dissertation's algorithms 1 to 3; in its tables it does not.
+    counts twice (Caruana et al. 2004), and with `diversity` times its mean distance, `diversity_by`, to those chosen as
+    a bonus; `top` takes the best by their own score. `combine` is the rule by which the members' outputs become one.
+    With `parent` the parent votes beside the members, as in the dissertation's algorithms 1 to 3; in its tables it does
+    not.
     """
 
     rule: Literal["greedy", "top"] = "greedy"
     size: Natural = 8
     replacement: bool = False
     diversity: Annotated[float, Field(ge=0)] = 0.0
+    diversity_by: Distance = "disagreement"
     combine: Literal["mean", "logit-mean", "geometric-mean", "majority-vote", "median"] = "mean"
     parent: bool = False
 

@@ -10,6 +10,10 @@ from evoens.settings.base import Layer, Natural, Section
 
 Part = Literal["outputs", "clusters", "activations", "attribution", "features", "landscape"]
 PARTS: tuple[Part, ...] = get_args(Part)
+Distance = Literal[
+    "disagreement", "kl", "correlation", "cosine", "average", "perceptual", "difference", "wavelet", "colour"
+]
+"""Between two members: of what they answer; or, by one of the five hashes, of what they look at."""
 Several = Annotated[int, Field(ge=4)]
 
 

@@ -77,7 +77,7 @@ def test_attribution_is_the_mean_over_all_inputs(monkeypatch: pytest.MonkeyPatch
     of = subject()
     whole = finished(made("attribution", of)).figures
     frames = of.problem.examples(10)[0]
-    direct = attribute([of.looker(m) for m in of.modules], frames, METHODS["smoothgrad"], of.seed)
+    direct = attribute([of.problem.looker(m) for m in of.modules], frames, METHODS["smoothgrad"], of.seed)
     assert whole["diversity"]["value"] == pytest.approx(float(direct.variance.mean()))
     assert whole["distances"]["rmse"]["floor"] == pytest.approx(float(direct.rmse.mean(0).diagonal().mean()))
     monkeypatch.setattr("evoens.analysis.attribution.CHUNK", 4 * 3 * frames[0].numel())
