@@ -13,12 +13,13 @@ from evoens.analysis.subject import Subject
 from evoens.diversity.features import Member, Unit, activation_grid, visualise
 from evoens.diversity.hashes import hamming, hash_bits
 from evoens.diversity.pictures import newest, png, sheet
-from evoens.diversity.reading import layers
+from evoens.diversity.reading import layers, read
 from evoens.errors import ShapeError
 from evoens.metrics import standard_error
 from evoens.report.parts import Table
 from evoens.settings.diversity import FeatureSettings
 
+EXAMPLES = 64  # inputs by which units are told from dead ones
 SHOWN = 8  # units of the picture
 GRIDS, SIDE = 3, 4  # networks whose activation grids are shown, and patches either way
 LARGE = 384  # pixels: side of a grid on the page
@@ -39,23 +40,31 @@ class Features(Part):
 
     def __init__(self, subject: Subject, settings: FeatureSettings) -> None:
         self.subject, self.settings = subject, settings
-        frames, _ = subject.problem.examples(1)
+        frames, _ = subject.problem.examples(EXAMPLES)
         self.frame, (c, h, w) = frames[0], frames.shape[1:]
         self.shape = (int(c), int(h), int(w))
         self.members = [Member(module, subject.problem.inputs_of) for module in subject.all_modules]
-        module, inputs = subject.modules[0], subject.problem.inputs_of(frames.float())
+        module, self.inputs = subject.modules[0], subject.problem.inputs_of(frames.float())
         self.layer = settings.layer or _last(module)
-        there = layers(module, inputs)
+        there = layers(module, self.inputs)
         if self.layer in dict(module.named_modules()) and self.layer not in there:
             raise ShapeError(f'layer "{self.layer}": expected an output (n, units, …), found none')
-        width = there.get(self.layer, (1,))[0]
-        places = torch.linspace(0, width - 1, min(settings.units, width)).round().long().tolist()
-        self.units = [Unit(self.layer, place, settings.sign) for place in places]
+        self.units = [Unit(self.layer, place, settings.sign) for place in self._places(settings.units)]
         visualise(self.members, self.units[:1], self.shape, seed=subject.seed, steps=1)  # whether all have the layer
         self.grids = min(GRIDS, len(self.members)) if len(there[self.layer]) == 3 else 0
         self.steps = 2 * len(self.members) + self.grids
         pictures = 2 * len(self.members) * len(self.units) + self.grids * SIDE**2
         self.cost = f"{pictures} pictures × {settings.steps} steps of optimisation, layer {self.layer}"
+
+    def _places(self, count: int) -> list[int]:
+        """Units of the first network, evenly spread over those that some input raises above zero: the rest are dead."""
+        with torch.inference_mode():
+            seen = read(self.members[0].module, self.layer, self.inputs)
+        awake = (seen.flatten(2) if seen.dim() > 2 else seen[..., None]).amax((0, 2)) > 0
+        places = awake.nonzero().flatten() if awake.any() else torch.arange(len(awake))
+        some = torch.linspace(0, len(places) - 1, min(count, len(places))).round().long()
+        found: list[int] = places[some].tolist()
+        return found
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Find all of a network's pictures from one seed, or its activation grid of one input."""

@@ -100,6 +100,23 @@ def test_without_classes_the_loss_is_the_divergence_from_the_parent() -> None:
     assert min(min(row) for row in figures["around"]["loss"]) >= -1e-6
 
 
+def test_dead_units_are_not_looked_at() -> None:
+    of = subject()
+    for module in of.all_modules:
+        module.conv.weight.data[2], module.conv.bias.data[2] = 0, -1
+    settings = SMALL.features.model_copy(update={"units": 5, "layer": "conv"})
+    assert finished(PARTS["features"](of, settings)).figures["units"] == [0, 1, 3, 4]
+
+
+def test_features_stand_beside_what_another_seed_does_to_one_member() -> None:
+    distances = finished(made("features", subject())).figures["distances"]
+    assert set(distances) == {"average", "perceptual", "difference", "wavelet", "colour"}
+    alike = finished(made("features", subject(move=0.0))).figures["distances"]
+    for row in alike.values():
+        assert row["same_seed"]["value"] == 0 and row["other_seed"]["value"] == pytest.approx(row["floor"]["value"])
+    assert alike["perceptual"]["floor"]["value"] > 0
+
+
 def test_clusters_are_a_picture_of_three_rows() -> None:
     with_classes, without = (finished(made("clusters", subject(labelled=one))) for one in (True, False))
     sizes = [Image.open(io.BytesIO(finding.pictures[0].data)).size for finding in (with_classes, without)]
