@@ -201,7 +201,7 @@ WRONG = {
         command="train-parent",
     ),
     # the data
-    "no such data": data('expected one of digits, MNIST, ', lambda: None, "imagse"),
+    "no such data": data('expected one of digits, spirals, MNIST, ', lambda: None, "imagse"),
     "an empty class": data("images: expected images (.jpg, ", lambda: Path("images/yellow").mkdir()),
     "a grey image among colours": data(
         "images/green/0050.png: expected a colour image as images/blue/0000.png is, found none; `channels: 3`",

@@ -18,6 +18,7 @@ from evoens.analysis.attribution import Attribution
 from evoens.analysis.clusters import Clusters
 from evoens.analysis.features import Features
 from evoens.analysis.landscape import Landscape
+from evoens.analysis.mutations import Mutations
 from evoens.analysis.outputs import Outputs
 from evoens.analysis.part import Part, carry_out
 from evoens.analysis.subject import Subject
@@ -30,7 +31,7 @@ from evoens.tracker import markdown
 FOLDER = "diversity"
 
 PARTS: MappingProxyType[str, Callable[[Subject, Any], Part]] = MappingProxyType(
-    {part.name: part for part in (Outputs, Clusters, Activations, Attribution, Features, Landscape)}
+    {part.name: part for part in (Outputs, Clusters, Activations, Attribution, Features, Landscape, Mutations)}
 )
 """The parts by name, in the order of the page."""
 

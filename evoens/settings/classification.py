@@ -10,7 +10,7 @@ from pydantic import Field
 from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, PathText, ProblemSettings, Section
 from evoens.settings.config import Config
 
-DATASETS = ("digits", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet")
+DATASETS = ("digits", "spirals", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet")
 POOLS = ("train", "test")
 """What a data set may come in: CIFAR-10 has both, digits only the first."""
 

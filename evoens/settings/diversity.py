@@ -6,9 +6,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from evoens.settings.base import Layer, Natural, Section
+from evoens.settings.base import Fraction, Layer, Natural, Section
 
-Part = Literal["outputs", "clusters", "activations", "attribution", "features", "landscape"]
+Part = Literal["outputs", "clusters", "activations", "attribution", "features", "landscape", "mutations"]
 PARTS: tuple[Part, ...] = get_args(Part)
 Distance = Literal[
     "disagreement", "kl", "correlation", "cosine", "average", "perceptual", "difference", "wavelet", "colour"
@@ -62,6 +62,15 @@ class LandscapeSettings(Section):
     points: Annotated[int, Field(ge=3, le=101)] = 21
 
 
+class MutationSettings(Section):
+    """What noise of each strength on each share of the weights does to so many `children`, on so many inputs."""
+
+    inputs: Several = 1000
+    children: Several = 8
+    sigmas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (0.005, 0.01, 0.02, 0.05, 0.1)
+    densities: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (1.0, 0.5, 0.1)
+
+
 class DiversitySettings(Section):
     """What `python -m evoens diversity` looks at; the run itself watches a little of it in each generation."""
 
@@ -72,3 +81,4 @@ class DiversitySettings(Section):
     attribution: AttributionSettings = AttributionSettings()
     features: FeatureSettings = FeatureSettings()
     landscape: LandscapeSettings = LandscapeSettings()
+    mutations: MutationSettings = MutationSettings()

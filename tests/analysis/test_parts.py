@@ -6,20 +6,24 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import torch
+from evoens_strategies.noisy import Noisy
 from PIL import Image
 from subjects import COUNT, subject
 from torch import nn
 
 from evoens.analysis.analyse import FOLDER, PARTS, analyse
+from evoens.analysis.mutations import Mutations, plane
 from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
 from evoens.console import Reporter
 from evoens.diversity.attribution import METHODS, attribute
 from evoens.errors import EvoensError, ShapeError, SpecError
+from evoens.genome import Gene, Mask
 from evoens.settings.diversity import DiversitySettings
 
 SMALL = DiversitySettings.model_validate(
@@ -28,6 +32,7 @@ SMALL = DiversitySettings.model_validate(
         "attribution": {"inputs": 10},
         "features": {"units": 3, "steps": 3},
         "landscape": {"inputs": 12, "points": 3},
+        "mutations": {"inputs": 20, "children": 4, "sigmas": (0.1, 0.5), "densities": (1.0, 0.5)},
     }
 )
 
@@ -115,6 +120,32 @@ def test_features_stand_beside_what_another_seed_does_to_one_member() -> None:
     for row in alike.values():
         assert row["same_seed"]["value"] == 0 and row["other_seed"]["value"] == pytest.approx(row["floor"]["value"])
     assert alike["perceptual"]["floor"]["value"] > 0
+
+
+def test_mutations_are_the_noisy_strategy_s_children() -> None:
+    of = subject()
+    part = made("mutations", of)
+    assert isinstance(part, Mutations)
+    child = part._child(2, 0.5, 0.1)
+    seed = Random("5:mutation:2").getrandbits(63)
+    gene = Gene(seed, scale=0.1, mask=Mask(seed, density=0.5))
+    for name in of.problem.parent.perturbed:
+        assert torch.equal(child[name], Noisy(sigma=0.1).perturb(name, of.problem.parent.weights[name], gene))
+    assert torch.equal(child["norm.weight"], of.problem.parent.weights["norm.weight"])
+
+
+def test_stronger_and_denser_noise_leads_further_away() -> None:
+    cells = {(row["density"], row["sigma"]): row for row in finished(made("mutations", subject())).figures["cells"]}
+    assert list(cells) == [(1.0, 0.1), (1.0, 0.5), (0.5, 0.1), (0.5, 0.5)]
+    assert cells[1.0, 0.5]["kl"] > cells[1.0, 0.1]["kl"] > cells[0.5, 0.1]["kl"] > 0
+    assert all(0 <= row[name] <= 1 for row in cells.values() for name in ("accuracy", "mean", "majority-vote"))
+
+
+def test_in_the_plane_boundaries_are_drawn_where_the_network_has_them() -> None:
+    grid = plane((1, 1, 2))
+    assert grid.shape == (64 * 64, 1, 1, 2) and grid[0].flatten().tolist() == [0, 0]
+    assert grid[1].flatten()[0] > 0 and grid[64].flatten().tolist()[0] == 0  # x runs first
+    assert grid[-1].flatten().tolist() == [255, 255]
 
 
 def test_clusters_are_a_picture_of_three_rows() -> None:

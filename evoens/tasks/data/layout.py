@@ -16,13 +16,14 @@ from evoens.settings.classification import DATASETS
 
 SIZES: dict[str, dict[str, int]] = {
     "digits": {"train": 1797},
+    "spirals": {"train": 2750},
     "MNIST": {"train": 60000, "test": 10000},
     "FashionMNIST": {"train": 60000, "test": 10000},
     "CIFAR10": {"train": 50000, "test": 10000},
     "CIFAR100": {"train": 50000, "test": 10000},
     "ImageNet": {"train": 1281167, "test": 50000},
 }
-CHANNELS = {"digits": 1, "MNIST": 1, "FashionMNIST": 1, "CIFAR10": 3, "CIFAR100": 3, "ImageNet": 3}
+CHANNELS = {"digits": 1, "spirals": 1, "MNIST": 1, "FashionMNIST": 1, "CIFAR10": 3, "CIFAR100": 3, "ImageNet": 3}
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """What torchvision's ImageFolder takes for an image."""
 

@@ -1,4 +1,4 @@
-"""The named sets: scikit-learn's digits, and torchvision's, which are downloaded where they are not there."""
+"""The named sets: scikit-learn's digits, the spirals, and torchvision's, downloaded where they are not there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import pickletools
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from evoens.tasks.data.decode import Bytes, Look, shown
 from evoens.tasks.data.folder import read_folder
 from evoens.tasks.data.layout import VARIABLE, check_folder, imagenet_folder, imagenet_missing
 from evoens.tasks.data.pool import Pool
+from evoens.tasks.data.spirals import spirals
 
 # What an array and its labels need in a pickle, and the instructions that could ask for more without naming it.
 _PLAIN = {f"numpy{core}.multiarray _reconstruct" for core in (".core", "._core")}
@@ -37,7 +38,7 @@ def read_named(name: str, pool: str, root: Path, look: Look) -> Pool:
     """
     if name == "ImageNet":
         return _imagenet(pool, root, look)
-    images, labels, classes = _digits() if name == "digits" else _torchvision(name, pool, root)
+    images, labels, classes = OWN[name]() if name in OWN else _torchvision(name, pool, root)
     check_classes(labels, classes, f"{name}, {pool}")
     pixels = shown(images, look, lambda: array_name(f"{name}-{pool}", images, look))
     return Pool(pixels, torch.from_numpy(labels), classes)
@@ -52,6 +53,15 @@ def _digits() -> _Arrays:
     digits = load_digits()
     images = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # 0 to 16
     return images[..., None], digits.target.astype(np.int64), tuple(map(str, digits.target_names))
+
+
+def _spirals() -> _Arrays:
+    points, labels = spirals()
+    return points, labels, ("0", "1")
+
+
+OWN: dict[str, Callable[[], _Arrays]] = {"digits": _digits, "spirals": _spirals}
+"""The sets that nobody has to download."""
 
 
 def _torchvision(name: str, pool: str, root: Path) -> _Arrays:
