@@ -20,7 +20,7 @@ from evoens.analysis.features import Features
 from evoens.analysis.landscape import Landscape
 from evoens.analysis.mutations import Mutations
 from evoens.analysis.outputs import Outputs
-from evoens.analysis.part import Part, carry_out
+from evoens.analysis.part import Part, carry_out, read_finding
 from evoens.analysis.subject import Subject
 from evoens.checkpoint import RunLock
 from evoens.console import Reporter
@@ -58,9 +58,12 @@ def analyse(subject: Subject, settings: DiversitySettings, folder: Path, reporte
     whole = subject.key
     with RunLock(folder / FOLDER):
         for name, part in parts.items():
-            reporter.stage(part.title)
-            found[name] = carry_out(part, folder / FOLDER, _key(whole, settings, name), _told(reporter, part))
-            _show(folder, name, found[name])
+            key = _key(whole, settings, name)
+            known = read_finding(folder / FOLDER / f"{name}.json").get("key") == key
+            reporter.stage(part.title + (", known already" if known else ""))
+            found[name] = carry_out(part, folder / FOLDER, key, _told(reporter, part))
+            if not known:
+                _show(folder, name, found[name])
             write_report(folder)
     return found
 

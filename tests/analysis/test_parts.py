@@ -195,7 +195,9 @@ def test_only_what_has_changed_is_done_again(tmp_path: Path) -> None:
     first = analyse(subject(), settings, tmp_path, Reporter(quiet=True))
     stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).glob("*.json")}
     fewer = DiversitySettings.model_validate({**settings.model_dump(), "outputs": {"inputs": COUNT // 2}})
+    logs = len(list((tmp_path / "tb" / FOLDER).iterdir()))
     second = analyse(subject(), fewer, tmp_path, Reporter(quiet=True))
+    assert len(list((tmp_path / "tb" / FOLDER).iterdir())) == logs + 1
     assert second["activations"] == first["activations"] and second["outputs"]["figures"]["inputs"] == COUNT // 2
     now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / FOLDER).glob("*.json")}
     assert now["activations.json"] == stamps["activations.json"] and now["outputs.json"] != stamps["outputs.json"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evoens.config.classification_data import data_faults
 from evoens.config.faults import Fault
-from evoens.settings.classification import ClassificationConfig
+from evoens.settings.classification import DATASETS, ClassificationConfig
 
 FROM_TRAIN = {"test": {"from": "train", "count": 0.2}}
 
@@ -57,7 +57,7 @@ def test_what_is_right_has_no_faults(tmp_path: Path) -> None:
 def test_a_name_that_is_nothing(tmp_path: Path, name: str, hint: str | None) -> None:
     fill(tmp_path / "birds")
     keys, message = one(name, tmp_path)
-    expected = "expected one of digits, spirals, MNIST, FashionMNIST, CIFAR10, CIFAR100, ImageNet, a folder or an .npz file"
+    expected = f"expected one of {', '.join(DATASETS)}, a folder or an .npz file"
     assert keys == "problem.data" and message.startswith(f'{expected}, found "{name}", which is not there')
     assert message.endswith(f"; did you mean {hint}?" if hint else "there")
 
