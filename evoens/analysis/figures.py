@@ -47,8 +47,10 @@ def heat_maps(matrices: Mapping[str, Sequence[Sequence[float]]], names: Sequence
         return svg(figure).encode()
 
 
-def size_and_divergence(curve: Sequence[Mapping[str, float]], points: Sequence[Mapping[str, Any]]) -> bytes:
-    """Draw accuracy over the number of members, and each member's own over its divergence."""
+def size_and_divergence(
+    curve: Sequence[Mapping[str, float]], points: Sequence[Mapping[str, Any]], middle: str
+) -> bytes:
+    """Draw accuracy over the number of members, and each member's own over its divergence from the `middle`."""
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.4))
         sizes, alone = figure.subplots(1, 2)
@@ -61,7 +63,7 @@ def size_and_divergence(curve: Sequence[Mapping[str, float]], points: Sequence[M
         alone.plot(column(points, "kl"), column(points, "accuracy"), "o", color=VERMILLION, label="a member alone")
         alone.axhline(curve[-1]["accuracy"], color=BLUE, linestyle="--", label="all members together")
         alone.legend(loc="best")
-        titled(alone, "Members alone", "KL divergence, nats", "accuracy")
+        titled(alone, "Members alone", f"KL divergence from {middle}, nats", "accuracy")
         return svg(figure).encode()
 
 

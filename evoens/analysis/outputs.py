@@ -8,12 +8,13 @@ from random import Random
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
-from evoens.analysis.subject import Subject
+from evoens.analysis.subject import BATCH, Subject
 from evoens.calibration import correct
 from evoens.combine import mean
 from evoens.diversity import correctness as right
@@ -24,7 +25,9 @@ from evoens.diversity.spread import decompose, equitability
 from evoens.report.parts import Table
 from evoens.settings.diversity import OutputSettings
 
-SUBSETS = 64  # drawn of each size for the curve of the ensemble's size
+VIEWS = ("as_they_are", "noise_a", "noise_b")
+ORDERS = 32  # in which members are put together for the curve of the ensemble's size
+SIZES = 24  # of that curve, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,17 @@ class Outputs(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Answer all inputs with one network: as they are, and twice with faint noise."""
-        module, seed = self.subject.all_modules[place], self.subject.seed
-        noisy = [noisy_copies(self.frames, 1, SIGMA, 2 * seed + draw)[0] for draw in range(2)]
-        views = {"as_they_are": self.frames, "noise_a": noisy[0], "noise_b": noisy[1]}
-        return {name: self.subject.probabilities(module, frames) for name, frames in views.items()}
+        module, rows = self.subject.all_modules[place], list[list[Tensor]]()
+        for number, frames in enumerate(torch.split(self.frames, BATCH)):  # large images would not fit as floats
+            seeds = [2 * (self.subject.seed + number) + draw for draw in range(2)]
+            noisy = [noisy_copies(frames, 1, SIGMA, seed)[0] for seed in seeds]
+            rows.append([self.subject.probabilities(module, some) for some in (frames, *noisy)])
+        return {name: torch.cat(parts) for name, parts in zip(VIEWS, zip(*rows, strict=True), strict=True)}
 
     def finish(self, kept: Sequence[Kept]) -> Finding:
         """Compare the members pair by pair, and all together."""
         own = kept[len(kept) - len(self.subject.names) :]  # the parent is no member
-        clean, a, b = (torch.stack([row[name] for row in own]) for name in ("as_they_are", "noise_a", "noise_b"))
+        clean, a, b = (torch.stack([row[name] for row in own]) for name in VIEWS)
         matrices, twice = self._matrices(clean, clean), self._matrices(a, b)
         found = {
             "inputs": len(self.frames),
@@ -158,22 +163,21 @@ class Outputs(Part):
     def _pictures(self, found: dict[str, Any], clean: Tensor, kept: Sequence[Kept]) -> list[Shown]:
         known = {**ANSWERS, **RIGHT}
         maps = {f"{known[n].label}, {known[n].unit}": found["matrices"][n] for n in MAPS if n in found["matrices"]}
-        words = "A square for each pair of members, darker where the measure is larger."
+        words = "A square for each pair of members, brighter where the measure is larger."
         shown = [Shown("outputs-pairs.svg", figures.heat_maps(maps, self.subject.names), words)]
         if self.labels is not None:
             curve = size_curve(clean, self.labels, self.subject.seed)
             found["size_curve"] = curve
-            parent = kept[0]["as_they_are"] if self.subject.parent else None
-            points = self._points(clean, parent)
+            of = "the parent" if self.subject.parent else "the members’ mean"
+            points = self._points(clean, kept[0]["as_they_are"] if self.subject.parent else mean(clean))
             found["members_alone"] = points
-            words = "Accuracy of ensembles over their size; and of each member over its divergence from the others."
-            shown.append(Shown("outputs-size.svg", figures.size_and_divergence(curve, points), words))
+            words = f"Accuracy of ensembles over their size; and of each member over its divergence from {of}."
+            shown.append(Shown("outputs-size.svg", figures.size_and_divergence(curve, points, of), words))
         return shown
 
-    def _points(self, clean: Tensor, parent: Tensor | None) -> list[dict[str, Any]]:
-        """How far each member has moved from the parent, or from their mean, and what it reaches alone."""
+    def _points(self, clean: Tensor, middle: Tensor) -> list[dict[str, Any]]:
+        """How far each member is from the middle, and what it reaches alone."""
         assert self.labels is not None
-        middle = mean(clean) if parent is None else parent
         return [
             {
                 "name": name,
@@ -187,14 +191,20 @@ class Outputs(Part):
 def size_curve(outputs: Tensor, labels: Tensor, seed: int) -> list[dict[str, float]]:
     """Accuracy of the mean of m of the k members, for m from 1 to k (dissertation fig. 5.5).
 
-    outputs: probabilities `(k, n, c)`. Of each size at most 64 subsets are drawn, by `seed`; `low` and `high` are the
-    worst and the best of them.
+    Members are put together one after another, in 32 random orders drawn by `seed`; `low` and `high` are the worst and
+    the best of a size. Of more than 24 members not every size is measured.
+
+    outputs: probabilities `(k, n, c)`.
     """
     draw, k = Random(f"sizes:{seed}"), len(outputs)
-    curve = []
-    for size in range(1, k + 1):
-        subsets = {tuple(sorted(draw.sample(range(k), size))) for _ in range(SUBSETS)}
-        reached = [float(correct(outputs[list(subset)].mean(0), labels).mean()) for subset in sorted(subsets)]
-        average = sum(reached) / len(reached)
-        curve.append({"size": size, "accuracy": average, "low": min(reached), "high": max(reached)})
-    return curve
+    sizes = sorted({round(size) for size in np.geomspace(1, k, SIZES)} if k > SIZES else range(1, k + 1))
+    reached: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(ORDERS):
+        order, total, before = draw.sample(range(k), k), torch.zeros_like(outputs[0]), 0
+        for size in sizes:
+            total, before = total + outputs[order[before:size]].sum(0), size
+            reached[size].append(float(correct(total, labels).mean()))
+    return [
+        {"size": size, "accuracy": sum(own) / len(own), "low": min(own), "high": max(own)}
+        for size, own in reached.items()
+    ]

@@ -58,5 +58,13 @@ def test_the_curve_of_sizes_ends_with_the_ensemble_and_begins_with_the_members()
     curve = size_curve(outputs, labels, seed=0)
     alone = [accuracy_score(labels, member.argmax(-1)) for member in outputs]
     assert [row["size"] for row in curve] == [1, 2, 3, 4]
-    assert curve[0] == {"size": 1, "accuracy": pytest.approx(np.mean(alone)), "low": min(alone), "high": max(alone)}
-    assert curve[-1]["accuracy"] == accuracy_score(labels, outputs.mean(0).argmax(-1))
+    assert (curve[0]["low"], curve[0]["high"]) == (pytest.approx(min(alone)), pytest.approx(max(alone)))
+    assert min(alone) < curve[0]["accuracy"] < max(alone)
+    whole = pytest.approx(accuracy_score(labels, outputs.mean(0).argmax(-1)))
+    assert curve[-1] == {"size": 4, "accuracy": whole, "low": whole, "high": whole}
+
+
+def test_of_many_members_not_every_size_is_measured() -> None:
+    outputs = torch.softmax(torch.randn(100, 20, 3, generator=torch.Generator().manual_seed(0)), -1)
+    sizes = [row["size"] for row in size_curve(outputs, torch.zeros(20, dtype=torch.int64), seed=0)]
+    assert sizes[0] == 1 and sizes[-1] == 100 and len(sizes) <= 24 and sizes == sorted(set(sizes))
