@@ -216,6 +216,16 @@ def test_inputs_are_normalised_pixels(make: Callable[..., ClassificationProblem]
     torch.testing.assert_close(inputs, (images.pixels[images.places] / 255 - 0.25) / 0.5)
 
 
+def test_examples_are_of_the_test_split_with_their_classes(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make()
+    test = problem.data.splits["test"]
+    pictures, labels = problem.examples(1000)
+    assert torch.equal(labels, test.labels) and torch.equal(pictures, test.take(torch.arange(COUNTS["test"])))
+    some, own = problem.examples(3)
+    places = torch.tensor([0, 21, 42])
+    assert torch.equal(some, test.take(places)) and torch.equal(own, test.labels[places])
+
+
 def test_the_record_names_every_image(make: Callable[..., ClassificationProblem], npz: Path) -> None:
     record = make(normalise=Normalise((0.25,), (0.5,))).record()
     assert record["normalise"] == {"mean": [0.25], "std": [0.5]} and record["classes"] == list("0123")
