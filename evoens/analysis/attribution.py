@@ -36,7 +36,7 @@ class Attribution(Part):
     def __init__(self, subject: Subject, settings: AttributionSettings) -> None:
         self.subject, self.settings = subject, settings
         self.frames, _ = subject.problem.examples(settings.inputs)
-        members = len(subject.modules)
+        members = len(subject.names)
         self.chunks = torch.split(self.frames, max(1, CHUNK // (members * self.frames[0].numel())))
         self.steps = len(self.chunks)
         passes = PASSES[settings.method]
@@ -44,7 +44,7 @@ class Attribution(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Compare the members on one chunk of the inputs."""
-        lookers = [self.subject.problem.looker(module) for module in self.subject.modules]
+        lookers = (self.subject.problem.looker(module) for module in self.subject.modules)
         chunk = self.chunks[place]
         found = attribute(lookers, chunk, METHODS[self.settings.method], self.subject.seed + place)
         bits = {f"bits/{name}": distances * len(chunk) for name, distances in found.bits.items()}

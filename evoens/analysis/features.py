@@ -43,23 +43,22 @@ class Features(Part):
         frames, _ = subject.problem.examples(EXAMPLES)
         self.frame, (c, h, w) = frames[0], frames.shape[1:]
         self.shape = (int(c), int(h), int(w))
-        self.members = [Member(module, subject.problem.inputs_of) for module in subject.all_modules]
         module, self.inputs = subject.modules[0], subject.problem.inputs_of(frames.float())
         self.layer = settings.layer or _last(module)
         there = layers(module, self.inputs)
         if self.layer in dict(module.named_modules()) and self.layer not in there:
             raise ShapeError(f'layer "{self.layer}": expected an output (n, units, …), found none')
         self.units = [Unit(self.layer, place, settings.sign) for place in self._places(settings.units)]
-        visualise(self.members, self.units[:1], self.shape, seed=subject.seed, steps=1)  # whether all have the layer
-        self.grids = min(GRIDS, len(self.members)) if len(there[self.layer]) == 3 else 0
-        self.steps = 2 * len(self.members) + self.grids
-        pictures = 2 * len(self.members) * len(self.units) + self.grids * SIDE**2
+        self.networks = len(subject.all_names)
+        self.grids = min(GRIDS, self.networks) if len(there[self.layer]) == 3 else 0
+        self.steps = 2 * self.networks + self.grids
+        pictures = 2 * self.networks * len(self.units) + self.grids * SIDE**2
         self.cost = f"{pictures} pictures × {settings.steps} steps of optimisation, layer {self.layer}"
 
     def _places(self, count: int) -> list[int]:
         """Units of the first network, evenly spread over those that some input raises above zero: the rest are dead."""
         with torch.inference_mode():
-            seen = read(self.members[0].module, self.layer, self.inputs)
+            seen = read(self.subject.all_modules[0], self.layer, self.inputs)
         awake = (seen.flatten(2) if seen.dim() > 2 else seen[..., None]).amax((0, 2)) > 0
         places = awake.nonzero().flatten() if awake.any() else torch.arange(len(awake))
         some = torch.linspace(0, len(places) - 1, min(count, len(places))).round().long()
@@ -68,27 +67,27 @@ class Features(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Find all of a network's pictures from one seed, or its activation grid of one input."""
-        steps, networks = self.settings.steps, len(self.members)
-        if place < 2 * networks:
+        steps, grid = self.settings.steps, place - 2 * self.networks
+        module = self.subject.all_modules[place // 2 if grid < 0 else grid]
+        member = Member(module, self.subject.problem.inputs_of)
+        if grid < 0:
             seed = 2 * self.subject.seed + place % 2
-            found = visualise([self.members[place // 2]], self.units, self.shape, seed=seed, steps=steps)[0]
+            found = visualise([member], self.units, self.shape, seed=seed, steps=steps)[0]
         else:
-            member = self.members[place - 2 * networks]
             found = activation_grid(member, self.layer, self.frame, seed=self.subject.seed, side=SIDE, steps=steps)
         return {"pictures": torch.from_numpy(found)}
 
     def finish(self, kept: Sequence[Kept]) -> Finding:
         """Compare the members' pictures, unit by unit, with the floor of one member from two seeds."""
-        networks = len(self.members)
-        pictures = torch.stack([row["pictures"] for row in kept[: 2 * networks]])
-        both = pictures.view(networks, 2, *pictures.shape[1:])
-        own = both[networks - len(self.subject.names) :]  # the parent is no member
+        pictures = torch.stack([row["pictures"] for row in kept[: 2 * self.networks]])
+        both = pictures.view(self.networks, 2, *pictures.shape[1:])
+        own = both[self.networks - len(self.subject.names) :]  # the parent is no member
         bits = hash_bits(own.numpy())  # (k, 2, n, bits) by hash
         rows = {name: _distances(found[:, 0], found[:, 1]) for name, found in bits.items()}
         figures = {"layer": self.layer, "units": [unit.index for unit in self.units], "distances": rows}
         shown = [self._sheet(both)]
         if self.grids:
-            shown.append(self._grids([row["pictures"] for row in kept[2 * networks :]]))
+            shown.append(self._grids([row["pictures"] for row in kept[2 * self.networks :]]))
         return Finding(self._text(), figures, [_table(rows)], shown)
 
     def _text(self) -> list[str]:

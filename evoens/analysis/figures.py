@@ -25,7 +25,7 @@ Integers = NDArray[np.int64]
 MANY = 20  # members; more have no names on the axes
 
 
-def heat_maps(matrices: Mapping[str, Sequence[Sequence[float]]], names: Sequence[str]) -> bytes:
+def heat_maps(matrices: Mapping[str, Floats], names: Sequence[str]) -> bytes:
     """Draw `(k, k)` matrices of pairs beside each other, by title; the diagonal, a member with itself, is left out."""
     across = 2
     down = -(-len(matrices) // across)
@@ -33,7 +33,7 @@ def heat_maps(matrices: Mapping[str, Sequence[Sequence[float]]], names: Sequence
         figure = Figure((WIDTH, 3.9 * down))
         panels = figure.subplots(down, across, squeeze=False).flat
         for axis, (title, matrix) in zip(panels, matrices.items(), strict=False):
-            values = np.array(matrix, float)
+            values = matrix.copy()
             np.fill_diagonal(values, np.nan)
             image = axis.imshow(values, cmap=COLOURS)
             figure.colorbar(image, ax=axis, shrink=0.85)

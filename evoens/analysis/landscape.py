@@ -42,10 +42,10 @@ class Landscape(Part):
         self.subject = subject
         self.frames, self.labels = subject.problem.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
-        weights = [module.state_dict() for module in subject.all_modules]
+        weights = [module.state_dict() for module in subject.all_modules[:3]]
         self.planes: dict[str, Plane] = {}
         if len(weights) > 2:
-            self.planes["through"] = through(*weights[:3])
+            self.planes["through"] = through(*weights)
         self.planes["around"] = around(weights[0], subject.seed)
         self.axes = {name: _axes(plane, settings.points) for name, plane in self.planes.items()}
         self.rows = [(name, float(y)) for name, (_, ys) in self.axes.items() for y in ys]

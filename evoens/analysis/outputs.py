@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from types import MappingProxyType
@@ -27,6 +27,7 @@ from evoens.settings.diversity import OutputSettings
 
 VIEWS = ("as_they_are", "noise_a", "noise_b")
 ORDERS = 32  # in which members are put together for the curve of the ensemble's size
+MANY = 100  # members; of more the file holds no pairs, only their means
 SIZES = 24  # of that curve, at most
 
 
@@ -95,14 +96,14 @@ class Outputs(Part):
         found = {
             "inputs": len(self.frames),
             "members": list(self.subject.names),
-            "matrices": {name: matrix.tolist() for name, matrix in matrices.items()},
+            "matrices": {name: matrix.tolist() for name, matrix in matrices.items()} if len(own) <= MANY else {},
             "pairs": {
                 name: {"value": off_diagonal_mean(matrix), "floor": float(twice[name].diagonal().mean())}
                 for name, matrix in matrices.items()
             },
             "together": self._together(clean),
         }
-        return Finding(self._text(), found, self._tables(found), self._pictures(found, clean, kept))
+        return Finding(self._text(), found, self._tables(found), self._pictures(found, matrices, clean, kept))
 
     def _matrices(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Every measure of every i on one side and every j on the other: `(k, k)` by name."""
@@ -160,9 +161,11 @@ class Outputs(Part):
         pairs = Table(rows, ["Of two members", "Mean over pairs", "Null floor", "Unit"])
         return [pairs, Table(together, ["Of all members", "Value"])]
 
-    def _pictures(self, found: dict[str, Any], clean: Tensor, kept: Sequence[Kept]) -> list[Shown]:
+    def _pictures(
+        self, found: dict[str, Any], matrices: Mapping[str, Tensor], clean: Tensor, kept: Sequence[Kept]
+    ) -> list[Shown]:
         known = {**ANSWERS, **RIGHT}
-        maps = {f"{known[n].label}, {known[n].unit}": found["matrices"][n] for n in MAPS if n in found["matrices"]}
+        maps = {f"{known[n].label}, {known[n].unit}": matrices[n].numpy() for n in MAPS if n in matrices}
         words = "A square for each pair of members, brighter where the measure is larger."
         shown = [Shown("outputs-pairs.svg", figures.heat_maps(maps, self.subject.names), words)]
         if self.labels is not None:

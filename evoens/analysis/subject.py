@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,10 @@ from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment import open_strategy, strategy_arguments
 from evoens.genome import Genome
-from evoens.parent import Parent, fingerprint
+from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.run import TUNED
+from evoens.strategy import grow
 
 if TYPE_CHECKING:
     from evoens.settings.config import Config
@@ -28,21 +30,40 @@ if TYPE_CHECKING:
 BATCH = 256  # inputs that a network is given at once
 
 
+class Networks(Sequence[nn.Module]):
+    """Networks that are made anew each time one is asked for, so that a thousand take no more memory than one."""
+
+    def __init__(self, makers: Sequence[Callable[[], nn.Module]]) -> None:
+        self._makers = tuple(makers)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._makers)
+
+    @overload
+    def __getitem__(self, place: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, place: slice) -> Networks: ...
+    def __getitem__(self, place: int | slice) -> nn.Module | Networks:
+        """Make the network at a place; of a slice none is made yet."""
+        return Networks(self._makers[place]) if isinstance(place, slice) else self._makers[place]()
+
+
 @dataclass(frozen=True)
 class Subject:
     """Networks to be compared.
 
     Attributes:
         problem: where their inputs are from.
-        names: of the networks, in their order.
-        modules: the networks; they take what `Problem.inputs_of` gives, and give logits.
+        names: of the members, in their order.
+        modules: the members; they take what `Problem.inputs_of` gives, and give logits.
         parent: the network they all come from, where there is one.
         seed: of all that is drawn.
     """
 
     problem: Problem
     names: tuple[str, ...]
-    modules: tuple[nn.Module, ...]
+    modules: Sequence[nn.Module]
     parent: nn.Module | None
     seed: int
 
@@ -52,9 +73,13 @@ class Subject:
         return (*(("parent",) if self.parent else ()), *self.names)
 
     @property
-    def all_modules(self) -> tuple[nn.Module, ...]:
+    def all_modules(self) -> Networks:
         """The parent first, where there is one."""
-        return (*((self.parent,) if self.parent else ()), *self.modules)
+        members: list[Callable[[], nn.Module]] = [partial(self.modules.__getitem__, i) for i in range(len(self.names))]
+        own, parent = [], self.parent
+        if parent is not None:
+            own.append(lambda: parent)
+        return Networks([*own, *members])
 
     @property
     def key(self) -> str:
@@ -83,7 +108,12 @@ def of_run(task: Task, config: Config, base: Path, folder: Path) -> Subject:
         raise CheckpointError(f"{folder}: expected at least two members to compare, found {len(ensemble.genomes)}")
     names = tuple(f"member {i + 1}" for i in range(len(ensemble.genomes)))
     problem = task.problem(ensemble.parent)
-    return Subject(problem, names, tuple(ensemble.modules()), ensemble.parent.module, config.seed)
+    members = Networks([partial(_member, ensemble, genome) for genome in ensemble.genomes])
+    return Subject(problem, names, members, ensemble.parent.module, config.seed)
+
+
+def _member(ensemble: Ensemble, genome: Genome) -> nn.Module:
+    return ensemble.parent.child(grow(ensemble.parent, ensemble.strategy, genome)).module
 
 
 def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
@@ -123,8 +153,12 @@ def of_models(task: Task, paths: Sequence[Path], seed: int) -> Subject:
     """
     if len(paths) < 2:
         raise CheckpointError(f"--models: expected at least two files of weights, found {len(paths)}")
-    parents: list[Parent] = [task.load(path)[0] for path in paths]
+    first, *_ = [task.load(path)[0] for path in paths]  # all, so that one that does not fit is found now
     names = tuple(path.stem for path in paths)
     if len(set(names)) < len(names):
         names = tuple(str(path.with_suffix("")) for path in paths)
-    return Subject(task.problem(parents[0]), names, tuple(parent.module for parent in parents), None, seed)
+    return Subject(task.problem(first), names, Networks([partial(_model, task, path) for path in paths]), None, seed)
+
+
+def _model(task: Task, path: Path) -> nn.Module:
+    return task.load(path)[0].module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -46,14 +46,14 @@ def innermost(module: nn.Module, inputs: Tensor) -> list[str]:
     return [name for name in layers(module, inputs) if not list(layer_of(module, name).children())]
 
 
-def hsic(members: Sequence[nn.Module], layers: Sequence[str], inputs: Tensor) -> Tensor:
+def hsic(members: Iterable[nn.Module], layers: Sequence[str], inputs: Tensor) -> Tensor:
     """Unbiased HSIC of every layer of every member with every layer of every other (Song et al. 2012, eq. 5).
 
     It is the inner product of the two U-centred Gram matrices (Székely & Rizzo 2014), so all pairs are one matrix
     product.
 
     Args:
-        members: k networks, which all have these layers.
+        members: k networks, which all have these layers; each is done with before the next is asked for.
         layers: l names.
         inputs: `(n, *input)`, at least 4.
 
@@ -67,7 +67,8 @@ def hsic(members: Sequence[nn.Module], layers: Sequence[str], inputs: Tensor) ->
     if n < FEWEST:
         raise ShapeError(f"HSIC: expected a batch of at least {FEWEST} inputs, found {n}")
     grams = torch.cat([_grams(module, layers, inputs) for module in members])
-    return (grams @ grams.T / (n * (n - 3))).view(len(members), len(layers), len(members), len(layers))
+    k = len(grams) // len(layers)
+    return (grams @ grams.T / (n * (n - 3))).view(k, len(layers), k, len(layers))
 
 
 def cka(summed: Tensor) -> Tensor:

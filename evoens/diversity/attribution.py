@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -79,14 +79,14 @@ class Attributions:
     floor: Tensor
 
 
-def attribute(members: Sequence[Looker], frames: Tensor, method: Attribute, seed: int) -> Attributions:
+def attribute(members: Iterable[Looker], frames: Tensor, method: Attribute, seed: int) -> Attributions:
     """Attribute each member's likeliest answers on `frames` to their pixels, and compare the members.
 
     Each is seen under two draws of the faint noise of `saliency.SIGMA`, the same for all: what a member differs from
     itself by is the floor below which a difference between members says nothing.
 
     Args:
-        members: k networks, frames to logits.
+        members: k networks, frames to logits; each is done with before the next is asked for.
         frames: `(n, c, h, w)`, 0 to 255.
         method: one of `METHODS`; scores are per whole range of a pixel's value, not per grey level.
         seed: of the noise.
@@ -100,7 +100,7 @@ def attribute(members: Sequence[Looker], frames: Tensor, method: Attribute, seed
         rmse=_rmse(a, b),
         bits={name: pairwise_bits(bits[0][name], bits[1][name]) for name in bits[0]},
         variance=_variance(scores[0]),
-        floor=torch.stack([_variance(scores[:, i]) for i in range(len(members))]).mean(0),
+        floor=torch.stack([_variance(scores[:, i]) for i in range(scores.shape[1])]).mean(0),
     )
 
 
