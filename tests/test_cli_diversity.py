@@ -94,6 +94,8 @@ def test_files_of_weights(folder: Path) -> None:
     assert json.loads(result.stdout)["outputs"]["members"] == ["a", "b"]
     page = (folder.parent / "digits_noisy-diversity" / "report.html").read_text()
     assert "What the members answer" in page and "not finished" not in page
+    listed = json.loads(call("list", "--runs", folder.parent, "--json").stdout)["runs"]
+    assert [row["state"] for row in listed] == ["finished", "no run: networks compared by outputs"]
     torch.save({"other": torch.zeros(3)}, folder / "c.pt")
     wrong = call("diversity", "--models", paths[0], folder / "c.pt", "--problem", "digits_noisy")
     assert wrong.exit_code == 2 and "c.pt: expected the weights of" in wrong.stderr

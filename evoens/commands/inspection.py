@@ -83,6 +83,8 @@ def _state(facts: Facts, planned: int | str) -> str:
         return "finished"
     if in_use(facts.folder) or in_use(facts.folder / "parent"):
         return "running"
+    if not facts.begun:
+        return f"no run: networks compared by {', '.join(facts.analyses)}"
     done = len(facts.generations)
     return f"stopped after {done} of {planned} generations" if done else "stopped before its first generation ended"
 
