@@ -33,7 +33,7 @@ class Activations(Part):
         self.subject = subject
         frames, _ = subject.problem.examples(settings.inputs)
         self.batches = [part for part in torch.split(frames, BATCH) if len(part) >= FEWEST]
-        first = subject.problem.inputs_of(frames[:FEWEST].float())
+        first = subject.inputs(frames[:FEWEST])
         self.layers = settings.layers or tuple(innermost(subject.modules[0], first))
         hsic(subject.all_modules, self.layers, first)  # a layer that one of them lacks is found before work begins
         self.steps, networks = len(self.batches), len(subject.all_modules)
@@ -41,8 +41,8 @@ class Activations(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Compare all layers of all networks on one batch."""
-        inputs = self.subject.problem.inputs_of(self.batches[place].float())
-        return {"hsic": hsic(self.subject.all_modules, self.layers, inputs)}
+        inputs = self.subject.inputs(self.batches[place])
+        return {"hsic": hsic(self.subject.all_modules, self.layers, inputs).cpu()}
 
     def finish(self, kept: Sequence[Kept]) -> Finding:
         """Average over batches, and draw the maps of two pairs."""

@@ -45,7 +45,7 @@ class Attribution(Part):
     def step(self, place: int) -> dict[str, Tensor]:
         """Compare the members on one chunk of the inputs."""
         lookers = (self.subject.problem.looker(module) for module in self.subject.modules)
-        chunk = self.chunks[place]
+        chunk = self.chunks[place].to(self.subject.device)
         found = attribute(lookers, chunk, METHODS[self.settings.method], self.subject.seed + place)
         bits = {f"bits/{name}": distances * len(chunk) for name, distances in found.bits.items()}
         return {"rmse": found.rmse, "variance": found.variance, "floor": found.floor, **bits}
@@ -85,10 +85,10 @@ class Attribution(Part):
         """The networks' maps of a few inputs, under one another."""
         places = torch.linspace(0, len(self.frames) - 1, min(SHOWN, len(self.frames))).round().long()
         frames, rows = self.frames[places], []
-        copies = noisy_copies(frames, COPIES, SIGMA, self.subject.seed)
+        copies = noisy_copies(frames.to(self.subject.device), COPIES, SIGMA, self.subject.seed)
         for module in self.subject.all_modules:
             look = self.subject.problem.looker(module)
-            scores = METHODS[self.settings.method](look, copies, greedy_actions(look, frames))
+            scores = METHODS[self.settings.method](look, copies, greedy_actions(look, frames.to(self.subject.device)))
             rows.append(scores.cpu().abs().sum(1))
         picture = saliency_strip(frames, torch.stack(rows), list(self.subject.all_names))
         words = "A row of inputs, and below it what each network looks at in them."

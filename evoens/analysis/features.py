@@ -43,7 +43,7 @@ class Features(Part):
         frames, _ = subject.problem.examples(EXAMPLES)
         self.frame, (c, h, w) = frames[0], frames.shape[1:]
         self.shape = (int(c), int(h), int(w))
-        module, self.inputs = subject.modules[0], subject.problem.inputs_of(frames.float())
+        module, self.inputs = subject.modules[0], subject.inputs(frames)
         self.layer = settings.layer or _last(module)
         there = layers(module, self.inputs)
         if self.layer in dict(module.named_modules()) and self.layer not in there:

@@ -71,8 +71,8 @@ class Mutations(Part):
         child = dict(self.weights)
         for name in self.subject.problem.parent.perturbed:
             weight = self.weights[name]
-            moved = weight + sigma * noise.normals(seed, name, weight.shape)
-            child[name] = torch.where(noise.keep(mask, name, weight.shape), moved, weight)
+            moved = weight + sigma * noise.normals(seed, name, weight.shape, weight.device)
+            child[name] = torch.where(noise.keep(mask, name, weight.shape, weight.device), moved, weight)
         return child
 
     def _outputs(self, weights: dict[str, Tensor], frames: Tensor) -> Tensor:

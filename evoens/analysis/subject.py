@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -59,6 +60,7 @@ class Subject:
         modules: the members; they take what `Problem.inputs_of` gives, and give logits.
         parent: the network they all come from, where there is one.
         seed: of all that is drawn.
+        device: where the networks are.
     """
 
     problem: Problem
@@ -66,6 +68,7 @@ class Subject:
     modules: Sequence[nn.Module]
     parent: nn.Module | None
     seed: int
+    device: torch.device | str = "cpu"
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -88,11 +91,14 @@ class Subject:
         whole = json.dumps([self.names, prints, self.seed, self.problem.record()], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 
+    def inputs(self, frames: Tensor) -> Tensor:
+        """Return frames `(n, c, h, w)`, 0 to 255, as the networks take them, where the networks are."""
+        return self.problem.inputs_of(frames.to(self.device).float())
+
     def probabilities(self, module: nn.Module, frames: Tensor) -> Tensor:
-        """Return what a network says of frames `(n, c, h, w)`, `(n, classes)` in float32."""
-        look = self.problem.looker(module)
+        """Return what a network says of frames `(n, c, h, w)`, `(n, classes)` in float32, on the CPU."""
         with torch.inference_mode():
-            parts = [torch.softmax(look(part.float()).float(), -1) for part in torch.split(frames, BATCH)]
+            parts = [torch.softmax(module(self.inputs(part)).float(), -1).cpu() for part in torch.split(frames, BATCH)]
         return torch.cat(parts)
 
 
@@ -108,12 +114,17 @@ def of_run(task: Task, config: Config, base: Path, folder: Path) -> Subject:
         raise CheckpointError(f"{folder}: expected at least two members to compare, found {len(ensemble.genomes)}")
     names = tuple(f"member {i + 1}" for i in range(len(ensemble.genomes)))
     problem = task.problem(ensemble.parent)
-    members = Networks([partial(_member, ensemble, genome) for genome in ensemble.genomes])
-    return Subject(problem, names, members, ensemble.parent.module, config.seed)
+    device = _device()
+    members = Networks([partial(_member, ensemble, genome, device) for genome in ensemble.genomes])
+    return Subject(problem, names, members, copy.deepcopy(ensemble.parent.module).to(device), config.seed, device)
 
 
-def _member(ensemble: Ensemble, genome: Genome) -> nn.Module:
-    return ensemble.parent.child(grow(ensemble.parent, ensemble.strategy, genome)).module
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _member(ensemble: Ensemble, genome: Genome, device: torch.device) -> nn.Module:
+    return ensemble.parent.child(grow(ensemble.parent, ensemble.strategy, genome)).module.to(device)
 
 
 def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
@@ -157,8 +168,10 @@ def of_models(task: Task, paths: Sequence[Path], seed: int) -> Subject:
     names = tuple(path.stem for path in paths)
     if len(set(names)) < len(names):
         names = tuple(str(path.with_suffix("")) for path in paths)
-    return Subject(task.problem(first), names, Networks([partial(_model, task, path) for path in paths]), None, seed)
+    device = _device()
+    networks = Networks([partial(_model, task, path, device) for path in paths])
+    return Subject(task.problem(first), names, networks, None, seed, device)
 
 
-def _model(task: Task, path: Path) -> nn.Module:
-    return task.load(path)[0].module
+def _model(task: Task, path: Path, device: torch.device) -> nn.Module:
+    return task.load(path)[0].module.to(device)
