@@ -252,6 +252,7 @@ def test_help_names_every_command() -> None:
         "check",
         "bench",
         "play",
+        "diversity",
     ]
     assert [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line[2:3].strip()] == commands
     assert "..." not in text.partition("Commands:")[2]

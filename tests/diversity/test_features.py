@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from evoens import noise
 from evoens.diversity.features import PASS, Goal, Member, Unit, activation_grid, optimise, visualise
 from evoens.diversity.reading import read
-from evoens.errors import EvoensError, ShapeError
+from evoens.errors import EvoensError, ShapeError, SpecError
 from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.networks.resnet import ResNet
 
@@ -238,8 +238,8 @@ class Forked(nn.Module):
 @pytest.mark.parametrize(
     ("members", "unit", "error", "told"),
     [
-        ([Forked()], Unit("comv", 0), EvoensError, r'member 1: .*"comv"; did you mean "conv"'),
-        ([Forked(), small().module], Unit("conv", 0), EvoensError, r'member 2: expected the name of a layer, .*"conv"'),
+        ([Forked()], Unit("comv", 0), SpecError, r'member 1: layer "comv": .*; did you mean "conv"'),
+        ([Forked(), small().module], Unit("conv", 0), SpecError, r'member 2: layer "conv": expected one of'),
         ([Forked()], Unit("spare", 0), EvoensError, "member 1: .*expected one that the network calls"),
         ([Forked()], Unit("sum", 0), ShapeError, r"member 1: .*expected an output \(1, units, …\)"),
         ([Forked()], Unit("conv", 4), ShapeError, r'layer "conv": expected a unit from 0 to 3, found 4'),
