@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
+from evoens.diversity.activations import innermost, recorded
 from evoens.diversity.features import Member, Unit, activation_grid, visualise
 from evoens.diversity.hashes import hamming, hash_bits
 from evoens.diversity.pictures import newest, png, sheet
-from evoens.diversity.reading import layers, read
+from evoens.diversity.reading import layer_of, layers, read
 from evoens.errors import ShapeError
 from evoens.metrics import standard_error
 from evoens.report.parts import Table
 from evoens.settings.diversity import FeatureSettings
 
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 EXAMPLES = 64  # inputs by which units are told from dead ones
 SHOWN = 8  # units of the picture
 GRIDS, SIDE = 3, 4  # networks whose activation grids are shown, and patches either way
@@ -44,7 +46,7 @@ class Features(Part):
         self.frame, (c, h, w) = frames[0], frames.shape[1:]
         self.shape = (int(c), int(h), int(w))
         module, self.inputs = subject.modules[0], subject.inputs(frames)
-        self.layer = settings.layer or _last(module)
+        self.layer = settings.layer or _telling(subject.modules[:2], self.inputs)
         there = layers(module, self.inputs)
         if self.layer in dict(module.named_modules()) and self.layer not in there:
             raise ShapeError(f'layer "{self.layer}": expected an output (n, units, …), found none')
@@ -124,13 +126,19 @@ def tiled(grid: Tensor) -> Tensor:
     return grid.permute(0, 2, 1, 3, 4).reshape(rows * h, columns * w, colours)
 
 
-def _last(module: nn.Module) -> str:
-    """The last convolution; of a network without one the last linear layer but one, which is hidden."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    named: dict[str, nn.Module] = dict(module.named_modules())
-    convolutions = [name for name, part in named.items() if isinstance(part, kinds)]
-    linear = [name for name, part in named.items() if isinstance(part, nn.Linear)]
-    return (convolutions[-1:] or linear[-2:])[0]
+def _telling(modules: Sequence[nn.Module], inputs: Tensor) -> str:
+    """The last convolution; where two members share it, and all before it, the first layer that they do not share.
+
+    Of a network without convolutions it is the last linear layer but one, which is hidden.
+    """
+    first, second = modules[0], modules[1]
+    names = [name for name in innermost(first, inputs) if isinstance(layer_of(first, name), WEIGHTED)]
+    convolutions = [name for name in names if not isinstance(layer_of(first, name), nn.Linear)]
+    usual = (convolutions[-1:] or names[-2:])[0]
+    with torch.inference_mode(), recorded(first, names) as one, recorded(second, names) as other:
+        first(inputs.clone()), second(inputs.clone())
+        apart = [name for name in names if not torch.equal(one[name], other[name])]
+    return usual if usual in apart or not apart else apart[0]
 
 
 def _distances(a: Tensor, b: Tensor) -> dict[str, Any]:

@@ -44,8 +44,9 @@ class AttributionSettings(Section):
 
 
 class FeatureSettings(Section):
-    """Pictures that raise (`sign: 1`) or lower `units` units of a layer most; null: of the last convolution.
+    """Pictures that raise (`sign: 1`) or lower `units` units of a layer most.
 
+    Without a `layer` it is the last convolution, or where the members share that, the first layer they do not share.
     They are found in so many steps, twice for each network: the second time from another seed, for the null floor.
     """
 

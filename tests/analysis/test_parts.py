@@ -113,6 +113,15 @@ def test_dead_units_are_not_looked_at() -> None:
     assert finished(PARTS["features"](of, settings)).figures["units"] == [0, 1, 3, 4]
 
 
+def test_features_are_of_a_layer_that_the_members_do_not_share() -> None:
+    assert finished(made("features", subject())).figures["layer"] == "conv"
+    of = subject()
+    assert of.parent is not None
+    for module in of.modules:
+        module.conv.load_state_dict(of.parent.conv.state_dict())
+    assert finished(made("features", of)).figures["layer"] == "last"
+
+
 def test_features_stand_beside_what_another_seed_does_to_one_member() -> None:
     distances = finished(made("features", subject())).figures["distances"]
     assert set(distances) == {"average", "perceptual", "difference", "wavelet", "colour"}
