@@ -85,7 +85,7 @@ def clusters(
                 _scatter(axis, plane, np.where(shown, of, -1), count)
         for axis, title in zip(panels[:, 0], views[0], strict=True):
             axis.set_ylabel(title)
-        _class_legend(figure, count)
+        _class_legend(figure, count, "answer" if labels is None else "class")
         buffer = BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
         return buffer.getvalue()
@@ -121,7 +121,7 @@ def _class_colours(count: int) -> NDArray[np.float64]:
     return colours
 
 
-def _class_legend(figure: Figure, count: int) -> None:
+def _class_legend(figure: Figure, count: int, title: str) -> None:
     """Name the classes below the figure, as long as there is room for them."""
     if count > MANY:
         return
@@ -130,7 +130,7 @@ def _class_legend(figure: Figure, count: int) -> None:
         Line2D([], [], linestyle="", marker=MARKERS[i % len(MARKERS)], color=colours[i], label=str(i), markersize=6)
         for i in range(count)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=count, title="class", handletextpad=0.1)
+    figure.legend(handles=handles, loc="outside lower center", ncols=count, title=title, handletextpad=0.1)
 
 
 def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
