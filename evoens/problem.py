@@ -282,6 +282,11 @@ def together(parts: Sequence[Generator[Tensor, Tensor, Result]]) -> Generator[Te
     return [ended[place] for place in range(len(parts))]
 
 
+def evenly(count: int, n: int) -> Tensor:
+    """Return at most `n` places of `count`, `(m,)`, ascending and evenly spread from the first on."""
+    return torch.linspace(0, count - 1, min(n, count)).round().long()
+
+
 def finite(evaluation: Evaluation) -> bool:
     """Whether there are cases, and every one's result is a number."""
     return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())

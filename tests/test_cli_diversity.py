@@ -96,6 +96,12 @@ def test_files_of_weights(folder: Path) -> None:
     assert "What the members answer" in page and "not finished" not in page
     listed = json.loads(call("list", "--runs", folder.parent, "--json").stdout)["runs"]
     assert [row["state"] for row in listed] == ["finished", "no run: networks compared by outputs"]
+    lost = folder.parent / "digits_noisy-diversity" / "diversity" / "outputs-size.svg"
+    lost.unlink()
+    assert call("list", "--runs", folder.parent).exit_code == 0
+    elsewhere = ("--models", *paths, "--problem", "digits_noisy", "--runs", folder / "other", "--part", "activations")
+    assert call("diversity", *elsewhere, *sets("diversity.activations.layers=[nowhere]")).exit_code == 2
+    assert not (folder / "other").exists()
     torch.save({"other": torch.zeros(3)}, folder / "c.pt")
     wrong = call("diversity", "--models", paths[0], folder / "c.pt", "--problem", "digits_noisy")
     assert wrong.exit_code == 2 and "c.pt: expected the weights of" in wrong.stderr

@@ -35,7 +35,7 @@ class Activations(Part):
         self.batches = [part for part in torch.split(frames, BATCH) if len(part) >= FEWEST]
         first = subject.inputs(frames[:FEWEST])
         self.layers = settings.layers or tuple(innermost(subject.modules[0], first))
-        hsic(subject.all_modules, self.layers, first)  # a layer that one of them lacks is found before work begins
+        hsic([subject.modules[0]], self.layers, first)  # a layer that is not there is found before work begins
         self.steps, networks = len(self.batches), len(subject.all_modules)
         self.cost = f"{networks} networks × {len(frames):,} inputs, {len(self.layers)} layers of each"
 

@@ -20,10 +20,12 @@ from evoens.analysis.features import Features
 from evoens.analysis.landscape import Landscape
 from evoens.analysis.mutations import Mutations
 from evoens.analysis.outputs import Outputs
-from evoens.analysis.part import Part, carry_out, read_finding
+from evoens.analysis.part import Part, carry_out
 from evoens.analysis.subject import Subject
 from evoens.checkpoint import RunLock
 from evoens.console import Reporter
+from evoens.files import write_atomic
+from evoens.report.facts import read_finding
 from evoens.report.page import write_report
 from evoens.settings.diversity import DiversitySettings
 from evoens.tracker import markdown
@@ -36,7 +38,9 @@ PARTS: MappingProxyType[str, Callable[[Subject, Any], Part]] = MappingProxyType(
 """The parts by name, in the order of the page."""
 
 
-def analyse(subject: Subject, settings: DiversitySettings, folder: Path, reporter: Reporter) -> dict[str, Any]:
+def analyse(
+    subject: Subject, settings: DiversitySettings, folder: Path, reporter: Reporter, config: str = ""
+) -> dict[str, Any]:
     """Carry out the parts that the settings name in `folder`/diversity; what is there already is not done again.
 
     Args:
@@ -44,6 +48,7 @@ def analyse(subject: Subject, settings: DiversitySettings, folder: Path, reporte
         settings: which parts, and how much of each.
         folder: a run's, or one of its own; its report.html and TensorBoard log then show what was found.
         reporter: is told what each part costs before work begins, and how far it has come.
+        config: the text of config.resolved.yaml, for a folder that is no run's and has none.
 
     Returns:
         By part, what its file holds.
@@ -57,6 +62,8 @@ def analyse(subject: Subject, settings: DiversitySettings, folder: Path, reporte
     found: dict[str, Any] = {}
     whole = subject.key
     with RunLock(folder / FOLDER):
+        if config:
+            write_atomic(folder / "config.resolved.yaml", config)
         for name, part in parts.items():
             key = _key(whole, settings, name)
             known = read_finding(folder / FOLDER / f"{name}.json").get("key") == key

@@ -10,17 +10,18 @@ from torch import Tensor
 
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
-from evoens.diversity.attribution import METHODS, attribute
+from evoens.diversity.attribution import METHODS, PATH, attribute
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import png, saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies
 from evoens.metrics import standard_error
+from evoens.problem import evenly
 from evoens.report.parts import Table
 from evoens.settings.diversity import AttributionSettings
 
 CHUNK = 1 << 23  # scores held at once: networks × inputs × pixels
 SHOWN = 8  # inputs of the picture
-PASSES = {"saliency": 2, "smoothgrad": 2 * COPIES, "integrated-gradients": 2 * 16}
+PASSES = {"saliency": 2, "smoothgrad": 2 * COPIES, "integrated-gradients": 2 * PATH}
 
 
 class Attribution(Part):
@@ -83,8 +84,7 @@ class Attribution(Part):
 
     def _strip(self) -> Shown:
         """The networks' maps of a few inputs, under one another."""
-        places = torch.linspace(0, len(self.frames) - 1, min(SHOWN, len(self.frames))).round().long()
-        frames, rows = self.frames[places], []
+        frames, rows = self.frames[evenly(len(self.frames), SHOWN)], []
         copies = noisy_copies(frames.to(self.subject.device), COPIES, SIGMA, self.subject.seed)
         for module in self.subject.all_modules:
             look = self.subject.problem.looker(module)
@@ -100,10 +100,9 @@ def _sum(own: dict[str, Any]) -> str:
 
 
 def _table(found: dict[str, Any]) -> Table:
-    names = {"rmse": ("RMSE of maps, 0 to 1", 4)}
     own = found["diversity"]
     rows = [["Attribution diversity A (DRE eq. 7)", _sum(own), f"{own['floor']:.4g}"]]
     for name, row in found["distances"].items():
-        label, digits = names.get(name, (f"{name.capitalize()} hash, share of bits", 4))
-        rows.append([label, f"{row['value']:.{digits}f}", f"{row['floor']:.{digits}f}"])
+        label = "RMSE of maps, 0 to 1" if name == "rmse" else f"{name.capitalize()} hash, share of bits"
+        rows.append([label, f"{row['value']:.4f}", f"{row['floor']:.4f}"])
     return Table(rows, ["Distance", "Between members", "Null floor"])

@@ -17,6 +17,7 @@ from evoens.diversity.pictures import newest, png, sheet
 from evoens.diversity.reading import layer_of, layers, read
 from evoens.errors import ShapeError
 from evoens.metrics import standard_error
+from evoens.problem import evenly
 from evoens.report.parts import Table
 from evoens.settings.diversity import FeatureSettings
 
@@ -51,6 +52,7 @@ class Features(Part):
         if self.layer in dict(module.named_modules()) and self.layer not in there:
             raise ShapeError(f'layer "{self.layer}": expected an output (n, units, …), found none')
         self.units = [Unit(self.layer, place, settings.sign) for place in self._places(settings.units)]
+        self.way = "most" if settings.sign == 1 else "least"
         self.networks = len(subject.all_names)
         self.grids = min(GRIDS, self.networks) if len(there[self.layer]) == 3 else 0
         self.steps = 2 * self.networks + self.grids
@@ -63,8 +65,7 @@ class Features(Part):
             seen = read(self.subject.all_modules[0], self.layer, self.inputs)
         awake = (seen.flatten(2) if seen.dim() > 2 else seen[..., None]).amax((0, 2)) > 0
         places = awake.nonzero().flatten() if awake.any() else torch.arange(len(awake))
-        some = torch.linspace(0, len(places) - 1, min(count, len(places))).round().long()
-        found: list[int] = places[some].tolist()
+        found: list[int] = places[evenly(len(places), count)].tolist()
         return found
 
     def step(self, place: int) -> dict[str, Tensor]:
@@ -93,12 +94,11 @@ class Features(Part):
         return Finding(self._text(), figures, [_table(rows)], shown)
 
     def _text(self) -> list[str]:
-        way = "most" if self.settings.sign == 1 else "least"
         return [
-            f"Pictures to which {len(self.units)} units of {self.layer} answer {way}, found by {self.settings.steps} "
-            "steps of Adam in decorrelated Fourier space under small motions (Olah et al. 2017). "
-            "Distances are shares of the hashes' bits, means over units with their standard errors. From the same "
-            "first picture, two members differ by what they are and by how the optimiser departs; from different "
+            f"Pictures to which {len(self.units)} units of {self.layer} answer {self.way}, found by "
+            f"{self.settings.steps} steps of Adam in decorrelated Fourier space under small motions (Olah et al. "
+            "2017). Distances are shares of the hashes' bits, means over units with their standard errors. From the "
+            "same first picture, two members differ by what they are and by how the optimiser departs; from different "
             "first pictures the null floor, one member from two of them, is the measure of what that alone does."
         ]
 
@@ -108,7 +108,7 @@ class Features(Part):
         rows = [(name, found[0, :SHOWN].numpy()) for name, found in zip(names, both, strict=True)]
         again = (f"{names[-1]}\nother seed", both[-1, 1, :SHOWN].numpy())
         units = ", ".join(str(unit.index) for unit in self.units[:SHOWN])
-        words = "A row for each network, a column for each unit: the picture it answers to most."
+        words = f"A row for each network, a column for each unit: the picture it answers to {self.way}."
         return Shown("features.png", png(sheet([*rows, again], f"{self.layer}, units {units}")), words)
 
     def _grids(self, grids: Sequence[Tensor]) -> Shown:

@@ -1,10 +1,9 @@
-"""The figures of an analysis: from plain numbers to the bytes of an SVG, the same for the same numbers."""
+"""The figures of an analysis: from plain numbers to the bytes of an SVG or a PNG, the same for the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
 import matplotlib as mpl
@@ -17,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, column, svg, titled
+from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, column, png, svg, titled
 
 COLOURS = "cividis"  # the same to colour-blind readers, and in grey
 MARKERS = "os^Dv<>Php*"  # of classes, beside their colours, which not all readers tell apart
@@ -86,9 +85,7 @@ def clusters(
         for axis, title in zip(panels[:, 0], views[0], strict=True):
             axis.set_ylabel(title)
         _class_legend(figure, count, "answer" if labels is None else "class")
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()
+        return png(figure)
 
 
 def _views(answer: Integers, labels: Integers | None) -> dict[str, tuple[Integers, NDArray[np.bool_]]]:

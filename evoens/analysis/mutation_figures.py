@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 
 import matplotlib as mpl
 import numpy as np
@@ -11,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, Row, column, svg, titled
+from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, Row, column, png, svg, titled
 
 STRENGTH = "σ, strength of the noise"
 
@@ -75,6 +74,4 @@ def boundaries(
                 axis.set_title(f"σ = {sigma:g}")
             if sigma == sigmas[0]:
                 axis.set_ylabel(f"density {density:g}")
-        buffer = BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()
+        return png(figure)

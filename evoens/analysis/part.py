@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from evoens.files import write_atomic
+from evoens.report.facts import read_finding
 from evoens.report.parts import Table
 
 Kept = Mapping[str, Tensor]
@@ -88,16 +89,6 @@ def carry_out(part: Part, folder: Path, key: str, on_step: Callable[[int], None]
     found = _write(part, folder, key, part.finish(kept))
     shutil.rmtree(steps)
     return found
-
-
-def read_finding(path: Path) -> dict[str, Any]:
-    """Return what a part has written to `path`; empty where there is nothing, or only damage."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    whole = isinstance(found, dict) and all((path.parent / row["file"]).is_file() for row in found.get("pictures", []))
-    return found if whole else {}
 
 
 def _step(part: Part, number: int, path: Path) -> Kept:

@@ -10,7 +10,6 @@ from evoens.allocator import keep_memory
 from evoens.commands import session
 from evoens.config.load import RESOLVED, Loaded, load, located
 from evoens.errors import CheckpointError, ConfigError, nearest
-from evoens.files import write_atomic
 from evoens.settings.diversity import PARTS, DiversitySettings
 
 
@@ -79,13 +78,9 @@ def diversity(asked: Asked, parts: Sequence[str], *, silent: bool) -> dict[str, 
         located(loaded),
     ):
         task = open_task(config, base, reporter.preparation)
-        if asked.models:
-            subject = of_models(task, asked.models, config.seed)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / RESOLVED, loaded.resolved)
-        else:
-            subject = of_run(task, config, base, folder)
-        found = analyse(subject, settings, folder, reporter)
+        models = asked.models
+        subject = of_models(task, models, config.seed) if models else of_run(task, config, base, folder)
+        found = analyse(subject, settings, folder, reporter, loaded.resolved if models else "")
         if not silent:
             tb = f"tensorboard --logdir {folder / 'tb'}"
             reporter.next_commands([f"open {folder / 'report.html'} in a browser", tb])

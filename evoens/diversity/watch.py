@@ -13,16 +13,7 @@ from torch import Tensor
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
 from evoens.diversity.pictures import saliency_strip
-from evoens.diversity.saliency import (
-    COPIES,
-    SIGMA,
-    Looker,
-    View,
-    coloured,
-    greedy_actions,
-    noisy_copies,
-    view,
-)
+from evoens.diversity.saliency import COPIES, SIGMA, Looker, View, coloured, greedy_actions, noisy_copies, view
 from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]

@@ -120,9 +120,22 @@ def read_facts(folder: Path) -> Facts:
     )
 
 
+def read_finding(path: Path) -> dict[str, Any]:
+    """Return what a part of an analysis has written; empty where it, or a picture of it, is not there or damaged.
+
+    That is no fault of the run: the part is done again when it is asked for.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    whole = isinstance(found, dict) and all((path.parent / row["file"]).is_file() for row in found.get("pictures", []))
+    return found if whole else {}
+
+
 def _analysis(path: Path) -> Json:
     """What a part has found, with the bytes of its pictures."""
-    found = _json(path)
+    found = read_finding(path)
     rows = [{**row, "data": (path.parent / row["file"]).read_bytes()} for row in found.get("pictures", [])]
     return {**found, "pictures": rows} if found else {}
 

@@ -83,6 +83,14 @@ def plain(value: float, _: int | None = None) -> str:
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
+def png(figure: Figure) -> bytes:
+    """Return the figure as the bytes of a PNG, for what has too many marks for an SVG."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
 def svg(figure: Figure) -> str:
     """Return the figure as the text of an SVG."""
     buffer = io.StringIO()

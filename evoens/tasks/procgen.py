@@ -15,7 +15,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName, answered, together
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName, answered, evenly, together
 from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen_env import LevelEnv
 
@@ -82,8 +82,7 @@ class ProcgenProblem(Problem):
             played = self._play(self.levels(some), self._horizon(some), record=True)
             self._seen = answered(played, self.parent.predict).kept()["frames"]
         frames = self._seen
-        places = torch.linspace(0, len(frames) - 1, min(n, len(frames))).round().long()
-        return frames[places]
+        return frames[evenly(len(frames), n)]
 
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Judge a policy by its surrogate advantage on what the candidates did on the select levels.
@@ -98,7 +97,7 @@ class ProcgenProblem(Problem):
         for level in torch.unique(rows["level"]):
             here = rows["level"] == level
             advantage[here] -= advantage[here].mean()
-        places = torch.linspace(0, len(advantage) - 1, min(JUDGED, len(advantage))).round().long()
+        places = evenly(len(advantage), JUDGED)
         actions, weight = rows["action"][places], advantage[places] / rows["probability"][places]
 
         def surrogate(outputs: Tensor) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evoens import noise
 from evoens.errors import ShapeError
+from evoens.problem import evenly
 
 BLOCK = 1 << 26  # bytes looked at in one go
 
@@ -46,7 +47,7 @@ class Images:
 
     def spread(self, n: int) -> Images:
         """Return at most `n` of these images, evenly spread over them."""
-        some = torch.linspace(0, len(self) - 1, min(n, len(self))).round().long()
+        some = evenly(len(self), n)
         return Images(self.pixels, self.places[some], self.labels[some])
 
     def all(self) -> Tensor:
