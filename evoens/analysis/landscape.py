@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
 from evoens.calibration import log_probabilities, nll
 from evoens.diversity.landscape import Plane, around, through
+from evoens.errors import ShapeError
 from evoens.settings.diversity import LandscapeSettings
 
 MARGIN = 0.35  # how far the plane reaches beyond its networks, in their distance
+NEAR = 9  # networks among which three are looked for that are not on one line
 REACH = 1.0  # how far the random directions are followed: there the noise is as long as the weights
 TITLES = {
     "through": ("The plane through three networks", "distance in the space of weights"),
@@ -29,11 +32,9 @@ class Landscape(Part):
     Where inputs have no classes, the loss is the KL divergence from the first network.
 
     Args:
-        subject: what is looked at: the parent, or else the first network, and two more.
+        subject: what is looked at: the parent, or else the first network, and the first two that are not on one line
+            with it, as mirrored children are. Where there are no such two, there is no plane through them.
         settings: on how many inputs, and how fine.
-
-    Raises:
-        ShapeError: the three networks lie on one line.
     """
 
     name, title = "landscape", "The landscape the members lie in"
@@ -42,11 +43,8 @@ class Landscape(Part):
         self.subject = subject
         self.frames, self.labels = subject.problem.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
-        weights = [module.state_dict() for module in subject.all_modules[:3]]
-        self.planes: dict[str, Plane] = {}
-        if len(weights) > 2:
-            self.planes["through"] = through(*weights)
-        self.planes["around"] = around(weights[0], subject.seed)
+        self.names, self.planes = _through(subject)
+        self.planes["around"] = around(subject.all_modules[0].state_dict(), subject.seed)
         self.axes = {name: _axes(plane, settings.points) for name, plane in self.planes.items()}
         self.rows = [(name, float(y)) for name, (_, ys) in self.axes.items() for y in ys]
         self.steps = len(self.rows)
@@ -81,18 +79,33 @@ class Landscape(Part):
             x, y = (axis.numpy() for axis in self.axes[name])
             panels.append(figures.Panel(*TITLES[name], x, y, loss.numpy(), plane.networks))
         text = [
-            f"The loss of networks that were never trained, on {len(self.frames):,} inputs. On the plane through "
-            "three networks, distances are lengths in the space of all weights (Garipov et al. 2018); along random "
-            "directions 1 is a step as long as each filter itself (Li et al. 2018). Networks in one basin have no "
-            "ridge between them."
+            f"The loss of networks that were never trained, on {len(self.frames):,} inputs. Along random directions 1 "
+            "is a step as long as each filter itself (Li et al. 2018)."
         ]
+        if "through" in self.planes:
+            text.append(
+                "On the plane through three networks, distances are lengths in the space of all weights (Garipov et "
+                "al. 2018). Networks in one basin have no ridge between them."
+            )
         found = {
             name: {"x": axes[0].tolist(), "y": axes[1].tolist(), "loss": loss.tolist(), "networks": plane.networks}
             for (name, plane), axes, loss in zip(self.planes.items(), self.axes.values(), losses, strict=True)
         }
         words = "Contours of the loss, with the networks marked."
-        figure = figures.landscapes(panels, unit, self.subject.all_names)
+        figure = figures.landscapes(panels, unit, self.names)
         return Finding(text, {"unit": unit, **found}, pictures=[Shown("landscape.svg", figure, words)])
+
+
+def _through(subject: Subject) -> tuple[tuple[str, ...], dict[str, Plane]]:
+    """The names of the first network and two more, and the plane through them, if there is one."""
+    weights = [module.state_dict() for module in subject.all_modules[:NEAR]]
+    for i, j in combinations(range(1, len(weights)), 2):
+        try:
+            plane = through(weights[0], weights[i], weights[j])
+        except ShapeError:
+            continue
+        return tuple(subject.all_names[k] for k in (0, i, j)), {"through": plane}
+    return subject.all_names[:1], {}
 
 
 def _axes(plane: Plane, points: int) -> tuple[Tensor, Tensor]:

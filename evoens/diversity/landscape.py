@@ -13,6 +13,8 @@ from evoens.errors import ShapeError
 
 Weights = Mapping[str, Tensor]
 
+FLAT = 0.01  # of its length: the least height of a triangle. Mirrored float32 children are rounded off their line
+
 
 @dataclass(frozen=True, slots=True)
 class Plane:
@@ -54,7 +56,7 @@ def through(a: Weights, b: Weights, c: Weights) -> Plane:
     along = _dot(u, w) / length if length else 0.0
     v = {name: w[name] - u[name] * (along / length if length else 0.0) for name in names}
     height = _dot(v, v) ** 0.5
-    if length == 0 or height <= 1e-6 * length:
+    if length == 0 or height <= FLAT * max(length, abs(along)):
         raise ShapeError("a plane: expected three networks that are not on one line, found some that are")
     first = {name: (d / length).to(a[name].dtype) for name, d in u.items()}
     second = {name: (d / height).to(a[name].dtype) for name, d in v.items()}

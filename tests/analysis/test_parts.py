@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from subjects import COUNT, subject
 from torch import nn
 
 from evoens.analysis.analyse import FOLDER, PARTS, analyse
+from evoens.analysis.landscape import Landscape
 from evoens.analysis.mutations import Mutations, plane
 from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
@@ -105,6 +107,20 @@ def test_without_classes_the_loss_is_the_divergence_from_the_parent() -> None:
     assert min(min(row) for row in figures["around"]["loss"]) >= -1e-6
 
 
+def test_the_plane_goes_through_the_first_networks_that_are_not_on_one_line() -> None:
+    """Mirrored twins lie on one line with their parent, and selection with replacement chooses a member twice."""
+    of = subject(members=4)
+    own, there = of.problem.parent.module.state_dict(), of.modules[0].state_dict()
+    twin = {name: 2 * own[name] - there[name] if own[name].is_floating_point() else own[name] for name in own}
+    of.modules[1].load_state_dict(twin)
+    of.modules[2].load_state_dict(there)
+    part = made("landscape", of)
+    assert isinstance(part, Landscape) and part.names == ("parent", "member 1", "member 4")
+    twins = replace(of, names=of.names[:3], modules=of.modules[:3])
+    found = finished(made("landscape", twins))
+    assert "through" not in found.figures and found.pictures
+
+
 def test_dead_units_are_not_looked_at() -> None:
     of = subject()
     for module in of.all_modules:
@@ -170,7 +186,6 @@ BAD: dict[str, tuple[Callable[[], Subject], dict[str, object], type[EvoensError]
         SpecError,
         'layer "konv": expected one of the network\'s, found no such; did you mean "conv"',
     ),
-    "three equal networks": (lambda: subject(move=0.0), {}, ShapeError, "not on one line"),
 }
 
 
