@@ -24,7 +24,7 @@ from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
 from evoens.console import Reporter
 from evoens.diversity.attribution import METHODS, attribute
-from evoens.errors import EvoensError, ShapeError, SpecError
+from evoens.errors import EvoensError, SpecError
 from evoens.genome import Gene, Mask
 from evoens.settings.diversity import DiversitySettings
 
