@@ -71,6 +71,8 @@ def analyse(
             found[name] = carry_out(part, folder / FOLDER, key, _told(reporter, part))
             if not known:
                 _show(folder, name, found[name])
+                write_report(folder)
+        if known:  # the last part wrote no page: it may be one of another time
             write_report(folder)
     return found
 
