@@ -116,6 +116,9 @@ def test_the_plane_goes_through_the_first_networks_that_are_not_on_one_line() ->
     of.modules[2].load_state_dict(there)
     part = made("landscape", of)
     assert isinstance(part, Landscape) and part.names == ("parent", "member 1", "member 4")
+    through = part.planes["through"]
+    for network, (x, y) in zip((of.problem.parent.module, of.modules[0], of.modules[3]), through.networks, strict=True):
+        assert torch.allclose(through.at(x, y)["conv.weight"], network.state_dict()["conv.weight"], atol=1e-5)
     twins = replace(of, names=of.names[:3], modules=of.modules[:3])
     found = finished(made("landscape", twins))
     assert "through" not in found.figures and found.pictures
