@@ -183,13 +183,17 @@ def test_elites_are_bred_by_what_sets_them_apart_too(tmp_path: Path, by: str) ->
 @pytest.mark.usefixtures("no_page")
 @pytest.mark.parametrize("by", ["cosine", "difference"])
 def test_members_are_chosen_by_what_sets_them_apart_too(tmp_path: Path, by: str) -> None:
-    run, _ = execute(tmp_path / "run", config(selection={"diversity": 1e6, "diversity_by": by, "size": 2}))
-    report = report_of(tmp_path / "run")
+    run, _ = execute(tmp_path / "run", config(seed=1, selection={"diversity": 1e6, "diversity_by": by, "size": 2}))
+    execute(tmp_path / "other", config(seed=1, selection={"size": 2}))
+    report, other = report_of(tmp_path / "run"), report_of(tmp_path / "other")
+    assert report["candidates"] == other["candidates"]
     keys = [row["key"] for row in report["candidates"]]
     by_key = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(tmp_path / "run")}
     apart = run.apart([by_key[key] for key in keys], by)  # type: ignore[arg-type]
     first, second = (keys.index(key) for key in report["ensemble"]["members"])
     assert float(apart[first, second]) >= 0.8 * float(apart[first].max())  # other inputs than those of the selection
+    _, usual = (keys.index(key) for key in other["ensemble"]["members"])
+    assert float(apart[first, second]) > float(apart[first, usual])
 
 
 @pytest.mark.usefixtures("no_page")
