@@ -89,7 +89,12 @@ def test_attribution_is_the_mean_over_all_inputs(monkeypatch: pytest.MonkeyPatch
     assert whole["distances"]["rmse"]["floor"] == pytest.approx(float(direct.rmse.mean(0).diagonal().mean()))
     monkeypatch.setattr("evoens.analysis.attribution.CHUNK", 4 * 3 * frames[0].numel())
     part = made("attribution", of)
-    assert part.steps == 3 and finished(part).figures["inputs"] == 10
+    figures = finished(part).figures
+    assert part.steps == 3 and figures["inputs"] == 10
+    lookers, chunks = [of.problem.looker(m) for m in of.modules], torch.split(frames, 4)
+    parts = [attribute(lookers, some, METHODS["smoothgrad"], of.seed + i) for i, some in enumerate(chunks)]
+    expected = sum(len(some) * found.bits["average"] for some, found in zip(chunks, parts, strict=True)) / 10
+    assert figures["distances"]["average"]["floor"] == pytest.approx(float(expected.diagonal().mean()))
 
 
 def test_the_landscape_has_the_parent_s_own_loss_in_the_middle() -> None:
