@@ -138,7 +138,7 @@ def verdict(problem: Problem, blocks: dict[str, dict[str, Any]]) -> str:
     difference = blocks["ensemble"]["test_difference"]
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
-    better = "above" if ensemble > drawn else "not above"
+    better = "above" if ensemble > drawn else "below" if ensemble < drawn else "level with"
     digits, remark = problem.measures[0].digits, problem.remark(blocks)
     return (
         f"On {difference['n']} unseen cases the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "

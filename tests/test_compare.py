@@ -135,8 +135,8 @@ def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measur
     ("interval", "scores", "says"),
     [
         ((0.1, 0.3), (0.5, 0.7, 0.6), ("beats the parent", "it is above as many random children (0.60)")),
-        ((-0.3, -0.1), (0.9, 0.7, 0.8), ("loses to the parent", "it is not above")),
-        ((-0.1, 0.3), (0.6, 0.7, 0.7), ("cannot be told from the parent", "it is not above")),
+        ((-0.3, -0.1), (0.9, 0.7, 0.8), ("loses to the parent", "it is below")),
+        ((-0.1, 0.3), (0.6, 0.7, 0.7), ("cannot be told from the parent", "it is level with")),
         ((0.0, 0.3), (0.6, 0.7, 0.7), ("cannot be told from", "[0.00, +0.30] (95 %, paired)")),
     ],
 )
