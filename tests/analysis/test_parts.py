@@ -23,6 +23,7 @@ from evoens.analysis.mutations import Mutations, plane
 from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
 from evoens.console import Reporter
+from evoens.diversity.activations import cka, hsic
 from evoens.diversity.attribution import METHODS, attribute
 from evoens.errors import EvoensError, SpecError
 from evoens.genome import Gene, Mask
@@ -95,6 +96,18 @@ def test_attribution_is_the_mean_over_all_inputs(monkeypatch: pytest.MonkeyPatch
     parts = [attribute(lookers, some, METHODS["smoothgrad"], of.seed + i) for i, some in enumerate(chunks)]
     expected = sum(len(some) * found.bits["average"] for some, found in zip(chunks, parts, strict=True)) / 10
     assert figures["distances"]["average"]["floor"] == pytest.approx(float(expected.diagonal().mean()))
+
+
+def test_activations_between_members_leave_the_parent_out() -> None:
+    of = subject()
+    rows = finished(made("activations", of)).figures["layers"]
+    alone = finished(made("activations", replace(of, parent=None))).figures["layers"]
+    assert [row["between_members"] for row in rows] == pytest.approx([row["between_members"] for row in alone])
+    inputs = of.inputs(of.problem.examples(COUNT)[0])
+    pairs = [cka(hsic([of.all_modules[0], module], ["conv"], inputs)) for module in of.modules]
+    own = next(row for row in rows if row["layer"] == "conv")
+    expected = sum(float(found[0, 0, 1, 0]) for found in pairs) / len(pairs)
+    assert own["to_parent"] == pytest.approx(expected) and "to_parent" not in alone[0]
 
 
 def test_the_landscape_has_the_parent_s_own_loss_in_the_middle() -> None:
