@@ -12,8 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
+from evoens.analysis.subject import of_run
 from evoens.cli import app
+from evoens.config.load import RESOLVED, load
 from evoens.ensemble import load_ensemble
+from evoens.genome import Genome
+from evoens.parent import fingerprint
+from evoens.strategy import grow
+from evoens.tasks import open_task
 
 RUN = (
     "parent.train.epochs=2",
@@ -75,12 +81,20 @@ def test_costs_are_named_before_the_work_and_a_second_time_nothing_is_done(folde
 
 
 def test_a_run_that_is_not_finished_shows_its_best_so_far(folder: Path) -> None:
+    ensemble = load_ensemble(folder)
     shutil.rmtree(folder / "ensemble")
     (folder / "report.json").unlink()
     result = call("diversity", folder, "--part", "outputs", *sets(*SMALL), "--json")
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["outputs"]["members"]) == 3
     assert "not finished" in (folder / "report.html").read_text()
+    config = load(folder / RESOLVED, [], retrain=True)
+    subject = of_run(open_task(config.config, config.base), config.config, config.base, folder)
+    rows = [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
+    for module, row in zip(subject.modules, sorted(rows, key=lambda row: -row["fitness"]), strict=False):
+        grown = grow(ensemble.parent, ensemble.strategy, Genome.from_json(row["genome"]))
+        child = ensemble.parent.child(grown).module
+        assert fingerprint(module.state_dict()) == fingerprint(child.state_dict())
 
 
 def test_files_of_weights(folder: Path) -> None:
