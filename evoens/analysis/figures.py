@@ -20,7 +20,9 @@ from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, col
 
 COLOURS = "cividis"  # the same to colour-blind readers, and in grey
 MARKERS = "os^Dv<>Php*"  # of classes, beside their colours, which not all readers tell apart
+PAPER = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}  # below a name
 Integers = NDArray[np.int64]
+SHORT = 12  # letters of a layer's name, of which two maps fit beside each other
 MANY = 20  # members; more have no names on the axes
 
 
@@ -30,7 +32,7 @@ def heat_maps(matrices: Mapping[str, Floats], names: Sequence[str]) -> bytes:
     down = -(-len(matrices) // across)
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.9 * down))
-        panels = figure.subplots(down, across, squeeze=False).flat
+        panels = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (title, matrix) in zip(panels, matrices.items(), strict=False):
             values = matrix.copy()
             np.fill_diagonal(values, np.nan)
@@ -41,7 +43,7 @@ def heat_maps(matrices: Mapping[str, Floats], names: Sequence[str]) -> bytes:
             places = range(len(names)) if len(names) <= MANY else []
             axis.set_xticks(places, [names[i] for i in places], rotation=60, ha="right")
             axis.set_yticks(places, [names[i] for i in places])
-        for axis in list(panels):
+        for axis in panels[len(matrices) :]:
             axis.axis("off")
         return svg(figure).encode()
 
@@ -131,11 +133,13 @@ def _class_legend(figure: Figure, count: int, title: str) -> None:
 
 
 def layer_maps(maps: Mapping[str, Floats], layers: Sequence[str]) -> bytes:
-    """Draw `(l, l)` CKA of two networks' layers beside each other, by title, from the lowest to 1."""
+    """Draw `(l, l)` CKA of two networks' layers by title, from the lowest to 1; below each other if names are long."""
     lowest = min(float(matrix.min()) for matrix in maps.values())
+    across = 2 if max(map(len, layers)) <= SHORT else 1
+    down = -(-len(maps) // across)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure((WIDTH, 4.6))
-        panels = figure.subplots(1, max(2, len(maps)), squeeze=False)[0]
+        figure = Figure((WIDTH, (4.6 if across == 2 else 5.6) * down))
+        panels = figure.subplots(down, across, squeeze=False).ravel()
         for axis, (title, matrix) in zip(panels, maps.items(), strict=False):
             image = axis.imshow(matrix, cmap=COLOURS, vmin=lowest, vmax=1, origin="lower")
             first, _, second = title.partition(" and ")
@@ -174,7 +178,9 @@ def landscapes(panels: Sequence[Panel], unit: str, names: Sequence[str]) -> byte
             figure.colorbar(filled, ax=axis, label=unit, shrink=0.85, format="%.3g")
             for name, (x, y) in zip(names, panel.networks, strict=False):
                 axis.plot(x, y, "o", color="white", markeredgecolor=INK)
-                axis.annotate(name, (x, y), (5, 5), textcoords="offset points", color=INK, fontsize=9)
+                inwards = 5 if x <= panel.x.mean() else -5  # so that no name leaves the panel
+                side = "left" if inwards > 0 else "right"
+                axis.annotate(name, (x, y), (inwards, 6), "data", "offset points", ha=side, fontsize=9, bbox=PAPER)
             axis.set_aspect("equal")
             titled(axis, panel.title, panel.unit)
         return svg(figure).encode()

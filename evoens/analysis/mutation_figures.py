@@ -8,9 +8,24 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from evoens.report.style import BLUE, INK, STYLE, VERMILLION, WIDTH, Floats, Row, column, png, svg, titled
+from evoens.report.style import (
+    BLUE,
+    INK,
+    STYLE,
+    VERMILLION,
+    WIDTH,
+    Floats,
+    Row,
+    column,
+    log_sigma,
+    plain,
+    png,
+    svg,
+    titled,
+)
 
 STRENGTH = "σ, strength of the noise"
 
@@ -31,15 +46,20 @@ def ablation(rows: Sequence[Row]) -> bytes:
                 axes[1].plot(kl, column(own, "accuracy"), "-o", color=colour)
                 axes[2].plot(sigma, column(own, "mean"), "-o", color=colour)
                 axes[2].plot(sigma, column(own, "majority-vote"), "--^", color=colour, markersize=4)
-        axes[0].set(xscale="log", yscale="log")
+        log_sigma(axes[0], np.unique(column(rows, "sigma")))
+        axes[0].set_yscale("log")
+        axes[0].yaxis.set_major_formatter(FuncFormatter(plain))
         titled(axes[0], "Divergence from the network", STRENGTH, "KL, nats")
         if labelled:
             axes[1].set_xscale("log")
+            axes[1].xaxis.set_major_formatter(FuncFormatter(plain))
             titled(axes[1], "A child alone", "KL, nats", "accuracy")
-            axes[2].set_xscale("log")
+            log_sigma(axes[2], np.unique(column(rows, "sigma")))
             titled(axes[2], "All children together", STRENGTH, "accuracy")
             axes[2].plot([], [], "-o", color=INK, label="mean of probabilities")
             axes[2].plot([], [], "--^", color=INK, markersize=4, label="majority vote")
+        for axis in axes:
+            axis.minorticks_off()
         figure.legend(loc="outside lower center", ncols=len(densities) + 2)
         return svg(figure).encode()
 

@@ -25,6 +25,7 @@ from evoens.report.style import (
     among,
     column,
     generation_axes,
+    log_sigma,
     plain,
     svg,
     titled,
@@ -168,9 +169,7 @@ def trust_region(search: Row) -> str:
         right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axis in (left, right):
             axis.axvline(chosen, color=INK, linestyle=":")
-            axis.set_xscale("log")
-            axis.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
-            axis.minorticks_off()
+            log_sigma(axis, sigma)
         side, shift = ("right", -5) if chosen > np.sqrt(sigma[0] * sigma[-1]) else ("left", 5)
         left.annotate(f"σ = {chosen:.3g}", (chosen, 0.03), (shift, 0), ("data", "axes fraction"), OFFSET, ha=side)
         titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")

@@ -78,6 +78,13 @@ def generation_axes(axes: Iterable[Axes], x: Floats) -> None:
         axis.xaxis.set_major_locator(FixedLocator(x.tolist()) if len(x) < 7 else MaxNLocator(nbins=6, integer=True))
 
 
+def log_sigma(axis: Axes, sigma: Floats) -> None:
+    """Count σ along the axis, logarithmic, with a tick for each that was measured."""
+    axis.set_xscale("log")
+    axis.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
+    axis.minorticks_off()
+
+
 def plain(value: float, _: int | None = None) -> str:
     """Return a number without an exponent: 0.00001, as a reader of a page writes it."""
     return np.format_float_positional(value, precision=3, fractional=False, trim="-")

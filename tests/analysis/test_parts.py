@@ -55,6 +55,7 @@ def test_the_same_each_time_and_of_plain_numbers(name: str, labelled: bool) -> N
     first, second = (finished(made(name, of)) for _ in range(2))
     assert json.loads(json.dumps(first.figures)) == json.loads(json.dumps(second.figures))
     assert [p.data for p in first.pictures] == [p.data for p in second.pictures] and first.text and first.pictures
+    assert not any(b"mathdefault" in picture.data for picture in first.pictures)  # a number that was not set
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -122,7 +123,7 @@ def test_the_landscape_has_the_parent_s_own_loss_in_the_middle() -> None:
 def test_without_classes_the_loss_is_the_divergence_from_the_parent() -> None:
     figures = finished(made("landscape", subject(labelled=False))).figures
     assert figures["around"]["loss"][1][1] == pytest.approx(0, abs=1e-6)
-    assert min(min(row) for row in figures["around"]["loss"]) >= -1e-6
+    assert min(min(row) for row in figures["around"]["loss"]) >= 0
 
 
 def test_the_plane_goes_through_the_first_networks_that_are_not_on_one_line() -> None:
