@@ -41,8 +41,8 @@ HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
 OFFSET = "offset points"
 MEASURES = {
     "kl": ("KL divergence", "nats"),
-    "disagreement": ("Disagreement", "fraction of inputs"),
-    **{name: (f"{name.capitalize()} hash", "fraction of bits") for name in HASHES},
+    "disagreement": ("Disagreement", "share of inputs"),
+    **{name: (f"{name.capitalize()} hash", "share of bits") for name in HASHES},
 }
 
 
@@ -214,6 +214,7 @@ def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> st
         axis.plot(ends, ends, color=QUIET, linewidth=1, label="equal scores")
         axis.plot(x[~chosen], y[~chosen], "o", color=QUIET, label="candidate")
         axis.plot(x[chosen], y[chosen], "D", color=BLUE, label="member")
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
         titled(axis, f"Rank correlation of both scores: {_correlation(x, y)}", f"search: {unit}", f"select: {unit}")
         figure.legend(loc="outside lower center", ncols=3)
         return svg(figure)
