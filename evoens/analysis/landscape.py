@@ -63,8 +63,8 @@ class Landscape(Part):
         if self.labels is not None:
             return float(nll(outputs, self.labels).mean())
         first = self._first
-        kl = float((first * (log_probabilities(first) - log_probabilities(outputs))).sum(-1).mean())
-        return max(0.0, kl)  # rounding may put it a little below
+        kl = (first * (log_probabilities(first) - log_probabilities(outputs))).sum(-1).mean()
+        return float(kl.clamp_min(0))  # rounding may put it a little below
 
     @property
     def _first(self) -> Tensor:
