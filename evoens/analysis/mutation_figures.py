@@ -34,7 +34,7 @@ def ablation(rows: Sequence[Row]) -> bytes:
     """Draw KL over σ, and where there are classes accuracy over KL and the ensemble's over σ, a line a density."""
     densities = list(dict.fromkeys(row["density"] for row in rows))
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(densities)))
-    labelled = "accuracy" in rows[0]
+    labelled, sigmas = "accuracy" in rows[0], np.unique(column(rows, "sigma"))
     with mpl.rc_context(STYLE):
         figure = Figure((WIDTH, 3.6))
         axes = figure.subplots(1, 3 if labelled else 1, squeeze=False)[0]
@@ -46,20 +46,19 @@ def ablation(rows: Sequence[Row]) -> bytes:
                 axes[1].plot(kl, column(own, "accuracy"), "-o", color=colour)
                 axes[2].plot(sigma, column(own, "mean"), "-o", color=colour)
                 axes[2].plot(sigma, column(own, "majority-vote"), "--^", color=colour, markersize=4)
-        log_sigma(axes[0], np.unique(column(rows, "sigma")))
         axes[0].set_yscale("log")
+        log_sigma(axes[0], sigmas)
         axes[0].yaxis.set_major_formatter(FuncFormatter(plain))
         titled(axes[0], "Divergence from the network", STRENGTH, "KL, nats")
         if labelled:
             axes[1].set_xscale("log")
             axes[1].xaxis.set_major_formatter(FuncFormatter(plain))
+            axes[1].minorticks_off()
             titled(axes[1], "A child alone", "KL, nats", "accuracy")
-            log_sigma(axes[2], np.unique(column(rows, "sigma")))
+            log_sigma(axes[2], sigmas)
             titled(axes[2], "All children together", STRENGTH, "accuracy")
             axes[2].plot([], [], "-o", color=INK, label="mean of probabilities")
             axes[2].plot([], [], "--^", color=INK, markersize=4, label="majority vote")
-        for axis in axes:
-            axis.minorticks_off()
         figure.legend(loc="outside lower center", ncols=len(densities) + 2)
         return svg(figure).encode()
 
