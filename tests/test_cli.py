@@ -64,8 +64,8 @@ WRONG = {
     "key of another section": Wrong(
         f'{AT}:1:1: population: unknown key; did you mean "search.population"?', "name: x", "population: 4\nname: x"
     ),
-    "wrong type": Wrong(f'{AT}:9:3: search.population: expected an integer ≥ 2, found "many"', "16", "many"),
-    "too small": Wrong(f"{AT}:9:3: search.population: expected an integer ≥ 2, found 1", "16", "1"),
+    "wrong type": Wrong(f'{AT}:9:3: search.population: expected an integer ≥ 1, found "many"', "16", "many"),
+    "too small": Wrong(f"{AT}:9:3: search.population: expected an integer ≥ 1, found 0", "16", "0"),
     "duplicate key": Wrong(f"{AT}:10:3: search.population: expected once, found again", "16", "16\n  population: 8"),
     "tab": Wrong(f"{AT}:3:1: expected spaces, found a tab", "  game", "\tgame"),
     "bracket left open": Wrong(f"{AT}:10:1: while parsing a flow sequence", "16", "[16"),
@@ -156,7 +156,7 @@ WRONG = {
         '--set search: expected key=value, as in search.population=32, found "search"', args=(*RUN, "--set", "search")
     ),
     "--set of a wrong value": Wrong(
-        '--set search.population=many: expected an integer ≥ 2, found "many"',
+        '--set search.population=many: expected an integer ≥ 1, found "many"',
         args=(*RUN, "--set", "search.population=many"),
     ),
     "--set into a value": Wrong(
@@ -209,7 +209,7 @@ def test_several_faults_are_several_lines() -> None:
 def test_as_a_process_there_is_no_traceback_and_no_colour() -> None:
     result = process("run", "problems/x.yaml", "--set", "search.population=many")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == '--set search.population=many: expected an integer ≥ 2, found "many"\n'
+    assert result.stderr == '--set search.population=many: expected an integer ≥ 1, found "many"\n'
 
 
 # ---- commands that start at once

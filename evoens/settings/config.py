@@ -76,7 +76,7 @@ class SearchSettings(Section):
     children and the elites.
     """
 
-    population: Annotated[int, Field(ge=2)] = 16
+    population: Natural = 16
     generations: Natural = 1
     elites: Annotated[int, Field(ge=0)] = 4
     diversity: Annotated[float, Field(ge=0)] = 0.0

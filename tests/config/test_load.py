@@ -63,7 +63,7 @@ generations: 2
         'problems/x.yaml:8:3: strategy.clas: unknown key; did you mean "class"?',
         "problems/x.yaml:9:3: strategy.sigma: expected a number > 0 or auto, found -1",
         "problems/x.yaml:10:3: strategy.density: expected a number > 0 and ≤ 1, found 1.5",
-        'problems/x.yaml:12:3: search.population: expected an integer ≥ 2, found "many"',
+        'problems/x.yaml:12:3: search.population: expected an integer ≥ 1, found "many"',
         'problems/x.yaml:13:3: search.populatoin: unknown key; did you mean "population"?',
         'problems/x.yaml:14:1: generations: unknown key; did you mean "search.generations"?',
     ]
@@ -72,12 +72,12 @@ generations: 2
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("search.population=many", 'expected an integer ≥ 2, found "many"'),
-        ("search.population=1", "expected an integer ≥ 2, found 1"),
-        ("search.population=16.5", "expected an integer ≥ 2, found 16.5"),
-        ("search.population=true", "expected an integer ≥ 2, found true"),
-        ('search.population="16"', 'expected an integer ≥ 2, found "16"'),
-        ("search.population=", "expected an integer ≥ 2, found null"),
+        ("search.population=many", 'expected an integer ≥ 1, found "many"'),
+        ("search.population=0", "expected an integer ≥ 1, found 0"),
+        ("search.population=16.5", "expected an integer ≥ 1, found 16.5"),
+        ("search.population=true", "expected an integer ≥ 1, found true"),
+        ('search.population="16"', 'expected an integer ≥ 1, found "16"'),
+        ("search.population=", "expected an integer ≥ 1, found null"),
         ("search.populaton=16", 'unknown key; did you mean "population"?'),
         ("population=16", 'unknown key; did you mean "search.population"?'),
         ("search.racing.stepp=1", 'unknown key; did you mean "step"?'),
