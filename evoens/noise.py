@@ -13,6 +13,7 @@ import hashlib
 import importlib.util
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
 from math import prod
@@ -30,6 +31,7 @@ from evoens.genome import Mask
 Drawn = TypeVar("Drawn")
 
 CHUNK = 1 << 15  # words a pass: the indices, 8 bytes each once NumPy widens them, stay in the L2 cache
+PART = 1 << 20  # words that are worth a thread of their own: half a millisecond
 
 
 @lru_cache(maxsize=1)
@@ -52,11 +54,12 @@ def compiled() -> ctypes.CDLL | None:
         library = ctypes.CDLL(built.origin)
     except OSError:
         return None
-    key, array, size = [ctypes.c_uint64] * 2, ctypes.c_void_p, ctypes.c_size_t
-    library.evoens_words.argtypes = [*key, array, size]
-    library.evoens_normals.argtypes = [*key, array, array, size]
-    if hasattr(library, "evoens_turned"):  # not in what an older streams.c gave
-        library.evoens_turned.argtypes = [*key, array, array, ctypes.c_uint32, array, size]
+    if not hasattr(library, "evoens_draw_words"):  # not in what an older streams.c gave
+        return None
+    place, array, size = [ctypes.c_uint64] * 2 + [ctypes.c_size_t], ctypes.c_void_p, ctypes.c_size_t
+    library.evoens_draw_words.argtypes = [*place, array, size]
+    library.evoens_draw_normals.argtypes = [*place, array, array, size]
+    library.evoens_draw_turned.argtypes = [*place, array, array, ctypes.c_uint32, array, size]
     return library
 
 
@@ -68,6 +71,25 @@ def _philox(key: tuple[int, int]) -> np.random.Philox:
     return np.random.Philox(key=np.array(key, dtype=np.uint64))
 
 
+def _shared_out(n: int, draw: Callable[[int, int], object]) -> None:
+    """Let `draw(first, size)` draw all of `n` words, on as many threads as torch has here; their number changes no bit.
+
+    A stream can be begun at any word that is a multiple of 16, and a call into C lets other threads run.
+    """
+    threads = min(torch.get_num_threads(), n // PART)
+    if threads < 2:
+        draw(0, n)
+        return
+    size = -(-n // (16 * threads)) * 16
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda first: draw(first, min(size, n - first)), range(0, n, size)))
+
+
+def _at(array: npt.NDArray[Any], first: int) -> int:
+    """Return the address of an element of a contiguous array."""
+    return array.ctypes.data + first * array.itemsize
+
+
 def words(seed: int, stream: str, n: int) -> npt.NDArray[np.uint16]:
     """Return the first `n` 16-bit words of a stream, the lowest word of each 64-bit output first."""
     key, library = _key(seed, stream), compiled()
@@ -75,7 +97,7 @@ def words(seed: int, stream: str, n: int) -> npt.NDArray[np.uint16]:
         raw = _philox(key).random_raw(-(-n // 4))
         return np.asarray(raw, dtype="<u8").view("<u2")[:n]
     out = np.empty(n, dtype=np.uint16)
-    library.evoens_words(*key, out.ctypes.data, n)
+    _shared_out(n, lambda first, size: library.evoens_draw_words(*key, first, _at(out, first), size))
     return out
 
 
@@ -86,7 +108,8 @@ def normals(seed: int, name: str, shape: Sequence[int], device: torch.device | s
     if library is None:
         _look_up(_philox(key), table, out)
     else:
-        library.evoens_normals(*key, table.ctypes.data, out.ctypes.data, out.size)
+        normal, address = library.evoens_draw_normals, table.ctypes.data
+        _shared_out(out.size, lambda first, size: normal(*key, first, address, _at(out, first), size))
     return torch.from_numpy(out).reshape(tuple(shape)).to(device)
 
 
@@ -133,12 +156,15 @@ def turned(seed: int, stream: str, target: Tensor, chance: Tensor, heat: float) 
     settled, chances, share = target.cpu().numpy(), chance.cpu().numpy(), round(heat * 65536)
     out = np.empty(settled.shape, dtype=np.bool_)
     key, library = _key(seed, stream), compiled()
-    if library is None or not hasattr(library, "evoens_turned"):
+    if library is None:
         drawn = words(seed, stream, out.size).reshape(out.shape)
         np.not_equal(settled, drawn < (chances.astype(np.uint32) * np.uint32(share)) >> 16, out=out)
     else:
-        settled, chances = np.ascontiguousarray(settled), np.ascontiguousarray(chances)
-        library.evoens_turned(*key, settled.ctypes.data, chances.ctypes.data, share, out.ctypes.data, out.size)
+        draw, rows = library.evoens_draw_turned, (np.ascontiguousarray(settled), np.ascontiguousarray(chances))
+        _shared_out(
+            out.size,
+            lambda first, size: draw(*key, first, *(_at(row, first) for row in rows), share, _at(out, first), size),
+        )
     return torch.from_numpy(out).to(target.device)
 
 

@@ -1,5 +1,6 @@
 /* The portable streams of noise.py: NumPy's Philox4x64-10 (Salmon et al. 2011), and the look-up of normal quantiles.
-   Built where there is a compiler; noise.py draws the same bits through NumPy where there is none. */
+   Built where there is a compiler; noise.py draws the same bits through NumPy where there is none. A draw may begin at
+   any word `first` that is a multiple of 16, so that several threads can share a stream out. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -34,34 +35,37 @@ static void philox(uint64_t seed, uint64_t name, size_t start, Pass *pass)
     }
 }
 
-void evoens_words(uint64_t seed, uint64_t name, uint16_t *out, size_t n)
+void evoens_draw_words(uint64_t seed, uint64_t name, size_t first, uint16_t *out, size_t n)
 {
     Pass pass;
     for (size_t start = 0; start < n; start += WORDS) {
-        philox(seed, name, start, &pass);
+        philox(seed, name, first + start, &pass);
         memcpy(out + start, pass.words, sizeof *out * (n - start < WORDS ? n - start : WORDS));
     }
 }
 
-void evoens_normals(uint64_t seed, uint64_t name, const float *table, float *out, size_t n)
+void evoens_draw_normals(uint64_t seed, uint64_t name, size_t first, const float *table, float *out, size_t n)
 {
     Pass pass;
     for (size_t start = 0; start < n; start += WORDS) {
         size_t size = n - start < WORDS ? n - start : WORDS;
-        philox(seed, name, start, &pass);
+        philox(seed, name, first + start, &pass);
         for (size_t i = 0; i < size; i++)
             out[start + i] = table[pass.words[i]];
     }
 }
 
 /* A mask near `target`: an entry is turned over where the word is below chance · heat / 65536. */
-void evoens_turned(uint64_t seed, uint64_t name, const uint8_t *target, const uint16_t *chance, uint32_t heat,
-                   uint8_t *out, size_t n)
+#if defined(__x86_64__) && defined(__gnu_linux__)
+__attribute__((target_clones("avx2", "default"))) /* chosen when the library is loaded */
+#endif
+void evoens_draw_turned(uint64_t seed, uint64_t name, size_t first, const uint8_t *target, const uint16_t *chance,
+                        uint32_t heat, uint8_t *out, size_t n)
 {
     Pass pass;
     for (size_t start = 0; start < n; start += WORDS) {
         size_t size = n - start < WORDS ? n - start : WORDS;
-        philox(seed, name, start, &pass);
+        philox(seed, name, first + start, &pass);
         for (size_t i = 0; i < size; i++)
             out[start + i] = target[start + i] ^ (pass.words[i] < (chance[start + i] * heat) >> 16);
     }

@@ -182,6 +182,24 @@ def test_both_ways_draw_the_same_bits(seed: int, name: str, n: int) -> None:
         assert all(map(torch.equal, built[2], turned_at(seed, name, target, chance)))
 
 
+@pytest.mark.skipif(noise.compiled() is None, reason="streams.c was not built here")
+@pytest.mark.parametrize("n", [4096, 4097, 5000, 5015])
+def test_threads_share_a_draw_out_and_change_no_bit(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, chance = noise.keep(Mask(1), "w", (n,)), torch.from_numpy(noise.words(2, "w", n))
+    alone = noise.words(3, "w", n), noise.normals(3, "w", (n,)), turned_at(3, "w", target, chance)
+    shared: list[int] = []
+    monkeypatch.setattr(noise, "PART", 1000)
+    monkeypatch.setattr(
+        noise, "ThreadPoolExecutor", lambda threads: shared.append(threads) or ThreadPoolExecutor(threads)
+    )
+    for threads in (2, 3, 8):  # of the last no more than four have a thousand words each
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert np.array_equal(alone[0], noise.words(3, "w", n))
+        assert torch.equal(alone[1], noise.normals(3, "w", (n,)))
+        assert all(map(torch.equal, alone[2], turned_at(3, "w", target, chance)))
+    assert set(shared) == {2, 3, min(8, n // 1000)}
+
+
 def turned_at(seed: int, name: str, target: torch.Tensor, chance: torch.Tensor) -> list[torch.Tensor]:
     """A step at each of three heats."""
     return [noise.turned(seed, name, target, chance, heat) for heat in (1.0, 0.3, 0.0)]
