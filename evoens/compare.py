@@ -13,7 +13,7 @@ from evoens.console import interval, number
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
-from evoens.metrics import bootstrap, difference
+from evoens.metrics import Statistic, bootstrap, difference
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
 from evoens.strategy import Strategy
@@ -38,7 +38,8 @@ class Contest:
 
     The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
     their mean costs what one ensemble costs; where the parent is among the members, it is among them too. The others
-    play it whole, in large batches, which are fast.
+    play it whole, in large batches, which are fast; each member by itself, too, where the problem says that it is
+    cheap.
     """
 
     parent: Parent
@@ -57,7 +58,8 @@ class Contest:
         """Measure all four by the problem's score and the measures beside it.
 
         Returns:
-            A block of report.json for each, and what else the problem has to say of their results.
+            A block of report.json for each, that of the ensemble with its members' figures, as far as these were
+            measured, under `alone`; and what else the problem has to say of their results.
 
         Args:
             problem: what they are measured on.
@@ -65,29 +67,32 @@ class Contest:
             resamples: of the bootstrap.
             on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        bouts = list(self._bouts(problem.split("test")))
+        bouts = list(self._bouts(problem))
         missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
         for i, (bout, evaluation) in enumerate(self._play(missing, problem), 1):
             ledger.note(bout.part, bout.name, evaluation, None)
             on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
-        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in NAMES}
-        return self._blocks(problem, results, resamples), problem.details(results)
+        names = dict.fromkeys(bout.name for bout in bouts)
+        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in names}
+        contestants = {name: results[name] for name in NAMES}
+        blocks = self._blocks(problem, contestants, resamples)
+        alone = [{"key": name, **_scores(problem, results[name])} for name in names if name not in NAMES]
+        blocks["ensemble"] |= {"alone": alone} if alone else {}
+        return blocks, problem.details(contestants)
 
     def _blocks(self, problem: Problem, results: Mapping[str, Evaluation], resamples: int) -> dict[str, dict[str, Any]]:
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        for place, measure in enumerate(problem.measures):
-            label = measure.key if place else "test"
-            statistics = {
-                name: measure.statistic(result.beside[measure.rows or measure.name] if place else result.cases)
-                for name, result in results.items()
-            }
+        found = {name: _statistics(problem, result) for name, result in results.items()}
+        for label in found["parent"]:
+            statistics = {name: own[label] for name, own in found.items()}
             for name, statistic in statistics.items():
                 blocks[name][label] = bootstrap(statistic, resamples, self.seed).to_json()
                 less = difference(statistic, statistics["parent"])
                 blocks[name][f"{label}_difference"] = bootstrap(less, resamples, self.seed).to_json()
         return blocks
 
-    def _bouts(self, split: Split) -> Iterator[Bout]:
+    def _bouts(self, problem: Problem) -> Iterator[Bout]:
+        split = problem.split("test")
         who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
         for name in reversed(NAMES):  # the long ones first, so that at the end no core waits long for another
             parts = self.draws if name == "random_children" else 1
@@ -95,6 +100,9 @@ class Contest:
             for part in range(-(-split.count // size)):
                 genomes = self._draw(part) if name == "random_children" else who[name]
                 yield Bout(name, split.part(part * size, size), genomes)
+        for genome in dict.fromkeys(self.members) if problem.alone else ():
+            if genome.genes:
+                yield Bout(genome.key, split, [genome])
 
     def _play(self, bouts: Sequence[Bout], problem: Problem) -> Iterator[tuple[Bout, Evaluation]]:
         """Play all bouts, several at once, and give each one's evaluation when it ends.
@@ -124,6 +132,17 @@ class Contest:
         pool, parent = list(self.unselected), [genome for genome in self.members if not genome.genes]
         k = min(len(self.members) - len(parent), len(pool))
         return Random(f"{self.seed}:random-children:{draw}").sample(pool, k) + parent
+
+
+def _statistics(problem: Problem, result: Evaluation) -> dict[str, Statistic]:
+    """Return each measure of the verdict of one competitor, by the name under which its block has it."""
+    own, *beside = problem.measures
+    more = {measure.key: measure.statistic(result.beside[measure.rows or measure.name]) for measure in beside}
+    return {"test": own.statistic(result.cases), **more}
+
+
+def _scores(problem: Problem, result: Evaluation) -> dict[str, float]:
+    return {label: statistic.score for label, statistic in _statistics(problem, result).items()}
 
 
 def _whole(parts: Sequence[Evaluation]) -> Evaluation:

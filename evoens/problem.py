@@ -112,6 +112,8 @@ class Problem(ABC):
     """How long each child is trained."""
     unlike_test: str = ""
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
+    alone: bool = False
+    """Whether it is cheap to measure each member of the ensemble by itself, too."""
     more: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 
@@ -224,6 +226,8 @@ class FixedInputs(Problem):
 
     They are judged by `judge`, whether they are given the inputs of `batches` or what a shared part made of these.
     """
+
+    alone = True
 
     @abstractmethod
     def batches(self, split: Split) -> Iterator[Tensor]:

@@ -159,3 +159,17 @@ def test_a_problem_may_add_its_own_remark(contest: Contest, problem: TwoRules) -
     blocks = run(contest, problem)
     turned = blocks["parent"]["test_turned"]["score"]
     assert verdict(problem, blocks).endswith(f". Turned round it is right in {turned:.3f} of the cases.")
+
+
+class Cheap(TwoRules):
+    alone = True
+
+
+def test_members_play_alone_where_that_is_cheap(contest: Contest, problem: TwoRules) -> None:
+    assert "alone" not in run(contest, problem)["ensemble"]
+    twice = replace(contest, members=[contest.members[0], contest.members[1], contest.members[0], Genome()])
+    rows = run(twice, Cheap())["ensemble"]["alone"]
+    assert [row["key"] for row in rows] == [genome.key for genome in contest.members[:2]]  # once each, not the parent
+    for row, genome in zip(rows, contest.members, strict=False):
+        assert row["test"] == pytest.approx(right_answers(problem, genome, TEST).mean())
+        assert row["test_turned"] == pytest.approx(right_answers(problem.turned(), genome, TEST).mean())

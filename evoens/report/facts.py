@@ -88,6 +88,11 @@ class Facts:
         return list(self.report.get("ensemble", {}).get("members", []))
 
     @property
+    def alone(self) -> Sequence[Json]:
+        """What each member reaches by itself on the test split: `{key, test, …}`; empty where that is not measured."""
+        return list(self.report.get("ensemble", {}).get("alone", []))
+
+    @property
     def candidates(self) -> Sequence[Json]:
         """The children that selection looked at: `{key, search, select}`, a score on either split."""
         search = {row["key"]: row["fitness"] for row in self.scored}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from evoens.console import duration
+from evoens.console import duration, number
 from evoens.report import figures
 from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
@@ -122,7 +122,8 @@ def _population(facts: Facts) -> Section:
     if not facts.scored:
         return Section(name, title, [NOT_YET])
     failed = len(facts.population) - len(facts.scored)
-    text = [f"{len(facts.population)} children were measured; {failed or 'none'} failed.", *_selection(facts)]
+    counted = f"{len(facts.population)} children were measured; {failed or 'none'} failed."
+    text = [counted, *_selection(facts), *_above_the_best(facts)]
     parent = facts.generations[-1]["fitness"]["parent"] if facts.generations else None
     pictures = []
     if len(facts.candidates) > 1:
@@ -136,10 +137,29 @@ def _population(facts: Facts) -> Section:
 def _members(facts: Facts) -> Table:
     born = {row["key"]: row["generation"] for row in reversed(facts.population)}
     scores = {row["key"]: (row["search"], row["select"]) for row in facts.candidates}
+    alone = {row["key"]: row for row in facts.alone}
+    measures = facts.measures if alone else []
     rows = [
-        [key[:12], str(born.get(key, "–")), *map(facts.number, scores.get(key, (None, None)))] for key in facts.members
+        [key[:12], str(born.get(key, "–")), *map(facts.number, scores.get(key, (None, None)))]
+        + [number(alone.get(key, {}).get(m["key"]), m["digits"]) for m in measures]
+        for key in facts.members
     ]
-    return Table(rows, ["Member’s key", "Generation", "Search", "Select"], f"Scores on the two splits: {facts.unit}.")
+    head = ["Member’s key", "Generation", "Search", "Select", *(f"Test: {m['label']}" for m in measures)]
+    caption = f"Scores on the {'three' if alone else 'two'} splits: {facts.unit}."
+    return Table(rows, head, caption)
+
+
+def _above_the_best(facts: Facts) -> list[str]:
+    """Say how far the ensemble is above the best member, where members were measured by themselves (DRE's Y)."""
+    if not facts.alone:
+        return []
+    scores = [row["test"] for row in facts.alone]
+    gain = facts.report["ensemble"]["test"]["score"] - max(scores)
+    return [
+        f"On the test split a member alone reaches {facts.number(sum(scores) / len(scores))} on average, the best of "
+        f"them there {facts.number(max(scores))}; the ensemble’s score less that of this best one is "
+        f"{facts.number(gain, '+')} ({facts.unit})."
+    ]
 
 
 def _selection(facts: Facts) -> list[str]:

@@ -159,6 +159,21 @@ def test_members_are_listed_with_their_scores(finished: tuple[Path, dict[str, An
         assert numbers(search_cell + " " + select_cell) == pytest.approx([child["fitness"], select], abs=0.00501)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_members_that_were_measured_alone_stand_with_their_figures(tmp_path: Path) -> None:
+    report = write_run(tmp_path / "run")
+    first, second = report["ensemble"]["members"][:2]
+    alone = [{"key": first, "test": 2.2, "test_greedy": 1.5}, {"key": second, "test": 2.4, "test_greedy": 1.25}]
+    (tmp_path / "run" / "report.json").write_text(
+        json.dumps(report | {"ensemble": report["ensemble"] | {"alone": alone}})
+    )
+    found = page(tmp_path / "run")
+    assert found.row(first[:12])[-2:] == ["2.20", "1.50"] and found.row(second[:12])[-2:] == ["2.40", "1.25"]
+    assert found.row(report["ensemble"]["members"][2][:12])[-2:] == ["–", "–"]  # such as the parent, where it votes
+    assert "reaches 2.30 on average, the best of them there 2.40" in found.text  # the ensemble: 2.452
+    assert "less that of this best one is +0.05 (episode return)" in found.text
+
+
 def test_pictures_are_the_run_s_own(finished: tuple[Path, dict[str, Any], Page]) -> None:
     folder, _, found = finished
     pictures = folder / "pictures"
