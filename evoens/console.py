@@ -211,7 +211,8 @@ def named(name: str, block: Mapping[str, Any]) -> str:
     if name not in ("random_children", "ensemble"):
         return name.replace("_", " ")
     size, beside = (block["size"] - 1, " and the parent") if block.get("parent") else (block["size"], "")
-    return (f"ensemble of {size}" if name == "ensemble" else f"{size} random children") + beside
+    drawn = "1 random child" if size == 1 else f"{size} random children"
+    return (f"ensemble of {size}" if name == "ensemble" else drawn) + beside
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:

@@ -202,10 +202,14 @@ def _look(run: Run, ensemble: Ensemble) -> Diversity:
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:
+    search = run.config.search
+    if search.generations == 1 and search.population <= run.config.selection.size:
+        return  # all children become members, so that nothing hangs on their ranking
     if reliable is None or reliable < UNRELIABLE:
         alike = "has no value (all children score alike, or there are too few)"
         found = alike if reliable is None else f"is {reliable:.2f}"
+        more = f"{run.problem.more} or a larger σ" if run.strategy.scaled else run.problem.more
         run.warn(
             f"generation {number + 1}: the reliability of fitness {found}: its ranking is mostly chance; "
-            f"{run.problem.more} or a larger σ would tell children apart"
+            f"{more} would tell children apart"
         )

@@ -381,6 +381,21 @@ def test_says_where_selection_picks_noise(tmp_path: Path, sigma: float, says: st
         assert len(sentences) == 1 and f"generation 1: the reliability of fitness {says}" in sentences[0]
 
 
+@pytest.mark.usefixtures("no_page")
+def test_chance_matters_only_where_something_is_chosen(tmp_path: Path) -> None:
+    every = {"search": {"generations": 1, "population": 3, "elites": 0}, "selection": {"size": 3}}
+    _, listener = execute(tmp_path / "all", config(strategy={"sigma": 1e-6}, **every))
+    assert not any("reliability" in warning for warning in listener.warnings)
+    one = {"search": {"generations": 1, "population": 1, "elites": 0}, "selection": {"size": 1}}
+    run, listener = execute(tmp_path / "one", config(**one))
+    assert listener.warnings == [] and report_of(tmp_path / "one")["ensemble"]["size"] == 1
+    assert run.state.generations[0]["reliability"] is None
+    again = every | {"search": every["search"] | {"generations": 2}}
+    _, listener = execute(tmp_path / "again", config(strategy={"class": "sparse"}, **again), spec="sparse")
+    (sentence, *_) = [warning for warning in listener.warnings if "reliability" in warning]
+    assert "more cases would tell children apart" in sentence and "σ" not in sentence
+
+
 def contending(cases: dict[str, list[float]], k: int) -> set[str]:
     """Whose mean is within two standard errors of the paired difference from the other side of the k-th border."""
     order = sorted(cases, key=lambda key: -np.mean(cases[key]))

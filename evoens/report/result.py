@@ -61,6 +61,6 @@ def _capital(text: str) -> str:
 def _drawn_at_random(facts: Facts) -> str:
     drawn = facts.report["random_children"]
     return (
-        f"The {named('random_children', drawn)} are {drawn['draws']} draws from the {drawn['of']}, which share the "
+        f"{_capital(named('random_children', drawn))}: {drawn['draws']} draws from the {drawn['of']}, which share the "
         "test cases between them."
     )

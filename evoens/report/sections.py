@@ -122,7 +122,7 @@ def _population(facts: Facts) -> Section:
     if not facts.scored:
         return Section(name, title, [NOT_YET])
     failed = len(facts.population) - len(facts.scored)
-    counted = f"{len(facts.population)} children were measured; {failed or 'none'} failed."
+    counted = f"Children measured: {len(facts.population)}; failed: {failed or 'none'}."
     text = [counted, *_selection(facts), *_above_the_best(facts)]
     parent = facts.generations[-1]["fitness"]["parent"] if facts.generations else None
     pictures = []

@@ -142,7 +142,7 @@ def test_the_verdict_and_the_facts_stand_on_the_page(finished: tuple[Path, dict[
     assert found.row("Time")[1] == "10 min"
     assert found.row("Artifact")[1] == "2.51 MB"
     assert found.row("torch")[1] == "2.15.0"
-    assert "64 children were measured; 1 failed." in found.text
+    assert "Children measured: 64; failed: 1." in found.text
     assert "+0.43" in found.text
     assert "3,260,416 environment steps" in found.text
     assert "not finished" not in found.text
