@@ -126,7 +126,7 @@ class Contest:
             yield playing.pop(trial), trial.result
 
     def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
-        return Ensemble(self.parent, self.strategy, genomes, self.device, self.rule)
+        return Ensemble(self.parent, self.strategy, genomes, self.device, rule=self.rule, seed=self.seed)
 
     def _draw(self, draw: int) -> list[Genome]:
         pool, parent = list(self.unselected), [genome for genome in self.members if not genome.genes]

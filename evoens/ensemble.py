@@ -39,6 +39,7 @@ class Ensemble:
         strategy: the Strategy that rebuilds them.
         genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
         rule: how the members' probabilities become one (`evoens.combine.RULES`).
+        seed: of the rule, which may draw ties.
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -48,10 +49,12 @@ class Ensemble:
         strategy: Strategy,
         genomes: Iterable[Genome],
         device: torch.device | str = "cpu",
+        *,
         rule: str = "mean",
+        seed: int = 0,
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
-        self.rule = rule
+        self.rule, self.seed = rule, seed
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
@@ -94,7 +97,7 @@ class Ensemble:
 
     def predict(self, inputs: Tensor) -> Tensor:
         """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`."""
-        return combine(self.outputs(inputs), self.rule)
+        return combine(self.outputs(inputs), self.rule, seed=self.seed)
 
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
         """Write the ensemble to `folder`: parent.safetensors, genomes.json, a user's own Strategy and network.
@@ -121,6 +124,7 @@ class Ensemble:
             },
             "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
             "combine": self.rule,
+            "seed": self.seed,
             "tuned": self.parent.tuned is not None,
             "members": [
                 {
@@ -175,7 +179,7 @@ def load_ensemble(path: str | Path) -> Ensemble:
         check_description(folder, document)
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
-    return Ensemble(parent, strategy, genomes, rule=document["combine"])
+    return Ensemble(parent, strategy, genomes, rule=document["combine"], seed=document.get("seed", 0))
 
 
 def read_description(folder: Path) -> dict[str, Any]:

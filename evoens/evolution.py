@@ -158,8 +158,8 @@ def _watch(
 ) -> None:
     """Write down and show what a generation has brought: the ensemble so far, its diversity, its cost."""
     members = run.voters(ranked[: run.config.selection.size])
-    rule = run.config.selection.combine
-    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule)
+    rule, seed = run.config.selection.combine, run.config.seed
+    ensemble = Ensemble(run.problem.parent, run.strategy, members, run.evaluator.device, rule=rule, seed=seed)
     some = run.problem.split("search")
     if not isinstance(run.problem, FixedInputs):
         some = some.part(0, SO_FAR)

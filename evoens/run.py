@@ -273,7 +273,13 @@ class Run:
         own = self.config.selection
         apart = own.diversity * self.apart(genomes, own.diversity_by, outputs) if own.diversity else None
         return selection.greedy(
-            outputs, judgement.score, size, replacement=own.replacement, apart=apart, rule=own.combine
+            outputs,
+            judgement.score,
+            size,
+            replacement=own.replacement,
+            apart=apart,
+            rule=own.combine,
+            seed=self.config.seed,
         )
 
     def apart(self, genomes: Sequence[Genome], distance: Distance, outputs: Tensor | None = None) -> Tensor:

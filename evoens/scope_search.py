@@ -122,6 +122,6 @@ def _at(run: Run, evaluator: Evaluator, inputs: Tensor, grid: tuple[float, ...])
 
 def _cases(run: Run, name: str, genomes: list[Genome], device: torch.device) -> Tensor:
     """Return what the ensemble of some children is worth on each case of the search split, float64 `(n,)`."""
-    problem, split = run.problem, run.problem.split("search")
-    ensemble = Ensemble(problem.parent, run.strategy, genomes, device, run.config.selection.combine)
+    problem, split, rule = run.problem, run.problem.split("search"), run.config.selection.combine
+    ensemble = Ensemble(problem.parent, run.strategy, genomes, device, rule=rule, seed=run.config.seed)
     return run.ledger.once(split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict))

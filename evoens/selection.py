@@ -24,6 +24,7 @@ def greedy(
     replacement: bool = False,
     apart: Tensor | None = None,
     rule: str = "mean",
+    seed: int = 0,
 ) -> list[int]:
     """Return `size` members, each the one that lifts the score of what they say together most (Caruana et al. 2004).
 
@@ -42,13 +43,14 @@ def greedy(
             members stay where a worse one would have to join.
         apart: what each two candidates' distance is worth in the score's unit, `(k, k)`; nothing where it is None.
         rule: by which the members' outputs become one (`evoens.combine.RULES`).
+        seed: of the rule, which may draw ties.
     """
     chosen: list[int] = []
     apart = torch.zeros(len(outputs), len(outputs)) if apart is None else apart
     while len(chosen) < (size if replacement else min(size, len(outputs))):
         rest = [i for i in range(len(outputs)) if replacement or i not in chosen]
         bonus = (apart[:, chosen].sum(1) / max(1, len(chosen))).tolist()
-        worth = {i: score(combine(outputs[[*chosen, i]], rule)) + bonus[i] for i in rest}
+        worth = {i: score(combine(outputs[[*chosen, i]], rule, seed=seed)) + bonus[i] for i in rest}
         chosen.append(max(rest, key=lambda i: worth[i]))
     return chosen
 

@@ -93,9 +93,9 @@ def test_random_children_are_unselected_and_share_the_cases(
     built: list[tuple[Genome, ...]] = []
 
     class Seen(Ensemble):
-        def __init__(self, parent: Any, strategy: Any, genomes: Sequence[Genome], *more: Any) -> None:
+        def __init__(self, parent: Any, strategy: Any, genomes: Sequence[Genome], *more: Any, **rule: Any) -> None:
             built.append(tuple(genomes))
-            super().__init__(parent, strategy, genomes, *more)
+            super().__init__(parent, strategy, genomes, *more, **rule)
 
     monkeypatch.setattr(compare, "Ensemble", Seen)
     run(contest, problem)

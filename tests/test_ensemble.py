@@ -11,6 +11,7 @@ import torch
 from tiny import TinyProblem
 from torch import Tensor, nn
 
+from evoens.combine import majority_vote
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError
 from evoens.genome import Genome
@@ -140,3 +141,16 @@ def test_the_rule_goes_with_the_ensemble(tiny_problem: TinyProblem, tmp_path: Pa
     ensemble.save(tmp_path, locate("noisy"), ARGUMENTS, {})
     assert load_ensemble(tmp_path).rule == "geometric-mean"
     assert torch.equal(load_ensemble(tmp_path).predict(inputs), ensemble.predict(inputs))
+
+
+def test_ties_are_drawn_by_the_seed_here_and_where_it_is_loaded(tiny_problem: TinyProblem, tmp_path: Path) -> None:
+    strategy = load_class(locate("noisy"), Strategy)(sigma=2.0)
+    members, inputs = strategy.ask(4, Random(0)), tiny_problem.inputs
+    answers = []
+    for seed in (0, 1):
+        ensemble = Ensemble(tiny_problem.parent, strategy, members, rule="majority-vote", seed=seed)
+        ensemble.save(tmp_path / str(seed), locate("noisy"), {"sigma": 2.0}, {})
+        answers.append(ensemble.predict(inputs))
+        assert torch.equal(load_ensemble(tmp_path / str(seed)).predict(inputs), answers[-1])
+        assert torch.equal(majority_vote(ensemble.outputs(inputs), seed), answers[-1])
+    assert not torch.equal(*answers)

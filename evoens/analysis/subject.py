@@ -144,7 +144,7 @@ def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
     tuned = folder / TUNED
     parent.tuned = tuned if tuned.is_dir() else None
     genomes = [Genome.from_json(row["genome"]) for row in alive[: config.selection.size]]
-    return Ensemble(parent, strategy, genomes, rule=config.selection.combine)
+    return Ensemble(parent, strategy, genomes, rule=config.selection.combine, seed=config.seed)
 
 
 def _population(path: Path) -> list[dict[str, Any]]:
