@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from evoens.combine import combine
 from evoens.console import interval, number
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
@@ -38,8 +41,7 @@ class Contest:
 
     The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
     their mean costs what one ensemble costs; where the parent is among the members, it is among them too. The others
-    play it whole, in large batches, which are fast; each member by itself, too, where the problem says that it is
-    cheap.
+    play it whole, in large batches, which are fast. Where members can be measured with their ensemble, they are.
     """
 
     parent: Parent
@@ -67,18 +69,22 @@ class Contest:
             resamples: of the bootstrap.
             on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        bouts = list(self._bouts(problem))
+        bouts = list(self._bouts(problem.split("test")))
         missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
         for i, (bout, evaluation) in enumerate(self._play(missing, problem), 1):
             ledger.note(bout.part, bout.name, evaluation, None)
+            for genome, own in zip(self._alone() if evaluation.members else (), evaluation.members, strict=True):
+                ledger.note(bout.part, genome.key, own, None)
             on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
-        names = dict.fromkeys(bout.name for bout in bouts)
-        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in names}
-        contestants = {name: results[name] for name in NAMES}
-        blocks = self._blocks(problem, contestants, resamples)
-        alone = [{"key": name, **_scores(problem, results[name])} for name in names if name not in NAMES]
+        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in NAMES}
+        blocks, whole = self._blocks(problem, results, resamples), problem.split("test")
+        alone = [
+            {"key": genome.key, **_scores(problem, ledger.evaluation(whole, genome.key))}
+            for genome in self._alone()
+            if ledger.has(whole, genome.key)
+        ]
         blocks["ensemble"] |= {"alone": alone} if alone else {}
-        return blocks, problem.details(contestants)
+        return blocks, problem.details(results)
 
     def _blocks(self, problem: Problem, results: Mapping[str, Evaluation], resamples: int) -> dict[str, dict[str, Any]]:
         blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
@@ -91,8 +97,7 @@ class Contest:
                 blocks[name][f"{label}_difference"] = bootstrap(less, resamples, self.seed).to_json()
         return blocks
 
-    def _bouts(self, problem: Problem) -> Iterator[Bout]:
-        split = problem.split("test")
+    def _bouts(self, split: Split) -> Iterator[Bout]:
         who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
         for name in reversed(NAMES):  # the long ones first, so that at the end no core waits long for another
             parts = self.draws if name == "random_children" else 1
@@ -100,9 +105,10 @@ class Contest:
             for part in range(-(-split.count // size)):
                 genomes = self._draw(part) if name == "random_children" else who[name]
                 yield Bout(name, split.part(part * size, size), genomes)
-        for genome in dict.fromkeys(self.members) if problem.alone else ():
-            if genome.genes:
-                yield Bout(genome.key, split, [genome])
+
+    def _alone(self) -> list[Genome]:
+        """The members that can be measured by themselves: each once, and not the parent, which is a contestant."""
+        return [genome for genome in dict.fromkeys(self.members) if genome.genes]
 
     def _play(self, bouts: Sequence[Bout], problem: Problem) -> Iterator[tuple[Bout, Evaluation]]:
         """Play all bouts, several at once, and give each one's evaluation when it ends.
@@ -115,15 +121,22 @@ class Contest:
         def trials() -> Iterator[tuple[Trial, Predictor]]:
             """Start each when there is room for it."""
             for bout in bouts:
-                trial = Trial(problem.reported(bout.part))
+                ensemble = self._ensemble(bout.genomes)
+                cases = problem.reported_with_members(bout.part) if bout.name == "ensemble" else None
+                trial = Trial(cases or problem.reported(bout.part))
                 playing[trial] = bout
                 trial.start()
-                yield trial, self._ensemble(bout.genomes).predict
+                yield trial, partial(self._with_members, ensemble) if cases else ensemble.predict
 
         for trial in run(trials(), lanes(self.device)):
             if isinstance(trial.result, Exception):
                 raise trial.result
             yield playing.pop(trial), trial.result
+
+    def _with_members(self, ensemble: Ensemble, inputs: Tensor) -> Tensor:
+        """Return the probabilities of an ensemble and of its members, `(1 + k, n, c)`."""
+        outputs, places = ensemble.outputs(inputs), [ensemble.genomes.index(genome) for genome in self._alone()]
+        return torch.cat([combine(outputs, ensemble.rule, seed=ensemble.seed)[None], outputs[places]])
 
     def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
         return Ensemble(self.parent, self.strategy, genomes, self.device, rule=self.rule, seed=self.seed)

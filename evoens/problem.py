@@ -44,13 +44,15 @@ class Evaluation:
     """What one predictor reached: `cases` holds one result per case, float64 `(n,)`; `score` is their mean.
 
     `samples` counts the inputs predicted. `beside` holds results by further measures, `(n,)` or `(n, d)` each; `kept`
-    what the problem keeps for selection, by name.
+    what the problem keeps for selection, by name; `members` what an ensemble's members reached, each by itself, where
+    they were measured with it.
     """
 
     cases: Tensor
     samples: int
     beside: dict[str, Tensor] = field(default_factory=dict)
     kept: dict[str, Tensor] = field(default_factory=dict)
+    members: tuple[Evaluation, ...] = ()
 
     @property
     def score(self) -> float:
@@ -112,8 +114,6 @@ class Problem(ABC):
     """How long each child is trained."""
     unlike_test: str = ""
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
-    alone: bool = False
-    """Whether it is cheap to measure each member of the ensemble by itself, too."""
     more: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 
@@ -196,6 +196,13 @@ class Problem(ABC):
         """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
         return self.cases(split)
 
+    def reported_with_members(self, split: Split) -> Generator[Tensor, Tensor, Evaluation] | None:
+        """Do as `reported` for an ensemble and its k members at once; receive `(1 + k, n, c)`, the ensemble's first.
+
+        None where the members would have to see other inputs than the ensemble, and cost as much again.
+        """
+        return None
+
     @property
     def aim(self) -> str:
         """The unit of what `aimed` gives."""
@@ -227,8 +234,6 @@ class FixedInputs(Problem):
     They are judged by `judge`, whether they are given the inputs of `batches` or what a shared part made of these.
     """
 
-    alone = True
-
     @abstractmethod
     def batches(self, split: Split) -> Iterator[Tensor]:
         """Yield all inputs of `split` in order, `(m, *input)` each."""
@@ -242,11 +247,11 @@ class FixedInputs(Problem):
         return self.judge(split, (yield from self.answers(split)))
 
     def answers(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
-        """Yield the inputs of `split`, receive their probabilities, and return all of them, `(n, c)`."""
+        """Yield the inputs of `split`, receive their probabilities, and return all of them, `(…, n, c)`."""
         outputs = []
         for inputs in self.batches(split):
             outputs.append((yield inputs))
-        return torch.cat(outputs)
+        return torch.cat(outputs, dim=-2)
 
 
 def answered(cases: Generator[Tensor, Tensor, Result], predict: Predictor) -> Result:

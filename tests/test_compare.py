@@ -161,14 +161,30 @@ def test_a_problem_may_add_its_own_remark(contest: Contest, problem: TwoRules) -
     assert verdict(problem, blocks).endswith(f". Turned round it is right in {turned:.3f} of the cases.")
 
 
-class Cheap(TwoRules):
-    alone = True
+class WithMembers(TwoRules):
+    """Measures an ensemble's members in the same pass."""
+
+    def reported_with_members(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        parts = [self.reported(split) for _ in range(3)]
+        (inputs, *_), ended = [next(part) for part in parts], list[Evaluation]()
+        while not ended:
+            answers = yield inputs
+            for part, own in zip(parts, answers, strict=True):
+                try:
+                    inputs = part.send(own)
+                except StopIteration as stop:
+                    ended.append(stop.value)
+        return replace(ended[0], members=tuple(ended[1:]))
 
 
-def test_members_play_alone_where_that_is_cheap(contest: Contest, problem: TwoRules) -> None:
+def test_members_are_measured_with_their_ensemble_where_that_can_be(contest: Contest, problem: TwoRules) -> None:
     assert "alone" not in run(contest, problem)["ensemble"]
     twice = replace(contest, members=[contest.members[0], contest.members[1], contest.members[0], Genome()])
-    rows = run(twice, Cheap())["ensemble"]["alone"]
+    ledger, alone = Ledger(), run(twice, problem)
+    found = run(twice, WithMembers(), ledger)
+    rows = found["ensemble"].pop("alone")
+    assert found == alone  # the ensemble's own figures are what they were
+    assert run(twice, WithMembers(), Ledger(ledger.entries))["ensemble"]["alone"] == rows  # from what was kept
     assert [row["key"] for row in rows] == [genome.key for genome in contest.members[:2]]  # once each, not the parent
     for row, genome in zip(rows, contest.members, strict=False):
         assert row["test"] == pytest.approx(right_answers(problem, genome, TEST).mean())

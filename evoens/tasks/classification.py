@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -142,10 +142,29 @@ class ClassificationProblem(FixedInputs):
         return -calibration.nll(outputs, labels)
 
     def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
-        """See `Problem.reported`; the temperature is fitted first, to what the same predictor says on select."""
-        select = self.split("select")
-        temperature = calibration.temperature((yield from self.answers(select)), self._images(select).labels)
-        outputs, labels = (yield from self.answers(split)), self._images(split).labels
+        """See `Problem.reported`."""
+        return self._report(split, *(yield from self._asked(split)))
+
+    def reported_with_members(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+        """See `Problem.reported_with_members`."""
+        asked = yield from self._asked(split)
+        ensemble, *members = (self._report(split, *own) for own in zip(*asked, strict=True))
+        return replace(ensemble, members=tuple(replace(member, samples=0) for member in members))
+
+    def _asked(self, split: Split) -> Generator[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Return the probabilities, `(…, n, c)`, of the select split, of `split`, and of what is corrupted of it."""
+        select, outputs = (yield from self.answers(self.split("select"))), (yield from self.answers(split))
+        if self.corrupted is None:
+            return select, outputs
+        corrupted = [outputs[..., :0, :]]
+        for pixels in self.corrupted.batches(split.first, split.count, BATCH):
+            corrupted.append((yield self.normalise(pixels)))
+        return select, outputs, torch.cat(corrupted, dim=-2)
+
+    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *corrupted: Tensor) -> Evaluation:
+        """Return what the report shows of one predictor; its temperature is fitted to what it says on select."""
+        select, labels = self.split("select"), self._images(split).labels
+        temperature = calibration.temperature(chosen_on, self._images(select).labels)
         tempered = calibration.tempered(outputs, temperature)
         beside = {
             "accuracy": calibration.correct(outputs, labels),
@@ -156,9 +175,10 @@ class ClassificationProblem(FixedInputs):
         }
         beside.pop(self.settings.score, None)
         samples = len(labels) + select.count
-        if self.corrupted is not None:
-            beside["corrupted"] = yield from self._corrupted(split)
-            samples += beside["corrupted"][..., 0].numel()
+        for answers in corrupted:
+            assert self.corrupted is not None
+            beside["corrupted"] = self.corrupted.rows(answers, self.corrupted.labels(split.first, split.count))
+            samples += len(answers)
         return Evaluation(self._scores(outputs, labels), samples, beside)
 
     @property
@@ -183,14 +203,6 @@ class ClassificationProblem(FixedInputs):
         if settings is None:
             return None
         return Corrupted(self.data.splits["test"], settings, self.seed, self.data.published)
-
-    def _corrupted(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
-        assert self.corrupted is not None
-        labels, outputs = self.corrupted.labels(split.first, split.count), []
-        for pixels in self.corrupted.batches(split.first, split.count, BATCH):
-            outputs.append((yield self.normalise(pixels)))
-        empty = torch.empty(0, len(self.data.classes))
-        return self.corrupted.rows(torch.cat(outputs) if outputs else empty, labels)
 
     def prepare(self, folder: Path, on_progress: OnProgress) -> None:
         """Train the independent networks, where there are to be some."""

@@ -144,6 +144,27 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
     assert values["calibrated_nll"] < values["nll"]
 
 
+@pytest.mark.parametrize("corruption", [None, {"kinds": ("contrast", "pixelate"), "severities": (2,), "images": 20}])
+def test_members_reported_with_their_ensemble_are_what_each_is_alone(
+    make: Callable[..., ClassificationProblem], corruption: dict[str, Any] | None
+) -> None:
+    problem = make(corruption=corruption)
+    sharper, split = parent(sharpness=2.0), problem.split("test")
+    both = (problem.parent.predict, sharper.predict)
+
+    def answers(inputs: torch.Tensor) -> torch.Tensor:
+        members = torch.stack([predict(inputs) for predict in both])
+        return torch.cat([members.mean(0)[None], members])
+
+    found = answered(problem.reported_with_members(split), answers)
+    alone = [lambda x: answers(x)[0], *both]
+    for own, predict in zip((found, *found.members), alone, strict=True):
+        expected = answered(problem.reported(split), predict)
+        assert torch.equal(own.cases, expected.cases) and own.beside.keys() == expected.beside.keys()
+        assert all(torch.equal(own.beside[name], rows) for name, rows in expected.beside.items())
+        assert own.samples == (expected.samples if own is found else 0)  # one pass answers for all
+
+
 def test_the_reliability_diagram_beside_scikit_learns(make: Callable[..., ClassificationProblem]) -> None:
     problem = make()
     evaluation = reported(problem)
