@@ -23,6 +23,8 @@ class Reflected(Strategy):
     inputs gives (Krizhevsky et al. 2012), put into weights. Exact where strides and padding meet both borders alike.
 
     Not for digits or letters, nor for games whose actions have sides.
+    For one generation: over several the side whose children are a little better by themselves drives the other out, and
+    what the two gain together goes with it.
     """
 
     def ask(self, n: int, rng: Random) -> list[Genome]:
