@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -20,9 +21,10 @@ def flops(module: nn.Module, shape: Sequence[int]) -> int:
         module: any network, wherever it is.
         shape: of one input, without the batch: (channels, height, width) for images.
     """
-    # with gradients attention goes step by step, without it may be one operation that the counter does not know
+    # attention as plain matrix products: fused it may be one operation that the counter does not know
     network = copy.deepcopy(module).eval().requires_grad_(True)
     some = next(network.parameters(), torch.empty(0))
-    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with torch.enable_grad(), plain, FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, *shape, dtype=some.dtype, device=some.device))
     return int(counter.get_total_flops())

@@ -44,8 +44,7 @@ class Evaluation:
     """What one predictor reached: `cases` holds one result per case, float64 `(n,)`; `score` is their mean.
 
     `samples` counts the inputs predicted. `beside` holds results by further measures, `(n,)` or `(n, d)` each; `kept`
-    what the problem keeps for selection, by name; `members` what an ensemble's members reached, each by itself, where
-    they were measured with it.
+    what the problem keeps for selection, by name; `members` what an ensemble's members reached each, if measured too.
     """
 
     cases: Tensor

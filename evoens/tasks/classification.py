@@ -154,14 +154,12 @@ class ClassificationProblem(FixedInputs):
     def _asked(self, split: Split) -> Generator[Tensor, Tensor, tuple[Tensor, ...]]:
         """Return the probabilities, `(…, n, c)`, of the select split, of `split`, and of what is corrupted of it."""
         select, outputs = (yield from self.answers(self.split("select"))), (yield from self.answers(split))
-        if self.corrupted is None:
-            return select, outputs
-        corrupted = [outputs[..., :0, :]]
-        for pixels in self.corrupted.batches(split.first, split.count, BATCH):
+        corrupted, images = [outputs[..., :0, :]], self.corrupted
+        for pixels in images.batches(split.first, split.count, BATCH) if images else ():
             corrupted.append((yield self.normalise(pixels)))
         return select, outputs, torch.cat(corrupted, dim=-2)
 
-    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *corrupted: Tensor) -> Evaluation:
+    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, corrupted: Tensor) -> Evaluation:
         """Return what the report shows of one predictor; its temperature is fitted to what it says on select."""
         select, labels = self.split("select"), self._images(split).labels
         temperature = calibration.temperature(chosen_on, self._images(select).labels)
@@ -174,12 +172,9 @@ class ClassificationProblem(FixedInputs):
             "calibrated_ece": _sure_and_right(tempered, labels),
         }
         beside.pop(self.settings.score, None)
-        samples = len(labels) + select.count
-        for answers in corrupted:
-            assert self.corrupted is not None
-            beside["corrupted"] = self.corrupted.rows(answers, self.corrupted.labels(split.first, split.count))
-            samples += len(answers)
-        return Evaluation(self._scores(outputs, labels), samples, beside)
+        if self.corrupted is not None:
+            beside["corrupted"] = self.corrupted.rows(corrupted, self.corrupted.labels(split.first, split.count))
+        return Evaluation(self._scores(outputs, labels), len(labels) + select.count + len(corrupted), beside)
 
     @property
     def aim(self) -> str:
@@ -212,7 +207,10 @@ class ClassificationProblem(FixedInputs):
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         """Return how sure and how right competitors are, what corruption does, what independent networks reach."""
         reliability = {
-            title: {who: _reliability(results[who].beside[rows]) for who in ("parent", "ensemble")}
+            title: {
+                who: [asdict(row) for row in calibration.calibration_rows(*results[who].beside[rows].T)]
+                for who in ("parent", "ensemble")
+            }
             for title, rows in (("as it is", "ece"), ("tempered", "calibrated_ece"))
         }
         more = self._corruption_details(results) | self._independent_details(results)
@@ -299,8 +297,3 @@ def scores(labels: Tensor) -> dict[str, Score]:
 def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:
     """Confidence and correctness of each case, `(n, 2)`."""
     return torch.stack([calibration.confidence(outputs), calibration.correct(outputs, labels)], dim=1)
-
-
-def _reliability(rows: Tensor) -> list[dict[str, Any]]:
-    """The bins of a reliability diagram, of confidence and correctness `(n, 2)`."""
-    return [asdict(row) for row in calibration.calibration_rows(rows[:, 0], rows[:, 1])]
