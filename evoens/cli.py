@@ -55,7 +55,7 @@ Problem = Annotated[str, typer.Argument(help="A YAML file, or the name of a prob
 Folder = Annotated[Path, typer.Argument(help="The run's folder, or its name in --runs.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the YAML; repeatable.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Where the folders of runs are.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result, and errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Retrain = Annotated[bool, typer.Option("--retrain", help="Train a new parent, even if there is one.")]
 Force = Annotated[bool, typer.Option("--force", help="Go on in spite of the differences that are named.")]
@@ -82,7 +82,7 @@ def run(
         _plan(loaded, folder, retrain, json)
     else:
         session.execute(loaded, folder, silent=quiet or json, retrain=retrain)
-        _print_report(folder, json)
+        printing.print_finished(folder, quiet=quiet, as_json=json)
 
 
 @app.command()
@@ -92,7 +92,7 @@ def resume(folder: Folder, runs: Runs = RUNS, force: Force = False, quiet: Quiet
     trained_here = (folder / "parent").is_dir()
     loaded = load(folder / RESOLVED, retrain=trained_here)
     session.execute(loaded, folder, silent=quiet or json, retrain=trained_here, force=force)
-    _print_report(folder, json)
+    printing.print_finished(folder, quiet=quiet, as_json=json)
 
 
 @app.command()
@@ -113,9 +113,13 @@ def train_parent(
     there = find_parent(checkpoint, loaded.base)
     if there and not retrain:
         raise CheckpointError(f"{there}: expected no parent yet, found one; --retrain replaces it")
-    path, card = session.train(loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force)
+    path, card, said = session.train(
+        loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force
+    )
     if json:
         printing.print_json({"path": str(path), **card})
+    else:
+        typer.echo(said)
 
 
 @app.command()
@@ -255,10 +259,13 @@ def diversity(
     """Lay out how members differ, for the page and TensorBoard."""
     from evoens.commands import diversity as work  # noqa: PLC0415
 
-    asked = work.models_asked(paths, runs, settings or (), problem) if models else None
-    found = work.diversity(asked or work.run_asked(paths, runs, settings or ()), part or (), silent=quiet or json)
+    words = settings or ()
+    asked = work.models_asked(paths, runs, words, problem) if models else work.run_asked(paths, runs, words)
+    found = work.diversity(asked, part or (), silent=quiet or json)
     if json:
         printing.print_json({name: part["figures"] for name, part in found.items()})
+    elif quiet:
+        typer.echo(asked.folder / "report.html")
 
 
 def _print_config(loaded: Loaded, json: bool) -> None:
@@ -266,11 +273,6 @@ def _print_config(loaded: Loaded, json: bool) -> None:
         printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))
     else:
         typer.echo(loaded.resolved, nl=False)
-
-
-def _print_report(folder: Path, json: bool) -> None:
-    if json:
-        typer.echo((folder / "report.json").read_text("utf-8"), nl=False)
 
 
 def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:

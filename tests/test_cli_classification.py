@@ -366,7 +366,8 @@ def test_arrays_and_safetensors_do_as_well(here: Path) -> None:
     ]
     for name, sets in (("one", same), ("two", other)):
         result = call("run", "own.yaml", "--name", name, "--quiet", *sets)
-        assert (result.exit_code, result.stdout) == (0, ""), result.stderr
+        assert result.exit_code == 0, result.stderr
+        assert result.stdout.splitlines()[1:] == [f"runs/{name}/report.html"]
     one, two = (json.loads(Path(f"runs/{name}/report.json").read_text()) for name in ("one", "two"))
     assert one["ensemble"]["test"] == two["ensemble"]["test"] and one["candidates"] == two["candidates"]
 

@@ -187,7 +187,8 @@ def test_a_finished_run_is_left_alone_or_gone_through_again_to_the_same(finished
     before = json.loads((folder / "report.json").read_text())
     again = call("run", "digits_noisy", "--retrain", "--runs", str(folder.parent), *SETS)
     assert again.exit_code == 2 and "found this one, finished: see" in again.stderr
-    assert call("resume", str(folder), "--quiet").exit_code == 0
+    quiet = call("resume", str(folder), "--quiet")
+    assert quiet.exit_code == 0 and quiet.stdout == f"{before['verdict']}\n{folder}/report.html\n"
     after = json.loads((folder / "report.json").read_text())
     assert {k: v for k, v in after.items() if k != "cost"} == {k: v for k, v in before.items() if k != "cost"}
 
@@ -198,8 +199,9 @@ def test_another_machine_may_go_on_only_by_force(finished: tuple[Path, str], mon
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     refused = call("resume", folder)
     assert refused.exit_code == 2 and "machine.threads: expected 1 (in the checkpoint), found 8" in refused.stderr
-    forced = call("resume", folder, "--force", "--quiet")
+    forced = call("resume", folder, "--force", "--quiet", "--json")
     assert forced.exit_code == 0, forced.stderr
+    assert forced.stdout == (finished[0] / "report.json").read_text()
     assert "warning: machine.threads: expected 1" in forced.stderr and "UserWarning" not in forced.stderr
 
 
@@ -219,6 +221,8 @@ def test_a_parent_may_be_trained_apart(tmp_path: Path, monkeypatch: pytest.Monke
     Path("mine.yaml").write_text(find_problem("digits_noisy").read_text())
     result = call("train-parent", "mine.yaml", "--set", "parent.train.epochs=2")
     assert result.exit_code == 0, result.stderr
+    quiet = call("train-parent", "mine.yaml", "--set", "parent.train.epochs=2", "--retrain", "--quiet")
+    assert quiet.stdout == result.stdout.splitlines(keepends=True)[-1]
     said, last = result.stdout.splitlines()[0], result.stdout.splitlines()[-1]
     assert said == "training a parent for 2 epochs in runs/digits_noisy-parent"
     assert last.startswith("parents/digits.safetensors: a parent of 2 epochs, accuracy ")

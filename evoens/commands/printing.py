@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.errors import Check
@@ -18,6 +19,15 @@ WIDE = 200  # columns where no terminal says how many there are
 def print_json(value: Any) -> None:
     """Print one JSON object on standard output."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_finished(folder: Path, *, quiet: bool, as_json: bool) -> None:
+    """Print what a run that has said nothing has come to: its report as JSON, or its verdict and where its page is."""
+    report = (folder / "report.json").read_text("utf-8")
+    if as_json:
+        print(report, end="")
+    elif quiet:
+        print(json.loads(report)["verdict"], folder / "report.html", sep="\n")
 
 
 def print_rows(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:

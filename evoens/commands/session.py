@@ -43,8 +43,12 @@ def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force:
         build(loaded, folder, reporter, retrain=retrain, force=force).execute()
 
 
-def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> tuple[Path, dict[str, Any]]:
-    """Train the parent, or go on training it, and write it to `path`; return the file of its weights, and its card."""
+def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> tuple[Path, dict[str, Any], str]:
+    """Train the parent, or go on training it, and write it to `path`.
+
+    Returns:
+        The file of its weights, its card, and a line that says what it is.
+    """
     keep_memory()
     from evoens.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
@@ -57,9 +61,7 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
         task.train(folder, reporter.training, force)
     path = task.export(folder, path, command)
     card = read_card(path)
-    if not silent:
-        typer.echo(f"{path}: a parent of {task.summary(card)}")
-    return path, card
+    return path, card, f"{path}: a parent of {task.summary(card)}"
 
 
 @contextmanager
