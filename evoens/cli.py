@@ -113,9 +113,7 @@ def train_parent(
     there = find_parent(checkpoint, loaded.base)
     if there and not retrain:
         raise CheckpointError(f"{there}: expected no parent yet, found one; --retrain replaces it")
-    path, card, said = session.train(
-        loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force
-    )
+    path, card, said = session.train(loaded, runs, there or loaded.base / checkpoint, silent=quiet or json, force=force)
     if json:
         printing.print_json({"path": str(path), **card})
     else:

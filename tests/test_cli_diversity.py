@@ -77,7 +77,10 @@ def test_costs_are_named_before_the_work_and_a_second_time_nothing_is_done(folde
     assert "to do: outputs, 4 networks × 64 inputs × 3 passes" in first.stdout
     stamp = (folder / "diversity" / "outputs.json").stat().st_mtime_ns
     again = call("diversity", folder, *PARTS, *sets(*SMALL), "--quiet")
-    assert again.stdout == f"{folder}/report.html\n" and (folder / "diversity" / "outputs.json").stat().st_mtime_ns == stamp
+    assert (
+        again.stdout == f"{folder}/report.html\n"
+        and (folder / "diversity" / "outputs.json").stat().st_mtime_ns == stamp
+    )
 
 
 def test_a_run_that_is_not_finished_shows_its_best_so_far(folder: Path) -> None:
