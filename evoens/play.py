@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from evoens.ensemble import Ensemble, load_ensemble, read_description
+from evoens.ensemble import Ensemble, load_ensemble
+from evoens.ensemble_folder import read_description
 from evoens.errors import CheckpointError, ProblemError
 from evoens.files import write_atomic
 from evoens.genome import Genome

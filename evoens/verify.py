@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from evoens import ensemble, noise
+from evoens import ensemble_folder, noise
 from evoens.checkpoint import CheckpointStore
 from evoens.errors import Check, CheckpointError, EvoensError
 from evoens.genome import Genome, Mask
@@ -144,15 +144,15 @@ def _try(load: Callable[[], T]) -> tuple[T | None, str]:
 
 
 def _ensemble(folder: Path) -> Iterator[Check]:
-    document, why = _try(partial(ensemble.read_description, folder))
+    document, why = _try(partial(ensemble_folder.read_description, folder))
     if document is None:
         yield Check("genomes.json", False, why)
         return
-    _, why = _try(partial(ensemble.check_description, folder, document))
+    _, why = _try(partial(ensemble_folder.check_description, folder, document))
     yield Check("genomes.json", not why, why or "as it was written")
-    parent, why = _try(partial(ensemble.load_parent, folder, document))
+    parent, why = _try(partial(ensemble_folder.load_parent, folder, document))
     yield Check("parent", parent is not None, why or f"file and fingerprint {document['parent']['fingerprint'][:16]}…")
-    strategy, why = _try(partial(ensemble.load_strategy, folder, document))
+    strategy, why = _try(partial(ensemble_folder.load_strategy, folder, document))
     yield Check("strategy", strategy is not None, why or f"{document['strategy']['spec']}, its file as it was")
     if parent is None or strategy is None:
         return
@@ -160,7 +160,7 @@ def _ensemble(folder: Path) -> Iterator[Check]:
         yield Check("members", False, "genomes.json lists none")
         return
     for place, row in enumerate(document["members"]):
-        _, why = _try(partial(ensemble.load_member, folder, row, parent, strategy))
+        _, why = _try(partial(ensemble_folder.load_member, folder, row, parent, strategy))
         yield Check(f"member {place}", not why, why or f"{row['key'][:12]}… rebuilt to the same bits")
 
 
