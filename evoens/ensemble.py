@@ -15,6 +15,7 @@ from evoens.cut import cut
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError
 from evoens.genome import Genome
+from evoens.inputs import taken, usable
 from evoens.parent import Child, Parent, fuse
 from evoens.shrink import shrink
 from evoens.spec import Located
@@ -47,7 +48,7 @@ class Ensemble:
         rule: str = "mean",
         seed: int = 0,
     ) -> None:
-        self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), torch.device(device)
+        self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
         self.rule, self.seed = rule, seed
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
@@ -79,14 +80,22 @@ class Ensemble:
             EvoensError: they are to be shrunk, and torch.fx cannot trace the network.
         """
         grown = [self.parent.child(grow(self.parent, self.strategy, genome)).module for genome in self.genomes]
-        return [self._placed(shrink(module, {}) if shrunk else module) for module in grown]
+        if shrunk:
+            return [self._placed(shrink(module, {})) for module in grown]
+        for parameter in (parameter for module in grown for parameter in module.parameters()):
+            parameter.requires_grad_(parameter.is_floating_point())
+        return [self._placed(module) for module in grown]
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`."""
-        with torch.inference_mode():
+        """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.
+
+        Raises:
+            ShapeError: the network does not take these inputs.
+        """
+        with taken(inputs), torch.inference_mode():
             shared = self._trunk(inputs.to(self.device))
-        parts = shared if isinstance(shared, tuple) else (shared,)
-        found = [member.predict(*parts) for member in self._members]
+            parts = shared if isinstance(shared, tuple) else (shared,)
+            found = [member.predict(*parts) for member in self._members]
         return torch.stack([found[place] for place in self._places]).to(inputs.device)
 
     def predict(self, inputs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evoens.combine import majority_vote
 from evoens.ensemble import Ensemble, load_ensemble
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, EvoensError, ShapeError
 from evoens.genome import Genome
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy, grow
@@ -154,3 +154,40 @@ def test_ties_are_drawn_by_the_seed_here_and_where_it_is_loaded(tiny_problem: Ti
         assert torch.equal(load_ensemble(tmp_path / str(seed)).predict(inputs), answers[-1])
         assert torch.equal(majority_vote(ensemble.outputs(inputs), seed), answers[-1])
     assert not torch.equal(*answers)
+
+
+def test_modules_have_gradients_by_weights_and_by_inputs(ensemble: Ensemble, tiny_problem: TinyProblem) -> None:
+    inputs, member = tiny_problem.probe(5).clone().requires_grad_(), ensemble.modules()[1]
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    nn.functional.cross_entropy(member(inputs), labels).backward()
+    with torch.no_grad():  # by hand: the loss by a logit is its probability, less 1 for the label, a fifth of each
+        slope = (ensemble.outputs(inputs.detach())[1] - nn.functional.one_hot(labels, 3)) / 5
+        weights = dict(member.named_parameters())
+        hidden = torch.relu(inputs @ weights["first.weight"].T + weights["first.bias"])
+        back = (slope @ weights["last.weight"]) * (hidden > 0)
+    torch.testing.assert_close(weights["last.weight"].grad, slope.T @ hidden)
+    torch.testing.assert_close(weights["first.bias"].grad, back.sum(0))
+    torch.testing.assert_close(inputs.grad, back @ weights["first.weight"])
+    assert not any(weight.requires_grad for weight in ensemble.parent.weights.values())
+
+
+def test_a_device_that_is_not_here_is_one_sentence(ensemble: Ensemble) -> None:
+    for device in ("cuda:77", "mps:5", "gpu"):
+        with pytest.raises(EvoensError, match=f'^device: expected one that is here, such as "cpu", found "{device}": '):
+            Ensemble(ensemble.parent, ensemble.strategy, ensemble.genomes, device)
+
+
+def test_inputs_that_the_network_does_not_take_are_one_sentence(ensemble: Ensemble, tiny_problem: TinyProblem) -> None:
+    inputs = tiny_problem.probe(4)
+    start = "inputs: expected those that the network takes, found shape"
+    wrong = {
+        f"{start} (4, 3) of float32: ": inputs[:, :3],
+        f"{start} (4, {inputs.shape[1]}) of float64: ": inputs.double(),
+        f"{start} (4, {inputs.shape[1]}) of uint8: ": inputs.to(torch.uint8),
+        "inputs: expected a torch.Tensor, found numpy.ndarray; torch.from_numpy(inputs) makes": inputs.numpy(),
+        "inputs: expected a torch.Tensor, found builtins.list": inputs.tolist(),
+    }
+    for sentence, one in wrong.items():
+        with pytest.raises(ShapeError) as caught:
+            ensemble.predict(one)
+        assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)

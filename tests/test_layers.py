@@ -27,7 +27,7 @@ LAYERS = [
         "card",
     },
     {"parent", "cut", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
-    {"strategy", "masked", "problem", "ensemble", "ensemble_folder"},
+    {"strategy", "masked", "problem", "inputs", "ensemble", "ensemble_folder"},
     {
         "plan",
         "trials",
