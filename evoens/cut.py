@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from evoens.tensors import first_names
+
 Features = tuple[Tensor, ...]
 """What a trunk makes of inputs, a row an input in each."""
 
@@ -33,9 +35,11 @@ class Cut:
 def cut(module: nn.Module, touched: Collection[str]) -> Cut | None:
     """Cut copies of `module` as late as the `touched` tensors allow.
 
-    None where there is nothing to share: a touched tensor meets the inputs, or torch.fx cannot trace the module (with
-    Python conditions on values, say).
+    None where there is nothing to share: a touched tensor meets the inputs or has several names, or torch.fx cannot
+    trace the module (with Python conditions on values, say).
     """
+    if any(name != first and first in touched for name, first in first_names(module).items()):
+        return None
     tracer = _Tracer(touched)
     graph = _traced(module, tracer)
     if graph is None:

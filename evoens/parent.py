@@ -16,8 +16,9 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from evoens.errors import EvoensError, ShapeError, SpecError, nearest
+from evoens.errors import EvoensError, SpecError, nearest
 from evoens.spec import Located, _import, locate
+from evoens.tensors import first_names, load, plain, tensors
 
 Predictor = Callable[[Tensor], Tensor]
 """`(n, *input)` -> `(n, c)` probabilities: a parent, a child and an ensemble are all predictors."""
@@ -124,37 +125,32 @@ class Parent:
     Perturbed are the weights of convolutions and linear layers; biases and normalisation stay (dissertation ch. 4).
 
     Attributes:
+        weights: its tensors, each once: one that has two names, as of a layer used twice, under the first.
+        perturbed: the names of those that a Strategy may perturb.
+        frozen: the names of the parameters that the network's own code has frozen; no training moves them.
         tuned: where the weights of its children are, a file each, when they are trained after they are born.
     """
 
     def __init__(self, module: nn.Module, architecture: Architecture) -> None:
+        plain(module)
+        frozen = {name for name, value in module.named_parameters() if not value.requires_grad}
+        whole = len(frozen) == len(list(module.parameters()))  # only to be asked: it says nothing of training
+        self.frozen: frozenset[str] = frozenset() if whole else frozenset(frozen)
         self.module = module.eval().requires_grad_(False)
         self.architecture = architecture
         self.tuned: Path | None = None
-        self.weights: dict[str, Tensor] = {k: v.detach() for k, v in self.module.state_dict().items()}
-        self.perturbed: tuple[str, ...] = tuple(
-            f"{name}.weight" if name else "weight"
-            for name, layer in self.module.named_modules()
-            if isinstance(layer, PERTURBED)
-        )
+        self.weights: dict[str, Tensor] = tensors(self.module)
+        self.perturbed: tuple[str, ...] = _perturbed(self.module)
 
     @classmethod
     def from_weights(cls, architecture: Architecture, weights: Mapping[str, Tensor]) -> Parent:
         """Build the architecture and load `weights` into it.
 
         Raises:
-            ShapeError: a tensor is missing, unknown or of another shape.
+            ShapeError: a tensor is missing, unknown, of another shape, or has two values under two names.
         """
         module = architecture.build()
-        expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-        found = {k: tuple(v.shape) for k, v in weights.items()}
-        for name in sorted(expected.keys() | found.keys()):
-            if expected.get(name) != found.get(name):
-                raise ShapeError(
-                    f"{name}: expected shape {expected.get(name, 'no such tensor')}, "
-                    f"found {found.get(name, 'no such tensor')}"
-                )
-        module.load_state_dict(dict(weights))
+        load(module, weights)
         return cls(module, architecture)
 
     @property
@@ -167,11 +163,24 @@ class Parent:
         with torch.inference_mode():
             return torch.softmax(self.module(inputs).float(), dim=-1)
 
+    def trainable(self) -> nn.Module:
+        """Return a copy of the module that can be trained, but for what the network's own code has frozen."""
+        module = copy.deepcopy(self.module)
+        for name, value in module.named_parameters():
+            value.requires_grad_(name not in self.frozen)
+        return module
+
     def child(self, weights: Mapping[str, Tensor]) -> Child:
         """Return a child of its own module, holding the parent's tensors except those in `weights`."""
         child = Child(copy.deepcopy(self.module))
         child.load({**self.weights, **weights})
         return child
+
+
+def _perturbed(module: nn.Module) -> tuple[str, ...]:
+    first = first_names(module)
+    layers = [name for name, layer in module.named_modules() if isinstance(layer, PERTURBED)]
+    return tuple(dict.fromkeys(first[f"{name}.weight" if name else "weight"] for name in layers))
 
 
 class Child:

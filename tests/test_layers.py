@@ -22,6 +22,8 @@ LAYERS = [
         "noise",
         "scope",
         "spec",
+        "tensors",
+        "adapt",
         "allocator",
         "threads",
         "card",

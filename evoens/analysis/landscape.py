@@ -16,6 +16,7 @@ from evoens.calibration import log_probabilities, nll
 from evoens.diversity.landscape import Plane, around, through
 from evoens.errors import ShapeError
 from evoens.settings.diversity import LandscapeSettings
+from evoens.tensors import load, tensors
 
 MARGIN = 0.35  # how far the plane reaches beyond its networks, in their distance
 NEAR = 9  # networks among which three are looked for that are not on one line
@@ -44,7 +45,7 @@ class Landscape(Part):
         self.frames, self.labels = subject.problem.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
         self.names, self.planes = _through(subject)
-        self.planes["around"] = around(subject.all_modules[0].state_dict(), subject.seed)
+        self.planes["around"] = around(tensors(subject.all_modules[0]), subject.seed)
         self.axes = {name: _axes(plane, settings.points) for name, plane in self.planes.items()}
         self.rows = [(name, float(y)) for name, (_, ys) in self.axes.items() for y in ys]
         self.steps = len(self.rows)
@@ -58,7 +59,7 @@ class Landscape(Part):
         return {"loss": torch.tensor([self._loss(self.planes[name].at(float(x), y)) for x in xs])}
 
     def _loss(self, weights: dict[str, Tensor]) -> float:
-        self.module.load_state_dict(weights)
+        load(self.module, weights)
         outputs = self.subject.probabilities(self.module, self.frames)
         if self.labels is not None:
             return float(nll(outputs, self.labels).mean())
@@ -99,7 +100,7 @@ class Landscape(Part):
 
 def _through(subject: Subject) -> tuple[tuple[str, ...], dict[str, Plane]]:
     """The names of the first network and two more, and the plane through them, if there is one."""
-    weights = [module.state_dict() for module in subject.all_modules[:NEAR]]
+    weights = [tensors(module) for module in subject.all_modules[:NEAR]]
     for i, j in combinations(range(1, len(weights)), 2):
         try:
             plane = through(weights[0], weights[i], weights[j])

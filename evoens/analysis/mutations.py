@@ -21,6 +21,7 @@ from evoens.diversity.outputs import pairwise_kl
 from evoens.genome import Mask
 from evoens.report.parts import Table
 from evoens.settings.diversity import MutationSettings
+from evoens.tensors import load, tensors
 
 GRID = 64  # points either way at which a boundary in the plane is drawn
 
@@ -42,7 +43,7 @@ class Mutations(Part):
         self.subject, self.settings = subject, settings
         self.frames, self.labels = subject.problem.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
-        self.weights = {name: weight.clone() for name, weight in self.module.state_dict().items()}
+        self.weights = {name: weight.clone() for name, weight in tensors(self.module).items()}
         self.cells = list(product(settings.densities, settings.sigmas))
         self.flat = self.frames[0].numel() == 2
         self.steps = len(self.cells)
@@ -76,7 +77,7 @@ class Mutations(Part):
         return child
 
     def _outputs(self, weights: dict[str, Tensor], frames: Tensor) -> Tensor:
-        self.module.load_state_dict(weights)
+        load(self.module, weights)
         return self.subject.probabilities(self.module, frames)
 
     def finish(self, kept: Sequence[Kept]) -> Finding:

@@ -23,6 +23,7 @@ from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.run import TUNED
 from evoens.strategy import grow
+from evoens.tensors import tensors
 
 if TYPE_CHECKING:
     from evoens.settings.config import Config
@@ -87,7 +88,7 @@ class Subject:
     @property
     def key(self) -> str:
         """A sha256 of all the networks' weights and of the problem's settings."""
-        prints = [fingerprint(module.state_dict()) for module in self.all_modules]
+        prints = [fingerprint(tensors(module)) for module in self.all_modules]
         whole = json.dumps([self.names, prints, self.seed, self.problem.record()], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()
 

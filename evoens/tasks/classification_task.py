@@ -107,7 +107,7 @@ class ClassificationTask(Task):
 
     def _fit(self, seed: int, folder: Path, on_progress: OnProgress, force: bool) -> Training:
         keep_memory()
-        settings, module = self.config.parent.train, self._initial(seed).module
+        settings, module = self.config.parent.train, self._initial(seed).trainable()
         examples = self.examples()
         some = next(examples.batches(settings.batch, 0, 0))[0]
 

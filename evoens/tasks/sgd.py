@@ -22,6 +22,7 @@ from evoens.settings.classification import TrainSettings
 from evoens.tasks.data.augment import augmented
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.schedules import momentum, rate
+from evoens.tensors import load, tensors
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Training:
     """A network on its way through some epochs.
 
     Args:
-        module: trained in place, logits `(n, c)`; it is put in `channels_last`.
+        module: trained in place, logits `(n, c)`; what is frozen in it stays. It is put in `channels_last`.
         examples: what it learns.
         settings: for how long, and how.
         seed: of the order of examples, their augmentation and whatever the network itself draws.
@@ -119,7 +120,7 @@ class Training:
         masking: Masking | None = None,
         draws: bool = True,
     ) -> None:
-        self.module = module.to(memory_format=torch.channels_last).requires_grad_(True)
+        self.module = module.to(memory_format=torch.channels_last)
         self.examples, self.settings, self.seed, self.precision = examples, settings, seed, precision
         self.masking: Masking = masking or NoMasking()
         self.draws = draws
@@ -172,25 +173,24 @@ class Training:
 
     def checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return everything that `restore` needs, as JSON and tensors."""
-        tensors = {f"module/{name}": value for name, value in self.module.state_dict().items()}
+        found = {f"module/{name}": value for name, value in tensors(self.module).items()}
         for place, values in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser/{place}/{name}": value for name, value in values.items() if value is not None}
-        tensors |= {f"masking/{name}": value for name, value in self.masking.checkpoint().items()}
-        return {"curve": self.curve}, tensors
+            found |= {f"optimiser/{place}/{name}": value for name, value in values.items() if value is not None}
+        found |= {f"masking/{name}": value for name, value in self.masking.checkpoint().items()}
+        return {"curve": self.curve}, found
 
-    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    def restore(self, state: Mapping[str, Any], saved: Mapping[str, Tensor]) -> None:
         """Take up what `checkpoint` returned."""
         self.curve = list(state["curve"])
-        module = {name.removeprefix("module/"): v for name, v in tensors.items() if name.startswith("module/")}
-        self.module.load_state_dict(module)
+        load(self.module, {name.removeprefix("module/"): v for name, v in saved.items() if name.startswith("module/")})
         slots: dict[int, dict[str, Tensor]] = {}
-        parameters = list(self.module.parameters())
-        for name, value in tensors.items():
+        parameters = _learning(self.module)
+        for name, value in saved.items():
             if name.startswith("optimiser/"):
                 _, place, slot = name.split("/")
                 slots.setdefault(int(place), {})[slot] = _laid_out(value, parameters[int(place)])
         self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
-        masking = {name.removeprefix("masking/"): v for name, v in tensors.items() if name.startswith("masking/")}
+        masking = {name.removeprefix("masking/"): v for name, v in saved.items() if name.startswith("masking/")}
         self.masking.restore(masking)
 
 
@@ -235,7 +235,7 @@ def draws(module: nn.Module, inputs: Tensor) -> bool:
 
 def measured_precision(module: nn.Module, inputs: Tensor) -> str:
     """Return `float32` or `bfloat16`, whichever trains `module` faster on this machine, tried on some inputs."""
-    tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train()
 
     def seconds(precision: str) -> float:
         """The least of three training steps, after one that compiles kernels."""
@@ -252,13 +252,18 @@ def measured_precision(module: nn.Module, inputs: Tensor) -> str:
 
 
 def _optimiser(settings: TrainSettings, module: nn.Module) -> torch.optim.Optimizer:
-    peak, decay, parameters = settings.learning_rate, settings.weight_decay, module.parameters()
+    peak, decay, parameters = settings.learning_rate, settings.weight_decay, _learning(module)
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, peak, betas=(settings.momentum, 0.999), weight_decay=decay, fused=True)
     nesterov = settings.momentum > 0
     return torch.optim.SGD(
         parameters, peak, momentum=settings.momentum, nesterov=nesterov, weight_decay=decay, fused=True
     )
+
+
+def _learning(module: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that are not frozen."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
 def _set_rates(optimiser: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:

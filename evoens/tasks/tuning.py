@@ -25,6 +25,7 @@ from evoens.strategy import Strategy, born, tuned_file
 from evoens.tasks.fitting import machine
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.sgd import Examples, Training, draws, measured_precision, re_estimate
+from evoens.tensors import tensors
 from evoens.threads import side_by_side
 
 PLAN = "plan.json"
@@ -106,8 +107,8 @@ class Tuner:
         while not training.finished:
             training.epoch(self._on_step)
             if not training.finished:
-                state, tensors = training.checkpoint()
-                store.save(training.epochs, {"identity": identity, **state}, tensors)
+                state, found = training.checkpoint()
+                store.save(training.epochs, {"identity": identity, **state}, found)
             epochs.append(genome.key)
         training.masking.finish()
         if self.settings.batch_norm == "re-estimated":
@@ -115,12 +116,12 @@ class Tuner:
             re_estimate(training.module, (inputs for inputs, _ in batches))
         if not self.settings.epochs:
             epochs.append(genome.key)
-        weights = {name: value.contiguous() for name, value in training.module.state_dict().items()}
+        weights = {name: value.contiguous() for name, value in tensors(training.module).items()}
         write_atomic(tuned_file(self.folder, genome), save(weights))
         shutil.rmtree(store.folder, ignore_errors=True)
 
     def _begin(self, genome: Genome, plan: TuningPlan) -> Training:
-        module = copy.deepcopy(self.parent.module)
+        module = self.parent.trainable()
         own = module.state_dict()
         for name, value in born(self.parent, self.strategy, genome).items():
             own[name].copy_(value)
@@ -151,13 +152,14 @@ class Tuner:
 
     def _quickest(self) -> TuningPlan:
         inputs, labels = next(self.examples.batches(self.settings.batch, self.seed, 0))
-        own, random = self.settings.precision, draws(self.parent.module, inputs)
-        precision = measured_precision(self.parent.module, inputs) if own == "auto" else own
+        own, module = self.settings.precision, self.parent.trainable()
+        random = draws(module, inputs)
+        precision = measured_precision(module, inputs) if own == "auto" else own
         cores = torch.get_num_threads()
         plans = [TuningPlan(1, cores, precision, random)]
         if cores > 1 and not random and inputs.device.type == "cpu":  # torch has one generator for all threads
             plans.append(TuningPlan(cores, 1, precision, random))
-        return min(plans, key=lambda plan: _seconds(self.parent.module, plan, inputs, labels))
+        return min(plans, key=lambda plan: _seconds(module, plan, inputs, labels))
 
 
 def _error(future: Future[None]) -> str | None:
@@ -175,7 +177,7 @@ def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor
     def steps(_: int) -> None:
         """Train a copy for a moment."""
         torch.set_num_threads(plan.threads)
-        tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train().requires_grad_(True)
+        tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train()
         for _ in range(TRIED):
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
                 outputs = tried(inputs)

@@ -14,6 +14,7 @@ from torch import Tensor
 from evoens.card import TORCHVISION, parent_files, read_parent
 from evoens.errors import CheckpointError
 from evoens.parent import Architecture
+from evoens.tensors import named
 
 SHOWN = 4  # tensors that do not fit, in a message
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "net")  # keys under which training scripts put the state dict
@@ -72,7 +73,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
 
 def _require_fit(path: Path, weights: dict[str, Tensor], architecture: Architecture) -> None:
     """Raise unless every tensor is there and of its shape; BatchNorm's count of batches may be missing."""
-    expected = {name: tuple(value.shape) for name, value in architecture.build().state_dict().items()}
+    module = architecture.build()
+    weights.update(named(module, weights))
+    expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     for name in expected:
         if name.endswith("num_batches_tracked"):
             weights.setdefault(name, torch.zeros((), dtype=torch.int64))

@@ -84,7 +84,7 @@ def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[
     for genome in genomes:
         weights = grow(ours.parent, ours.strategy, genome)
         start = born(ours.parent, ours.strategy, genome)
-        module = ours.parent.child(start).module
+        module = ours.parent.child(start).module.requires_grad_(True)
         plain = Training(module, ours.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
         mask = {n: noise.keep(genome.genes[0].mask, n, w.shape) for n, w in start.items()}  # type: ignore[arg-type]
         for _ in range(3):
@@ -217,3 +217,44 @@ def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examp
         mean = torch.stack([of(x, dim=(0, 2, 3)) for x in batches]).mean(0)
         torch.testing.assert_close(found[f"1.{statistic}"], mean, rtol=1e-5, atol=1e-6)
     assert torch.equal(found["3.bias"], parent.weights["3.bias"])
+
+
+class Tied(torch.nn.Module):
+    """Two layers with one weight, of which one has a bias that stays as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.out = torch.nn.Linear(16, 16), torch.nn.Linear(16, 16), torch.nn.Linear(16, 2)
+        self.b.weight = self.a.weight
+        self.a.bias.requires_grad = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.b(self.a(x.flatten(1)).relu()).relu())
+        return logits
+
+
+def test_what_the_network_froze_stays_and_a_tensor_of_two_names_is_trained_as_one(
+    tmp_path: Path, examples: Examples
+) -> None:
+    """Adam's step is by the sum of both layers' gradients; an interruption changes nothing of it."""
+    torch.manual_seed(0)
+    parent = Parent(Tied(), Architecture("torch.nn:Sequential"))
+    parent.tuned = tmp_path
+    (tmp_path / "plan.json").write_text(
+        json.dumps({"children": 1, "threads": 1, "precision": "float32", "draws": False})
+    )
+    tuner = Tuner(parent, Half(1.0), examples, SETTINGS, seed=5)
+    assert tuner.tune([Genome()], lambda *_: None) == {}
+    found = load_file(tuned_file(tmp_path, Genome()))
+    assert "b.weight" not in found and torch.equal(found["a.bias"], parent.weights["a.bias"])
+    assert not torch.equal(found["a.weight"], parent.weights["a.weight"])
+    plain = Training(parent.trainable(), examples, SETTINGS, seed=5 ^ int(Genome().key[:15], 16))
+    plain.epoch()
+    state, saved = plain.checkpoint()
+    again = Training(parent.trainable(), examples, SETTINGS, seed=plain.seed)
+    again.restore(state, {name: value.clone() for name, value in saved.items()})
+    for _ in range(2):
+        plain.epoch()
+        again.epoch()
+    for training in (plain, again):
+        assert torch.equal(training.module.state_dict()["b.weight"], found["a.weight"])
