@@ -65,7 +65,7 @@ def _games(config: ProcgenConfig, card: dict[str, Any] | None, stages: Stages) -
 
 
 def _images(config: ClassificationConfig, card: dict[str, Any] | None) -> dict[str, Any]:
-    cuts = {name: cut for name, cut in config.problem.splits if name != "train"}
+    cuts = {name: cut for name, cut in config.problem.splits.cuts.items() if name != "train"}
     children = config.search.population * config.search.generations
     own = config.parent.train.epochs
     epochs = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, PathText, ProblemSettings, Section
 from evoens.settings.config import Config
@@ -18,6 +18,11 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+ClassName = Annotated[
+    str,
+    BeforeValidator(lambda name: str(name) if type(name) is int else name),
+    Field(json_schema_extra={"expected": "a class's name"}),
+]
 
 
 class Cut(Section):
@@ -31,16 +36,25 @@ class Cut(Section):
 
 
 class SplitCuts(Section):
-    """The four disjoint splits, stratified by class: the parent learns on `train`, the rest it never sees."""
+    """The four disjoint splits, stratified by class: the parent learns on `train`, the rest it never sees.
+
+    With `allow_missing` a class may be rare: a split, a pool or all of the data need not have an image of it.
+    """
 
     train: Cut = Cut(from_="train")
     search: Cut = Cut(from_="train", count=0.1)
     select: Cut = Cut(from_="train", count=0.1)
     test: Cut = Cut(from_="test")
+    allow_missing: bool = False
+
+    @property
+    def cuts(self) -> dict[str, Cut]:
+        """The splits by name."""
+        return {name: cut for name, cut in self if isinstance(cut, Cut)}
 
     def conflicts(self) -> Iterator[Conflict]:
         """Only one split can have what the others leave, and shares of a pool must leave something to give."""
-        cuts: dict[str, Cut] = dict(self.__dict__)
+        cuts = self.cuts
         for pool in POOLS:
             here = [name for name, cut in cuts.items() if cut.from_ == pool]
             rest = [name for name in here if cuts[name].count is None]
@@ -89,17 +103,20 @@ class ClassificationSettings(ProblemSettings):
     """Which images are classified, and how they are cut and shown to the network.
 
     `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
-    `test/` or `val/`), or an `.npz` file. `split_seed` draws which images each split gets: apart from the run's `seed`,
-    so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size` resizes
-    (the shorter side to `resize`, else to the same) and crops the centre; without it all images must have one size.
-    `normalise` is by default what the train split's images give. `augment` is for training only: `crop` shifts by up to
-    an eighth of the side, `flip` mirrors left and right. `members_by` is what the greedy selection of members aims at.
-    `corruption` asks for corrupted test images too.
+    `test/` or `val/`), or an `.npz` file. `classes` gives the order in which the network has them, where that is not
+    the order of their names, as numbers or as text. Photos are turned as their EXIF says, brought to 8 bits a channel,
+    and what is transparent is laid on white. `split_seed` draws which images each split gets: apart from the run's
+    `seed`, so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size`
+    resizes (the shorter side to `resize`, else to the same) and crops the centre; without it all images must have one
+    size. `normalise` is by default what the train split's images give. `augment` is for training only: `crop` shifts by
+    up to an eighth of the side, `flip` mirrors left and right. `members_by` is what the greedy selection of members
+    aims at. `corruption` asks for corrupted test images too.
     """
 
     type: Literal["classification"]
     data: PathText
     splits: SplitCuts = SplitCuts()
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | None = None
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     channels: Literal[1, 3] | None = None
     image_size: Natural | None = None
@@ -117,7 +134,10 @@ class ClassificationSettings(ProblemSettings):
         return {name: count for name, count in cuts.items() if isinstance(count, int)}
 
     def conflicts(self) -> Iterator[Conflict]:
-        """The crop lies within the resized image; one mean a channel."""
+        """The crop lies within the resized image; one mean a channel; no class twice."""
+        names = self.classes or ()
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            yield Conflict("classes", "classes", f'expected each class once, found "{name}" {names.count(name)} times')
         if self.resize is not None and (self.image_size or self.resize + 1) > self.resize:
             yield Conflict(
                 "resize", "image_size", f"expected at least image_size ({self.image_size}), found {self.resize}"

@@ -83,13 +83,15 @@ def test_classes_without_images(tmp_path: Path) -> None:
     (tmp_path / "set" / "c" / "deep").mkdir(parents=True)
     (tmp_path / "set" / "c" / "deep" / "notes.txt").write_text("")
     keys, message = one("set", tmp_path)
-    assert keys == "problem.data" and message.endswith('in every class, found none in "c"')
+    assert keys == "problem.data" and message.endswith(
+        'in every class, found none in "c"; add some, take the folder out, or write splits.allow_missing: true'
+    )
 
 
 def test_classes_of_one_pool_only(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "train", "abc")
     fill(tmp_path / "set" / "val", "abd")
-    assert one("set", tmp_path)[1].endswith('found none called "c"')
+    assert one("set", tmp_path)[1].endswith('found none called "c"; splits.allow_missing: true allows it')
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +100,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("evoens.tasks.data.layout.class_folders", refuse)
+    monkeypatch.setattr("evoens.tasks.data.folders.Tree", refuse)
     assert "found what cannot be read ([Errno 13] Permission denied" in one("set", tmp_path)[1]
 
 

@@ -10,8 +10,7 @@ from evoens.settings.classification import Cut, SplitCuts
 
 def cuts_of(splits: SplitCuts, pool: str) -> dict[str, Cut]:
     """Return the splits that come from `pool`, by name."""
-    cuts: dict[str, Cut] = dict(splits)
-    return {name: cut for name, cut in cuts.items() if cut.from_ == pool}
+    return {name: cut for name, cut in splits.cuts.items() if cut.from_ == pool}
 
 
 def split_sizes(cuts: Mapping[str, Cut], total: int, pool: str) -> dict[str, int]:

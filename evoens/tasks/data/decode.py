@@ -17,12 +17,14 @@ from torch import Tensor
 
 from evoens.progress import Told, unheard
 from evoens.tasks.data.cache import mapped
+from evoens.tasks.data.picture import ImageError, converted
 
 Bytes = NDArray[np.uint8]
 HELD = 1 << 30  # bytes that are held in memory; more is decoded once, into a file
 BLOCK = 1 << 26  # bytes decoded before they are written
 THREADS = 8
-_MODES = {1: "L", 3: "RGB"}
+MOST = 100  # bad images that are looked for; whoever has more has made one mistake
+NAMED = 5  # of them in a message
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,6 @@ class Look:
     def changes(self, height: int, width: int) -> bool:
         """Whether images of this size become another's."""
         return self.size is not None and {height, width, self.resize or self.size} != {self.size}
-
-
-def converted(image: Image.Image, channels: int) -> Image.Image:
-    """Return an image of 1 (grey, luma) or 3 channels (RGB), as torchvision's loader does."""
-    return image if image.mode == _MODES[channels] else image.convert(_MODES[channels])
 
 
 def fitted(image: Image.Image, look: Look) -> Bytes:
@@ -87,13 +84,16 @@ def decoded(count: int, load: Callable[[int], Bytes], name: Callable[[], str], l
         look: knows the folders for that file.
 
     Raises:
-        ProblemError: no folder can hold the file; or what `load` raises, for the first image for which it does.
+        ProblemError: no folder can hold the file; or `load` raises ImageError, and the message names all such images.
     """
-    shape = (count, *load(0).shape)
+    bad: dict[int, ImageError] = {}
+    shape = (count, *_shape(count, load, bad))
     rows = max(1, BLOCK // prod(shape[1:]))
 
     def fill(start: int, block: Bytes) -> None:
-        _fill(load, start, block)
+        _fill(load, start, block, bad)
+        if bad and (len(bad) >= MOST or start + len(block) == count):
+            raise _summed(bad)
         look.told(start + len(block), count)
 
     if prod(shape) > HELD:
@@ -105,26 +105,43 @@ def decoded(count: int, load: Callable[[int], Bytes], name: Callable[[], str], l
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def _fill(load: Callable[[int], Bytes], start: int, block: Bytes) -> None:
-    """Load images from the `start`-th on into `block`; of several that fail, always report the first."""
+def _shape(count: int, load: Callable[[int], Bytes], bad: dict[int, ImageError]) -> tuple[int, ...]:
+    """The shape of the first image that is one."""
+    for i in range(min(count, MOST)):
+        try:
+            return load(i).shape
+        except ImageError as error:
+            bad[i] = error
+    raise _summed(bad)
+
+
+def _fill(load: Callable[[int], Bytes], start: int, block: Bytes, bad: dict[int, ImageError]) -> None:
+    """Load images from the `start`-th on into `block`, and note the bad ones by their number."""
     workers = min(THREADS, os.cpu_count() or 1)
-    failed: dict[int, Exception] = {}
 
     def work(first: int) -> None:
-        """Load every so many, until one before has failed."""
+        """Load every so many."""
         for i in range(first, len(block), workers):
-            if any(other < i for other in list(failed)):
-                return
             try:
                 block[i] = load(start + i)
-            except Exception as error:
-                failed[i] = error
+            except ImageError as error:
+                bad[start + i] = error
+            if len(bad) >= MOST:
                 return
 
     with ThreadPoolExecutor(workers) as threads:
         list(threads.map(work, range(workers)))
-    if failed:
-        raise failed[min(failed)]
+
+
+def _summed(bad: dict[int, ImageError]) -> ImageError:
+    """One error for all: the first one's message, and the names of the others."""
+    first, *others = (bad[i] for i in sorted(bad))
+    if not others:
+        return first
+    names = ", ".join("/".join(error.path.parts[-2:]) for error in others[:NAMED])
+    more = ", …" if len(others) > NAMED else ""
+    count = f"{len(others)} more" if len(bad) < MOST else f"at least {len(others)} more"
+    return ImageError(first.path, f"{first}; and {count} that cannot be taken: {names}{more}")
 
 
 def shown(images: Bytes, look: Look, name: Callable[[], str]) -> Tensor:

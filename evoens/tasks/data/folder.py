@@ -1,9 +1,10 @@
-"""A folder with a folder of images for each class, read as torchvision's ImageFolder does."""
+"""A folder with a folder of images for each class, read in the order of torchvision's ImageFolder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,92 +12,98 @@ import torch
 from PIL import Image
 
 from evoens.errors import ProblemError
-from evoens.tasks.data.decode import Bytes, Look, converted, decoded, fitted
-from evoens.tasks.data.layout import class_folders, image_files
+from evoens.tasks.data.decode import MOST, Bytes, Look, decoded, fitted
+from evoens.tasks.data.picture import ImageError, channels_of, seen
 from evoens.tasks.data.pool import Pool
+from evoens.tasks.data.tree import Tree, readable, told
 
-_GREY = {"1", "L", "LA", "La"}
-_DEEP = ("I", "F")  # more than 8 bits a channel, which Pillow would clip without a word
-_WORDS = {1: "a grey image", 3: "a colour image"}
+_SEEN = 2  # changes whenever the same file becomes other bytes
 
 
-def read_folder(folder: Path, look: Look) -> Pool:
-    """Return the images of a folder of class folders, the classes sorted by name.
+def read_folder(folder: Path, look: Look, classes: Sequence[str]) -> Pool:
+    """Return the images of a folder of class folders, class by class; a note says what of it is not counted.
 
-    Where `look` gives no channels, all images must be grey or all must be colour; without a size all must have one.
+    Where `look` gives no channels, they are grey if all are, else colour; without a size all must have one.
 
     Raises:
-        ProblemError: an image cannot be decoded, or is not like the first; the message names the file.
+        ProblemError: images that cannot be decoded, or have another size than the first; the message names the files.
     """
-    classes = tuple(class_folders(folder))
-    files = [(path, label) for label, name in enumerate(classes) for path in image_files(folder / name)]
-    images = _Images.of([path for path, _ in files], look)
+    tree = Tree(folder)
+    names = {readable(name): name for name in tree.classes()}
+    there = [(label, folder / names[name]) for label, name in enumerate(classes) if name in names]
+    files = [(path, label) for label, place in there for path in tree.images(place)]
+    if not files:
+        raise ProblemError(f"{folder}: expected images, found none")
+    images = ImageFiles.of([path for path, _ in files], look)
     pixels = decoded(len(files), images.load, lambda: images.name(folder), images.look)
-    return Pool(pixels, torch.tensor([label for _, label in files]), classes)
+    counted = f"{folder}: counted {len(files)} images of {len(there)} classes; left out:"
+    notes = (f"{counted} {told(tree.left_out)}",) if tree.left_out else ()
+    return Pool(pixels, torch.tensor([label for _, label in files]), tuple(classes), notes)
 
 
 @dataclass(frozen=True)
-class _Images:
-    """Image files; `size` (width, height) is what they must have, `strict` that they must be grey or colour alike."""
+class ImageFiles:
+    """Image files; `size` (width, height) is what they must have."""
 
     files: list[Path]
     look: Look
     size: tuple[int, int] | None
-    strict: bool
 
     @classmethod
-    def of(cls, files: list[Path], look: Look) -> _Images:
-        """Take from the first file what the settings leave open."""
+    def of(cls, files: list[Path], look: Look) -> ImageFiles:
+        """Take what the settings leave open from the first file that can be read; grey are all only if none is not."""
+        channels, size = look.channels, None
+        if channels is None:
+            found = map(_channels, files)
+            first = next((count for count in found if count), 3)
+            channels = 3 if first == 3 or any(count == 3 for count in found) else 1
+        images = cls(files, replace(look, channels=channels), None)
+        if look.size is None:
+            size = next((one for place in range(min(len(files), MOST)) if (one := images._size_of(place))), None)
+        return replace(images, size=size)
+
+    def _size_of(self, place: int) -> tuple[int, int] | None:
+        """Width and height of an image; None where it cannot be read, which is said when it is needed."""
         try:
-            with Image.open(files[0]) as image:
-                found, size = _channels(image), image.size
-        except Exception as error:
-            raise _damaged(files[0], error) from error
-        known = replace(look, channels=look.channels or found)
-        return cls(files, known, size if look.size is None else None, look.channels is None)
+            height, width = self.load(place).shape[:2]
+        except ImageError:
+            return None
+        return width, height
 
     def load(self, place: int) -> Bytes:
         """Return the bytes of one image, `(h, w, c)`."""
         path, channels = self.files[place], self.look.channels
         assert channels is not None
         try:
-            with Image.open(path) as image:
-                self._check(path, image)
-                return fitted(converted(image, channels), self.look)
-        except ProblemError:
+            with Image.open(path) as opened:
+                image = seen(path, opened, channels)
+        except ImageError:
             raise
         except Exception as error:  # Pillow's decoders raise whatever their parsers do
-            raise _damaged(path, error) from error
-
-    def _check(self, path: Path, image: Image.Image) -> None:
-        found, expected = _channels(image), self.look.channels
-        if found == 0:
-            raise ProblemError(f"{path}: expected 8 bits a channel, found an image of mode {image.mode}")
-        if self.strict and found != expected:
-            advice = "`channels: 3` (or 1) in the YAML reads all alike"
-            raise ProblemError(f"{path}: expected {_WORDS[expected or 3]} as {self.files[0]} is, found none; {advice}")
+            why = " ".join(str(error).replace(f" {str(path)!r}", "").split())
+            raise ImageError(path, f"{path}: expected an image, found what cannot be decoded ({why})") from error
         if self.size not in (None, image.size):
-            sizes = f"{_size(self.size)} as {self.files[0]} has, found {_size(image.size)}"
-            raise ProblemError(f"{path}: expected {sizes}; `image_size` in the YAML resizes and crops all to one size")
+            sizes = f"{_size(self.size)} as the first has, found {_size(image.size)}"
+            advice = "`image_size` in the YAML resizes and crops all to one size"
+            raise ImageError(path, f"{path}: expected {sizes}; {advice}")
+        return fitted(image, self.look)
 
     def name(self, folder: Path) -> str:
         """Name the decoded images: other files, or the same changed or seen otherwise, get another name."""
         stats = [(path.relative_to(folder).as_posix(), path.stat()) for path in self.files]
         listed = [[path, stat.st_size, stat.st_mtime_ns] for path, stat in stats]
-        text = json.dumps([str(folder.resolve()), self.look.key, listed])
+        text = json.dumps([str(folder.resolve()), _SEEN, self.look.key, listed])
         return f"{folder.resolve().name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _channels(image: Image.Image) -> int:
-    """1 for grey, 3 for colour, 0 for what has more than 8 bits a channel."""
-    if image.mode.startswith(_DEEP):
-        return 0
-    return 1 if image.mode in _GREY else 3
+def _channels(path: Path) -> int | None:
+    """How many channels a picture has, from the beginning of its file; None where it does not open."""
+    try:
+        with Image.open(path) as image:
+            return channels_of(image)
+    except Exception:  # it is named when it is read
+        return None
 
 
 def _size(size: tuple[int, int] | None) -> str:
     return "×".join(map(str, size or ()))
-
-
-def _damaged(path: Path, error: Exception) -> ProblemError:
-    return ProblemError(f"{path}: expected an image, found what cannot be decoded ({error})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 from evoens.card import find_parent
 from evoens.errors import ProblemError
 from evoens.settings.classification import DATASETS
+from evoens.tasks.data.folders import folder_pools
 
 SIZES: dict[str, dict[str, int]] = {
     "digits": {"train": 1797},
@@ -24,8 +25,6 @@ SIZES: dict[str, dict[str, int]] = {
     "ImageNet": {"train": 1281167, "test": 50000},
 }
 CHANNELS = {"digits": 1, "spirals": 1, "MNIST": 1, "FashionMNIST": 1, "CIFAR10": 3, "CIFAR100": 3, "ImageNet": 3}
-ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
-"""What torchvision's ImageFolder takes for an image."""
 
 VARIABLE = "EVOENS_DATA"
 _ARRAYS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -38,6 +37,7 @@ class Place:
     """Data that were found: a named set, whose pools' sizes are known, or a folder or file at `path`.
 
     `folders` and `arrays` say where in it each pool is: a folder of class folders, or images and labels of an `.npz`.
+    `classes` are those of a folder, in the order of their names; `notes` say what of it is not counted.
     """
 
     name: str
@@ -46,6 +46,8 @@ class Place:
     path: Path
     folders: Mapping[str, Path] = field(default_factory=dict)
     arrays: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sizes(self) -> Mapping[str, int]:
@@ -70,8 +72,10 @@ def data_root(root: str | None, base: Path) -> Path:
     return find_parent(str(path), base) or base / path
 
 
-def locate(data: str, root: Path, base: Path) -> Place:
+def locate(data: str, root: Path, base: Path, allow_missing: bool = False) -> Place:
     """Return where `data` is: a named set (`./digits` is a folder of that name), a folder, or an `.npz` file.
+
+    With `allow_missing` a class may be without images, here or there.
 
     Raises:
         ProblemError: there is no such thing, or it does not hold what it must.
@@ -83,10 +87,11 @@ def locate(data: str, root: Path, base: Path) -> Place:
         raise ProblemError(_unknown(data, base))
     if path.is_dir():
         try:
-            folders = folder_pools(path)
+            pools = folder_pools(path, allow_missing)
         except OSError as error:  # a folder that may not be read
             raise ProblemError(f"{path}: expected a folder of images, found what cannot be read ({error})") from error
-        return Place(data, "folder", tuple(folders), path, folders)
+        folders = pools.folders
+        return Place(data, "folder", tuple(folders), path, folders, classes=pools.classes, notes=pools.notes)
     arrays = npz_pools(path)
     return Place(data, "npz", tuple(arrays), path, arrays=arrays)
 
@@ -111,71 +116,6 @@ def without_pool(place: Place, pool: str, split: str) -> str:
     """Return what to say of a split that is to come from a pool that the data do not have."""
     other = "train" if pool == "test" else "test"
     return f"{place.name} has no {pool} images; write `{split}: {{from: {other}, count: 0.2}}`"
-
-
-def class_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, sorted as torchvision does; hidden ones are none of the classes."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """Yield the images in and below `folder` in torchvision's order."""
-    for parent, _, names in sorted(os.walk(folder, followlinks=True)):
-        yield from (Path(parent, name) for name in sorted(names) if name.lower().endswith(ENDINGS))
-
-
-def folder_pools(folder: Path) -> dict[str, Path]:
-    """Return where a folder's pools are: in `train/` and `test/` (or `val/`), or the folder itself is `train`.
-
-    Raises:
-        ProblemError: no folders of classes, one without images, or classes that only one of the pools has.
-    """
-    names: tuple[str, ...] = ("train", "test", "val")
-    inner = {name: folder / name for name in names if (folder / name).is_dir() and class_folders(folder / name)}
-    if "test" not in inner and "val" in inner:
-        inner["test"] = inner["val"]
-    pools = {name: inner[name] for name in names[:2] if name in inner} or {"train": folder}
-    for place in pools.values():
-        check_folder(place)
-    if len(pools) == 2:
-        _check_same(pools["train"], pools["test"])
-    return pools
-
-
-def check_folder(folder: Path) -> None:
-    """Check that a folder has folders of classes, each with an image in or below it.
-
-    Raises:
-        ProblemError: it has not; the message says what is there instead.
-    """
-    classes = class_folders(folder)
-    if not set(classes) - {"train", "test", "val"}:
-        inside = f"images in {'/, '.join(classes)}/ itself" if classes else f"{len(_entries(folder))} files"
-        raise ProblemError(f"{folder}: expected a folder of images for each class, found {inside}")
-    empty = [name for name in classes if not _has_image(folder / name)]
-    if empty:
-        kinds = ", ".join(ENDINGS)
-        raise ProblemError(f"{folder}: expected images ({kinds}) in every class, found none in {listed(empty)}")
-
-
-def _has_image(folder: Path) -> bool:
-    walk = os.walk(folder, followlinks=True)  # not sorted: the first that is found will do
-    return any(name.lower().endswith(ENDINGS) for _, _, names in walk for name in names)
-
-
-def _check_same(train: Path, test: Path) -> None:
-    seen, asked = set(class_folders(train)), set(class_folders(test))
-    for lone, place, other in ((seen - asked, train, test), (asked - seen, test, train)):
-        if lone:
-            raise ProblemError(f"{other}: expected the classes of {place}, found none called {listed(sorted(lone))}")
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names as a message can hold them: the first few, and how many more."""
-    names = list(names)
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(f'"{name}"' for name in names[:5]) + more
 
 
 def npz_pools(path: Path) -> dict[str, tuple[str, str]]:

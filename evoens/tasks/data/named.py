@@ -19,7 +19,8 @@ from evoens.errors import ProblemError
 from evoens.tasks.data.arrays import array_name, check_classes
 from evoens.tasks.data.decode import Bytes, Look, shown
 from evoens.tasks.data.folder import read_folder
-from evoens.tasks.data.layout import VARIABLE, check_folder, imagenet_folder, imagenet_missing
+from evoens.tasks.data.folders import check_folder
+from evoens.tasks.data.layout import VARIABLE, imagenet_folder, imagenet_missing
 from evoens.tasks.data.pool import Pool
 from evoens.tasks.data.spirals import spirals
 
@@ -153,5 +154,5 @@ def _imagenet(pool: str, root: Path, look: Look) -> Pool:
 
         with _reading(f"{folder.parent}: ImageNet's archives"):
             datasets.ImageNet(folder.parent, split=folder.name)  # unpacks them
-    check_folder(folder)
-    return read_folder(folder, replace(look, channels=look.channels or 3))  # a few of its pictures are grey
+    classes = sorted(check_folder(folder))
+    return read_folder(folder, replace(look, channels=look.channels or 3), classes)  # a few of its pictures are grey

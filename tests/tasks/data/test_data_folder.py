@@ -10,9 +10,9 @@ from torchvision import datasets, transforms
 from evoens.errors import ProblemError
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.data import decode
-from evoens.tasks.data.layout import ENDINGS
 from evoens.tasks.data.pool import Source
 from evoens.tasks.data.sources import open_source
+from evoens.tasks.data.tree import ENDINGS
 
 
 def draw(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> None:
@@ -106,40 +106,41 @@ def test_grey_and_colour(tmp_path: Path) -> None:
     grey, mixed = fill(tmp_path / "grey", mode="L"), fill(tmp_path / "mixed")
     assert source(grey).pool("train").shape == (1, 6, 8)
     draw(mixed / "b" / "z.png", mode="L")
-    with pytest.raises(
-        ProblemError, match=r"z\.png: expected a colour image as .*a0\.png is, found none; `channels: 3`"
-    ):
-        source(mixed).pool("train")
-    colour = source(mixed, channels=3).pool("train")
-    assert colour.shape == (3, 6, 8) and torch.equal(colour.pixels[-1, 0], colour.pixels[-1, 2])
+    draw(mixed / "a" / "0.jpg", mode="L")  # the first, and still the set is one of colours
+    for channels in (None, 3):
+        colour = source(mixed, channels=channels).pool("train")
+        assert colour.shape == (3, 6, 8) and torch.equal(colour.pixels[-1, 0], colour.pixels[-1, 2])
+        assert torch.equal(colour.pixels[0, 0], colour.pixels[0, 1])
+        assert not torch.equal(colour.pixels[1, 0], colour.pixels[1, 1])
     oracle = [np.asarray(image.convert("L")) for image, _ in datasets.ImageFolder(str(mixed))]
     assert np.array_equal(source(mixed, channels=1).pool("train").pixels[:, 0].numpy(), np.stack(oracle))
 
 
-def test_sixteen_bits_are_not_clipped_unseen(tmp_path: Path) -> None:
-    fill(tmp_path, mode="L")
-    Image.fromarray(np.full((6, 8), 40000, np.uint16)).save(tmp_path / "b" / "deep.png")
-    for channels in (None, 1, 3):
-        with pytest.raises(ProblemError, match=r"deep\.png: expected 8 bits a channel, found an image of mode I"):
-            source(tmp_path, channels=channels).pool("train")
-
-
-def test_the_first_image_that_is_wrong_is_named(tmp_path: Path) -> None:
+def test_all_bad_images_are_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, n=40)
-    for name in ("b9", "b30", "a7"):
+    bad = ["a7", "b9", "b13", "b20", "b21", "b30", "b31"]
+    for name in bad:
         path = tmp_path / name[0] / f"{name}.png"
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(ProblemError, match=r"a7\.png: expected an image, found what cannot be decoded"):
-        source(tmp_path).pool("train")
+    named = r"a7\.png: expected an image, found what cannot be decoded \(.*\); and 6 more that cannot be taken: b/b13"
+    for block in (1 << 26, 8 * 6 * 3 * 10):  # all at once, and ten at a time
+        monkeypatch.setattr("evoens.tasks.data.decode.BLOCK", block)
+        with pytest.raises(ProblemError, match=named + r"\.png, b/b20\.png, b/b21\.png, b/b30\.png, b/b31\.png, …$"):
+            source(tmp_path).pool("train")
     (tmp_path / "a" / "a0.png").write_text("no image")
-    with pytest.raises(ProblemError, match=r"a0\.png: expected an image"):
+    with pytest.raises(ProblemError, match=r"a0\.png: expected an image.* and 7 more that"):
+        source(tmp_path).pool("train")
+    monkeypatch.setattr("evoens.tasks.data.decode.MOST", 3)
+    with pytest.raises(ProblemError, match=r"and at least [23] more"):
         source(tmp_path).pool("train")
 
 
 def test_sizes_must_be_one_or_be_made_one(tmp_path: Path) -> None:
     fill(tmp_path)
     draw(tmp_path / "b" / "wide.png", (9, 6))
-    with pytest.raises(ProblemError, match=r"wide\.png: expected 8×6 as .*a0\.png has, found 9×6; `image_size`"):
+    draw(tmp_path / "b" / "wider.png", (10, 6))
+    expected = r"wide\.png: expected 8×6 as the first has, found 9×6; `image_size` .*; and 1 more .*: b/wider\.png$"
+    with pytest.raises(ProblemError, match=expected):
         source(tmp_path).pool("train")
     assert source(tmp_path, image_size=6).pool("train").shape == (3, 6, 6)
 
