@@ -202,9 +202,8 @@ class Run:
         inputs = self.problem.probe(settings.frames)
         told = self._ticker(len(settings.grid), "σ")
         with as_born(self.problem.parent):
-            rows = trust_region.kl_curve(
-                self.evaluator, self.strategy, inputs, settings, seed=self.config.seed, on_row=told
-            )
+            at = trust_region.divergence(self.evaluator, self.strategy, inputs, settings, seed=self.config.seed)
+            rows = trust_region.kl_curve(at, settings, told)
         sigma = trust_region.choose(rows, settings.target_kl)
         self.state.trust_region = {
             "target_kl": settings.target_kl,
@@ -213,7 +212,8 @@ class Run:
             "rows": [dict(row) for row in rows],
         }
         if not rows[0]["kl"] <= settings.target_kl <= rows[-1]["kl"]:
-            self.warn(f"no σ of the grid reaches KL {settings.target_kl}; {sigma} is the grid's nearest end")
+            ends = f"{rows[0]['sigma']:g} to {rows[-1]['sigma']:g}"
+            self.warn(f"no σ from {ends} reaches KL {settings.target_kl}; {sigma:g} is the nearest end")
         return sigma
 
     def _ticker(self, total: int, text: str) -> Callable[[int], None]:

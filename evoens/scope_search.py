@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,10 @@ from evoens.genome import Genome
 from evoens.problem import answered
 from evoens.scope import AUTO
 from evoens.strategy import as_born
-from evoens.trust_region import Row, choose, kl_curve
+from evoens.trust_region import Row, choose, divergence, kl_curve
 
 if TYPE_CHECKING:
     from evoens.run import Run
-
-BEYOND = 4  # times the grid is doubled, and halved, where a layer needs other scales than a whole network
 
 Found = dict[str, Any]
 
@@ -85,9 +84,10 @@ def _tried(
     strategy, settings = run.strategy, run.config.trust_region
     strategy.scope = (name,)
     try:
-        curve = _curve(run, evaluator, inputs)
-        strategy.sigma = sigma = choose(curve, settings.target_kl)
-        (at,) = _at(run, evaluator, inputs, (sigma,))
+        at = divergence(evaluator, strategy, inputs, settings, seed=run.config.seed)
+        curve = _curve(run, at)
+        sigma = choose(curve, settings.target_kl)
+        kl = at(sigma)["kl"]
         genomes = strategy.ask(settings.children, Random(f"{run.config.seed}:trust-region"))  # those of the curve
         cases = _cases(run, name, genomes, evaluator.device)
     except EvoensError as error:  # a layer that this Strategy has no children for
@@ -95,29 +95,16 @@ def _tried(
     less = (cases - parent).double()
     own = {"worth": float(cases.mean()), "difference": float(less.mean())}
     spread = float(less.std()) / math.sqrt(len(less)) if len(less) > 1 else 0.0
-    row = {"layer": name, "sigma": sigma, "kl": at["kl"], **own, "standard_error": spread}
+    row = {"layer": name, "sigma": sigma, "kl": kl, **own, "standard_error": spread}
     return (row if math.isfinite(own["worth"]) else {**row, "worth": None, "error": "not a finite number"}), curve
 
 
-def _curve(run: Run, evaluator: Evaluator, inputs: Tensor) -> list[Row]:
-    """Return the divergence over σ, beyond the grid where that misses the target; one point where σ is fixed."""
-    wanted, settings = run.config.strategy.sigma, run.config.trust_region
+def _curve(run: Run, at: Callable[[float], Row]) -> list[Row]:
+    """Return the divergence over σ; one point where σ is fixed."""
+    wanted = run.config.strategy.sigma
     if wanted != "auto" or not run.strategy.scaled:
-        return _at(run, evaluator, inputs, (run.strategy.sigma if wanted == "auto" else wanted,))
-    rows = _at(run, evaluator, inputs, settings.grid)
-    low, high = min(settings.grid), max(settings.grid)
-    while rows[-1]["kl"] < settings.target_kl and high < max(settings.grid) * 2**BEYOND:
-        high *= 2
-        rows += _at(run, evaluator, inputs, (high,))
-    while rows[0]["kl"] > settings.target_kl and low > min(settings.grid) / 2**BEYOND:
-        low /= 2
-        rows = _at(run, evaluator, inputs, (low,)) + rows
-    return rows
-
-
-def _at(run: Run, evaluator: Evaluator, inputs: Tensor, grid: tuple[float, ...]) -> list[Row]:
-    settings = run.config.trust_region.model_copy(update={"grid": grid})
-    return kl_curve(evaluator, run.strategy, inputs, settings, seed=run.config.seed, on_row=lambda _: None)
+        return [at(run.strategy.sigma if wanted == "auto" else wanted)]
+    return kl_curve(at, run.config.trust_region)
 
 
 def _cases(run: Run, name: str, genomes: list[Genome], device: torch.device) -> Tensor:

@@ -15,6 +15,8 @@ from evoens.genome import Genome
 from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import Strategy
 
+BEYOND = 4  # times the grid is doubled, and halved, where it does not reach the target
+
 
 class Row(TypedDict):
     """One σ of the curve: mean KL(parent ‖ child) in nats, its range over children, how often both act alike."""
@@ -25,26 +27,46 @@ class Row(TypedDict):
     agreement: float
 
 
-def kl_curve(
-    evaluator: Evaluator,
-    strategy: Strategy,
-    inputs: Tensor,
-    settings: TrustRegionSettings,
-    *,
-    seed: int,
-    on_row: Callable[[int], None],
-) -> list[Row]:
-    """Measure the children's divergence on recorded `inputs` for every σ of the grid (dissertation eq. 4.5).
+def divergence(
+    evaluator: Evaluator, strategy: Strategy, inputs: Tensor, settings: TrustRegionSettings, *, seed: int
+) -> Callable[[float], Row]:
+    """Return what measures the children's divergence on recorded `inputs` at a σ (dissertation eq. 4.5).
 
     The same draws serve at every σ, so the curve shows the scale and not the luck of the draw.
     """
     parent = evaluator.outputs([Genome()], inputs)[0].double()
-    rows = []
-    for place, sigma in enumerate(settings.grid):
+
+    def at(sigma: float) -> Row:
+        """Measure the divergence of children of this σ."""
         strategy.sigma = sigma
         genomes = strategy.ask(settings.children, Random(f"{seed}:trust-region"))
-        rows.append(_row(sigma, parent, evaluator.outputs(genomes, inputs).double()))
-        on_row(place + 1)
+        return _row(sigma, parent, evaluator.outputs(genomes, inputs).double())
+
+    return at
+
+
+def kl_curve(
+    at: Callable[[float], Row], settings: TrustRegionSettings, on_row: Callable[[int], None] = lambda _: None
+) -> list[Row]:
+    """Measure the divergence at every σ of the grid, and beyond its ends where it does not reach the target.
+
+    Args:
+        at: measures one σ, see `divergence`.
+        settings: have the grid and the target.
+        on_row: told after each σ of the grid how many are done.
+
+    Returns:
+        The curve, from the smallest σ to the largest.
+    """
+    rows = []
+    for sigma in sorted(settings.grid):
+        rows.append(at(sigma))
+        on_row(len(rows))
+    first, last = rows[0]["sigma"], rows[-1]["sigma"]
+    while rows[-1]["kl"] < settings.target_kl and rows[-1]["sigma"] < last * 2**BEYOND:
+        rows.append(at(rows[-1]["sigma"] * 2))
+    while rows[0]["kl"] > settings.target_kl and rows[0]["sigma"] > first / 2**BEYOND:
+        rows.insert(0, at(rows[0]["sigma"] / 2))
     return rows
 
 
@@ -57,7 +79,7 @@ def _row(sigma: float, parent: Tensor, children: Tensor) -> Row:
 def choose(rows: Sequence[Row], target: float) -> float:
     """Return the σ at which the curve reaches `target`, between grid points on a log–log line, to three digits.
 
-    A curve that never reaches the target gives the grid's largest σ, one that starts above it the smallest.
+    A curve that never reaches the target gives its largest σ, one that starts above it its smallest.
     """
     below = [row for row in rows if row["kl"] <= target]
     above = [row for row in rows if row["kl"] > target]

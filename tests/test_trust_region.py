@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from evoens.trust_region import Row, choose
+from evoens.settings.config import TrustRegionSettings
+from evoens.trust_region import BEYOND, Row, choose, kl_curve
+
+
+def at(sigma: float) -> Row:
+    return Row(sigma=sigma, kl=50 * sigma**2, kl_range=(0.0, 1.0), agreement=1.0)
 
 
 def quadratic(grid: list[float]) -> list[Row]:
-    return [Row(sigma=s, kl=50 * s**2, kl_range=(0.0, 1.0), agreement=1.0) for s in grid]
+    return [at(sigma) for sigma in grid]
 
 
 def test_between_grid_points_the_square_law_gives_the_exact_sigma() -> None:
@@ -24,3 +29,26 @@ def test_a_dip_after_the_target_is_not_used() -> None:
     rows = quadratic([0.01, 0.03, 0.05])
     rows[2]["kl"] = 0.001
     assert 0.01 < choose(rows, 0.02) < 0.03
+
+
+@pytest.mark.parametrize(
+    ("grid", "curve"),
+    [
+        ((0.03, 0.01), [0.01, 0.03]),
+        ((0.001, 0.003), [0.001, 0.003, 0.006, 0.012, 0.024]),
+        ((0.1, 0.2), [0.0125, 0.025, 0.05, 0.1, 0.2]),
+        ((0.05,), [0.0125, 0.025, 0.05]),
+        ((1e-5,), [1e-5 * 2**i for i in range(BEYOND + 1)]),
+    ],
+)
+def test_the_grid_goes_on_to_the_target_and_not_for_ever(grid: tuple[float, ...], curve: list[float]) -> None:
+    told: list[int] = []
+    rows = kl_curve(at, TrustRegionSettings(grid=grid), told.append)
+    assert [row["sigma"] for row in rows] == pytest.approx(curve) and told == list(range(1, len(grid) + 1))
+    if rows[-1]["kl"] > 0.02:
+        assert choose(rows, 0.02) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_what_is_no_number_ends_the_curve() -> None:
+    rows = kl_curve(lambda sigma: {**at(sigma), "kl": float("nan")}, TrustRegionSettings(grid=(0.1, 0.2)))
+    assert len(rows) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from evoens.settings.base import (
     ClassText,
@@ -23,6 +23,7 @@ from evoens.settings.diversity import Distance, DiversitySettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
+ELITES, MEMBERS = 4, 8  # where nothing is said, of a population that is large enough: else half of it, and all
 
 
 class StrategySettings(Section):
@@ -78,7 +79,7 @@ class SearchSettings(Section):
 
     population: Natural = 16
     generations: Natural = 1
-    elites: Annotated[int, Field(ge=0)] = 4
+    elites: Annotated[int, Field(ge=0)] = ELITES
     diversity: Annotated[float, Field(ge=0)] = 0.0
     diversity_by: Distance = "disagreement"
     racing: RacingSettings | None = None
@@ -95,7 +96,7 @@ class SelectionSettings(Section):
     """
 
     rule: Literal["greedy", "top"] = "greedy"
-    size: Natural = 8
+    size: Natural = MEMBERS
     replacement: bool = False
     diversity: Annotated[float, Field(ge=0)] = 0.0
     diversity_by: Distance = "disagreement"
@@ -145,6 +146,19 @@ class Config(Section):
     report: ReportSettings = ReportSettings()
     diversity: DiversitySettings = DiversitySettings()
     data: DataSettings = DataSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _small_population(cls, value: Any) -> Any:
+        """Let the numbers of elites and members, where they are not given, follow a population of a few children."""
+        search, selection = (
+            value.get(name, {}) if isinstance(value, dict) else None for name in ("search", "selection")
+        )
+        population = search.get("population") if isinstance(search, dict) else None
+        if type(population) is not int or population < 1 or not isinstance(selection, dict):
+            return value
+        elites, size = min(ELITES, population // 2), min(MEMBERS, population)
+        return {**value, "search": {"elites": elites, **search}, "selection": {"size": size, **selection}}
 
     def conflicts(self) -> Iterator[Conflict]:
         """The ensemble and the elites come from the population."""

@@ -140,13 +140,12 @@ def test_one_wrong_override_is_one_fault_with_its_place(here: Path, override: st
         ("  game: bigfish", "  difficulty: easy", r":2:1: problem\.game: missing; expected one of bigfish, "),
         ("  game: bigfish", "  game: bigfish\n  game: maze", r":4:3: problem\.game: expected once, found again"),
         ("  population: 16", "  population: 16\nseed: 9223372036854775808", ":10:1: seed: expected an integer ≥ 0"),
-        ("  population: 16", "  population: 4", r":9:3: selection\.size: expected at most search\.population \(4\)"),
+        ("  population: 16", "  population: 4\nselection: {size: 8}", r":10:13: selection\.size: expected at most"),
     ],
 )  # fmt: skip
 def test_faults_of_the_file(old: str, new: str, fault: str) -> None:
-    (line, *rest) = faults(GOOD.replace(old, new))
+    (line,) = faults(GOOD.replace(old, new))
     assert re.match(f"problems/x.yaml{fault}", line), line
-    assert len(rest) == ("population: 4" in new)  # there the default number of elites does not fit either
 
 
 def test_what_is_fine_alone_is_checked_together_in_spite_of_other_faults() -> None:
@@ -168,6 +167,29 @@ def test_numbers_that_are_fine() -> None:
     assert config.trust_region.target_kl == 0.0005
     assert config.trust_region.grid == (1.0, 2.5)
     assert config.seed == 12
+
+
+@pytest.mark.parametrize(
+    ("sets", "elites", "size"),
+    [
+        (["search.population=16"], 4, 8),
+        (["search.population=8"], 4, 8),
+        (["search.population=4"], 2, 4),
+        (["search.population=1"], 0, 1),
+        (["search.population=4", "search.elites=3", "selection.size=1"], 3, 1),
+        (["search.population=4", "selection.rule=top"], 2, 4),
+    ],
+)
+def test_elites_and_members_follow_a_small_population(sets: list[str], elites: int, size: int) -> None:
+    config = load(write(GOOD), sets).config
+    assert (config.search.elites, config.selection.size) == (elites, size)
+
+
+def test_elites_that_are_given_are_still_checked() -> None:
+    message = "search.elites: expected fewer than search.population (4), found 4"
+    assert faults(GOOD, "search.population=4", "search.elites=4") == [
+        f"--set search.elites=4: {message.partition(': ')[2]}"
+    ]
 
 
 def test_half_a_range_of_levels_is_enough() -> None:
