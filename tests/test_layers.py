@@ -27,6 +27,7 @@ LAYERS = [
         "allocator",
         "threads",
         "card",
+        "tensor_file",
     },
     {"parent", "cut", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
     {"strategy", "masked", "problem", "inputs", "ensemble", "ensemble_folder"},

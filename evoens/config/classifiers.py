@@ -16,7 +16,7 @@ from evoens.tasks.networks.catalogue import TORCHVISION as NETWORKS_OF_TORCHVISI
 from evoens.tasks.networks.catalogue import locate_network
 
 TRAINED = ".safetensors"
-SUFFIXES = (TRAINED, ".pt", ".pth")
+SUFFIXES = (TRAINED, ".pt", ".pth", ".ckpt", ".bin", ".pth.tar")
 _NETWORK: Keys = ("parent", "network")
 _CHECKPOINT: Keys = ("parent", "checkpoint")
 
@@ -42,7 +42,7 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
             yield Fault(_CHECKPOINT, f"{message} for {config.parent.network}", (_NETWORK,))
     elif path.is_dir():
         yield Fault(_CHECKPOINT, f"expected a file, found the folder {path}")
-    elif path.suffix not in SUFFIXES:
+    elif not path.name.endswith(SUFFIXES):
         yield Fault(_CHECKPOINT, f"expected a file that ends in {', '.join(SUFFIXES)}, found {path}")
     elif parent_files(path)[1].is_file():
         yield from _card_faults(config, path)

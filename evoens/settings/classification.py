@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
-from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, PathText, ProblemSettings, Section
+from evoens.settings.base import Conflict, Fraction, Layer, Natural, ParentSettings, PathText, ProblemSettings, Section
 from evoens.settings.config import Config
 
 DATASETS = ("digits", "spirals", "MNIST", "FashionMNIST", "CIFAR10", "CIFAR100", "ImageNet")
@@ -200,11 +200,13 @@ class ClassifierParent(ParentSettings):
 
     `network` is one of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`, with its `arguments`.
     `independent` more networks are trained like it from other seeds, to say how many of them the ensemble is worth.
-    `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`.
+    `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`. `weights` is the key
+    under which they lie in it, where it has several, as `model` and `model_ema`.
     """
 
     network: PathText = "lenet-l"
     arguments: dict[str, Any] = Field(default_factory=dict)
+    weights: Layer | None = None
     train: TrainSettings = TrainSettings()
     independent: Annotated[int, Field(ge=0)] = 0
 

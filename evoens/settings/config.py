@@ -151,9 +151,8 @@ class Config(Section):
     @classmethod
     def _small_population(cls, value: Any) -> Any:
         """Let the numbers of elites and members, where they are not given, follow a population of a few children."""
-        search, selection = (
-            value.get(name, {}) if isinstance(value, dict) else None for name in ("search", "selection")
-        )
+        search: Any = value.get("search") if isinstance(value, dict) else None
+        selection: Any = value.get("selection", {}) if isinstance(value, dict) else None
         population = search.get("population") if isinstance(search, dict) else None
         if type(population) is not int or population < 1 or not isinstance(selection, dict):
             return value

@@ -77,7 +77,7 @@ class ClassificationTask(Task):
     def load(self, path: Path) -> tuple[Parent, dict[str, Any]]:
         """See `Task.load`; the parent must not have learnt on images that it is measured on."""
         with about("parent", "checkpoint"):
-            weights, self._card = read_weights(path, self.architecture)
+            weights, self._card = read_weights(path, self.architecture, self.config.parent.weights)
             self._require_same_data(path)
             return Parent.from_weights(self.architecture, weights), dict(self._card)
 

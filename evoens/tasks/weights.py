@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from evoens.card import TORCHVISION, parent_files, read_parent
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, nearest
 from evoens.parent import Architecture
-from evoens.tensors import named
+from evoens.tasks.state_dicts import Found, Wanted, nearest_state_dict, state_dicts
+from evoens.tasks.weight_files import read_file
+from evoens.tensor_file import parse_tensors
+from evoens.tensors import first_names, named, plain
 
 SHOWN = 4  # tensors that do not fit, in a message
-_WRAPPERS = ("state_dict", "model", "model_state_dict", "net")  # keys under which training scripts put the state dict
-_PREFIXES = ("module.", "_orig_mod.")  # what torch.nn.DataParallel and torch.compile put before each name
+_CHOSEN = ("parent", "weights")
 
 
-def read_weights(path: Path, architecture: Architecture) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights at `path`, fit for `architecture`, and their card; an empty one where there is none.
+def read_weights(
+    path: Path, architecture: Architecture, chosen: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights at `path`, fit for `architecture`, and their card; without one, what was taken of several.
 
     Args:
-        path: a parent that evoens wrote, with its card beside it; a state dict (`.safetensors`, or `.pt` and `.pth` as
-            torch.save wrote them, which are read without running any code in them); or `torchvision:NAME`, the weights
-            of that name of a torchvision network.
+        path: a parent that evoens wrote, with its card beside it; a state dict (`.safetensors`, or what torch.save
+            wrote, which is read without running any code in it), under whatever keys and prefixes; or
+            `torchvision:NAME`, the weights of that name of a torchvision network.
         architecture: what they are for.
+        chosen: the key under which they lie, where there are several: the averaged ones beside the raw, say.
 
     Raises:
         CheckpointError: the file is missing, damaged, no state dict, or does not fit; the message names tensors.
@@ -38,37 +42,71 @@ def read_weights(path: Path, architecture: Architecture) -> tuple[dict[str, Tens
         weights = _torchvision(str(path).removeprefix(TORCHVISION), architecture)
     elif parent_files(path)[1].is_file():
         data, card = read_parent(path)
-        weights = load(data)
+        weights = parse_tensors(data, parent_files(path)[0])
     else:
-        weights = _state_dict(path)
+        return _own(path, architecture, chosen)
+    if chosen is not None:
+        raise CheckpointError(f"{path}: expected no name among several weights, found {chosen}", _CHOSEN)
     _require_fit(path, weights, architecture)
     return weights, card
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: expected a file of weights, found none") from error
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: expected safetensors, found damage: {error}") from error
-    except Exception as error:  # torch.load has no error of its own
-        why = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: expected a state dict that torch.save wrote, found none: {why}") from error
-    for key in _WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        keys = ", ".join(map(str, list(found)[:SHOWN])) if isinstance(found, Mapping) else ""
-        kind = f"keys {keys}" if keys else type(found).__name__
-        raise CheckpointError(f"{path}: expected a state dict, tensors by name, found {kind}")
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in found):
-            found = {name.removeprefix(prefix): value for name, value in found.items()}
-    return dict(found)
+def _own(path: Path, architecture: Architecture, chosen: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of a user's own file, and which of several these are."""
+    content = read_file(path)
+    wanted = list(_wanted(architecture.build()))
+    several = next(filter(None, (state_dicts(content, one) for one in wanted)), [])
+    if several:
+        taken = _chosen(path, several, chosen) if chosen is not None else several[0]
+        weights, record = taken.weights, _said(path, taken, [one for one in several if one is not taken])
+    elif close := nearest_state_dict(content, wanted[0]):
+        weights, record = close, {}
+    else:
+        keys = ", ".join(map(str, list(content)[:SHOWN])) or "none" if isinstance(content, dict) else ""
+        found = f"keys {keys}" if keys else type(content).__name__
+        raise CheckpointError(f"{path}: expected a state dict, tensors by name, found {found}")
+    _require_fit(path, weights, architecture)
+    return weights, record
+
+
+def _wanted(module: nn.Module) -> Iterator[Wanted]:
+    """Yield what a state dict of `module` may be: as it is written, and where it has parametrisations, without them."""
+    written = module.state_dict().keys()
+    yield _of(module)
+    plain(module)
+    if module.state_dict().keys() != written:
+        yield _of(module)
+
+
+def _of(module: nn.Module) -> Wanted:
+    once = first_names(module)
+    return Wanted({n: v.shape for n, v in module.state_dict().items()}, {n for n, first in once.items() if n != first})
+
+
+def _chosen(path: Path, several: list[Found], chosen: str) -> Found:
+    """Return those under the key, or the prefix, that the user names."""
+    for one in several:
+        if chosen in (one.name, *one.words):
+            return one
+    names = [one.name for one in several]
+    message = f"expected one of {', '.join(names)}, as {path} has, found {chosen}{nearest(chosen, names)}"
+    raise CheckpointError(message, _CHOSEN)
+
+
+def _said(path: Path, taken: Found, others: list[Found]) -> dict[str, Any]:
+    """Tell, and return for the record, which weights were taken, where there was a choice."""
+    beside = [one.name for one in others]
+    if not (beside or taken.averaged or taken.beside):
+        return {}
+    kind = "averaged weights" if taken.averaged else "weights"
+    sentence = f"{path}: took the {kind} under {taken.name}"
+    if beside:
+        sentence += f"; parent.weights would take those under {' or '.join(beside)}"
+    if taken.beside:
+        more = f" and {len(taken.beside) - SHOWN} more" if len(taken.beside) > SHOWN else ""
+        sentence += f"; left out {', '.join(taken.beside[:SHOWN])}{more}"
+    warnings.warn(sentence, stacklevel=2)
+    return {"taken": taken.name, "averaged": taken.averaged, "beside": beside}
 
 
 def _require_fit(path: Path, weights: dict[str, Tensor], architecture: Architecture) -> None:
