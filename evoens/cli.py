@@ -9,36 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from evoens.allocator import keep_memory
 from evoens.card import find_parent, parent_files, read_card
 from evoens.commands import inspection, printing, session
 from evoens.commands.estimate import estimate
+from evoens.commands.group import Group
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
-from evoens.errors import Check, CheckpointError, ConfigError, EvoensError
-from evoens.threads import sleep_at_barriers
-
-
-class Group(TyperGroup):
-    """All commands; what a user can mend becomes one message on stderr and exit code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        sleep_at_barriers()
-        try:
-            return super().invoke(ctx)
-        except ConfigError as error:  # one line for each fault, each with its own place
-            session.end(str(error), session.WRONG)
-        except EvoensError as error:
-            session.end(f"error: {error}", session.WRONG)
-        except BrokenPipeError:
-            raise  # a reader that has gone: typer ends without a word
-        except OSError as error:
-            session.end(f"error: {error.filename or 'the system'}: {error.strerror}", session.WRONG)
-        except KeyboardInterrupt:
-            session.end("interrupted", session.INTERRUPTED)
-
+from evoens.errors import Check, CheckpointError, ConfigError
 
 app = typer.Typer(
     name="evoens",
@@ -117,7 +95,7 @@ def train_parent(
     if json:
         printing.print_json({"path": str(path), **card})
     else:
-        typer.echo(said)
+        printing.say(said)
 
 
 @app.command()
@@ -135,7 +113,7 @@ def validate(
             faults += str(error).split("\n")
         else:
             if not json:
-                typer.echo(f"{problem}: ok")
+                printing.say(f"{problem}: ok")
     if json:
         printing.print_json({"ok": not faults, "faults": faults})
         raise typer.Exit(session.WRONG if faults else 0)
@@ -182,7 +160,7 @@ def report(folder: Folder, runs: Runs = RUNS) -> None:
     folder = session.run_folder(folder, runs)
     from evoens.report.page import write_report  # noqa: PLC0415
 
-    typer.echo(write_report(folder))
+    printing.say(write_report(folder))
 
 
 @app.command()
@@ -239,7 +217,7 @@ def play(
     """Let an ensemble play a level, and write it as a GIF."""
     from evoens.play import play  # noqa: PLC0415
 
-    typer.echo(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
+    printing.say(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
 
 
 @app.command()
@@ -263,14 +241,14 @@ def diversity(
     if json:
         printing.print_json({name: part["figures"] for name, part in found.items()})
     elif quiet:
-        typer.echo(asked.folder / "report.html")
+        printing.say(asked.folder / "report.html")
 
 
 def _print_config(loaded: Loaded, json: bool) -> None:
     if json:
         printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))
     else:
-        typer.echo(loaded.resolved, nl=False)
+        printing.say(loaded.resolved, end="")
 
 
 def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from evoens.screen import Screen
+
 if TYPE_CHECKING:
     from evoens.progress import Progress as Training
     from evoens.tracker import Generation
@@ -40,14 +42,14 @@ class Reporter:
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.quiet, self.digits = quiet, 2
-        self.console = console or Console(highlight=False)
+        self.console = console or Screen()
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, ENDLESS)
         self._live: Live | None = None
         self._bar = Progress(
             SpinnerColumn(),
             BarColumn(None),
-            TextColumn("{task.fields[state]}"),
+            TextColumn("{task.fields[state]}", markup=False),
             console=self.console,
             expand=True,
             speed_estimate_period=600,  # an evaluation can take a minute
@@ -109,7 +111,7 @@ class Reporter:
 
     def warn(self, text: str) -> None:
         """Say what the user should know; on standard error where there is no live panel."""
-        where = self.console if self._live else Console(stderr=True, highlight=False)
+        where = self.console if self._live else Screen(stderr=True)
         where.print(Text("warning: ", "yellow").append(text, "default"), soft_wrap=self._live is None)
 
     def table(self, report: Mapping[str, Any]) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+LONGEST = 300  # characters of what is told of an error that a user's code raised
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class EvoensError(Exception):
@@ -68,3 +72,23 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``'; did you mean "x"?'`` for the known word closest to `word`, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def visible(text: str) -> str:
+    """Return `text` as a terminal may show it, in which it can neither move the cursor nor turn what stands beside it.
+
+    Control characters but for line feed and tab, marks of writing direction (Unicode TR36) and halves of surrogates,
+    as in names of files that are no UTF-8, are written as Python escapes.
+    """
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return what a user's code raised as `Type: message`, visible, in one line of at most `LONGEST` characters."""
+    try:
+        message = str(error)
+    except Exception:  # its own code, too
+        message = "(its message cannot be read)"
+    kind = type(error).__name__
+    text = visible(" ".join(f"{kind}: {message}".split() if message else [kind]))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"

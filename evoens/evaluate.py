@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evoens.cut import traces
 from evoens.ensemble import Ensemble
+from evoens.errors import one_line
 from evoens.genome import Genome
 from evoens.parent import Parent
 from evoens.plan import Plan, quickest
@@ -85,7 +86,7 @@ class Evaluator:
         outcomes: dict[int, Outcome] = {}
         told = 0
         for place, result in self._results(genomes, split):
-            error = f"{type(result).__name__}: {result}" if isinstance(result, Exception) else None
+            error = one_line(result) if isinstance(result, Exception) else None
             evaluation = None if isinstance(result, Exception) else result
             outcomes[place] = Outcome(genomes[place], evaluation, error)
             while told in outcomes:

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from evoens.errors import EvoensError, SpecError, nearest
+from evoens.errors import EvoensError, SpecError, nearest, one_line
 from evoens.spec import Located, _import, locate
 from evoens.tensors import first_names, load, plain, tensors
 
@@ -62,7 +62,7 @@ class Architecture:
         except EvoensError:
             raise
         except Exception as error:  # whatever a user's code does
-            raise SpecError(f'"{self.target}" cannot be built: {error}') from error
+            raise SpecError(f'"{self.target}" cannot be built: {one_line(error)}') from error
         if not isinstance(module, nn.Module):
             raise SpecError(f'"{self.target}": expected a torch.nn.Module, found {type(module).__name__}')
         return module

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from evoens.errors import SpecError, nearest
+from evoens.errors import SpecError, nearest, one_line
 
 STRATEGIES = "evoens_strategies"
 
@@ -107,7 +107,7 @@ def _import(located: Located) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
-        raise SpecError(f'"{located.spec}" does not import: {type(error).__name__}: {error}') from error
+        raise SpecError(f'"{located.spec}" does not import: {one_line(error)}') from error
     return module
 
 

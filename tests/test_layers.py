@@ -14,6 +14,7 @@ LONGEST = 300
 LAYERS = [
     {
         "errors",
+        "screen",
         "files",
         "progress",
         "settings",

@@ -14,6 +14,7 @@ import typer
 
 from evoens.allocator import keep_memory
 from evoens.card import read_card
+from evoens.commands.printing import say
 from evoens.config.load import RESOLVED, Loaded, build, differences, located
 from evoens.errors import CheckpointError, nearest
 
@@ -26,7 +27,7 @@ FAILED, WRONG, INTERRUPTED = 1, 2, 130
 
 def end(message: str, code: int) -> NoReturn:
     """Print `message` on standard error and leave with `code`."""
-    typer.echo(message, err=True)
+    say(message, err=True)
     raise typer.Exit(code)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evoens.contract.clauses import CLAUSES
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
-from evoens.errors import Check, EvoensError
+from evoens.errors import Check, EvoensError, one_line
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 
@@ -50,7 +50,7 @@ def _run(name: str, clause: Callable[[], str]) -> Check:
     except BrokenError as broken:
         return Check(name, False, str(broken))
     except Exception as error:  # the user's code may raise anything
-        return Check(name, False, f"{type(error).__name__}: {error} ({_place(error)})")
+        return Check(name, False, f"{one_line(error)} ({_place(error)})")
 
 
 def _place(error: Exception) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from evoens import calibration
 from evoens.console import interval, number
-from evoens.errors import ProblemError
+from evoens.errors import ProblemError, one_line
 from evoens.genome import Genome
 from evoens.metrics import ece_of
 from evoens.parent import Parent
@@ -98,8 +98,9 @@ class ClassificationProblem(FixedInputs):
             with torch.inference_mode():
                 outputs = self.parent.module(inputs)
         except Exception as error:  # whatever a user's code does
-            why = " ".join(str(error).split()) or type(error).__name__
-            raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {why}") from error
+            raise ProblemError(
+                f"the parent does not take images {shape} (channels, height, width): {one_line(error)}"
+            ) from error
         found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         expected = len(images), len(self.data.classes)
         if found != expected:

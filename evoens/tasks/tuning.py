@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from evoens.checkpoint import CheckpointStore, require_same
+from evoens.errors import one_line
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.parent import Parent
@@ -168,7 +169,7 @@ def _error(future: Future[None]) -> str | None:
         return None
     if not isinstance(error, Exception) or isinstance(error, (_Stopped, OSError)):
         raise error  # the disk is full, say: no fault of the child's
-    return f"{type(error).__name__}: {error}"
+    return one_line(error)
 
 
 def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor) -> float:

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from evoens.commands import printing
+from evoens.errors import Check
 
 
 def test_rows(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,4 +43,16 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     printing.print_json({"σ": [1, None]})
     text = capsys.readouterr().out
     assert json.loads(text) == {"σ": [1, None]}
-    assert "σ" in text
+    assert text.isascii()  # no encoding loses a letter, no terminal finds an order
+
+
+def test_nothing_printed_is_an_order_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "[red]\x1b]0;owned\x07"
+    printing.print_rows(name, [{name: name}], {name: name})
+    printing.print_facts({name: name})
+    printing.print_checks([Check(name, False, name)], as_json=False)
+    printing.say(name, err=True)
+    said = capsys.readouterr()
+    shown = r"[red]\x1b]0;owned"
+    assert said.out.count(shown) == 7 and said.err == rf"{shown}\x07" + "\n"
+    assert not set("\x1b\x07") & set(said.out)
