@@ -60,7 +60,7 @@ def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     members = list(dict.fromkeys(ensemble.genomes))
     grown = (grow(parent, ensemble.strategy, genome) for genome in members)
     touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
-    found = cut(parent.module, touched)
+    found = None if parent.whole.get(frozenset(touched)) else cut(parent.module, touched)
     shared = _flops(found.trunk, shape) if found else 0
     if whole is None or shared is None:
         return None

@@ -18,6 +18,7 @@ Features = tuple[Tensor, ...]
 Given = Tensor | Features
 """What a network is given: inputs `(n, *input)`; or, where it is a tail, what the trunk has made of them."""
 
+SHAPES = ("shape", "ndim", "dtype", "device")  # what tells of a tensor, and is none
 _TRACING = threading.Lock()
 
 
@@ -45,10 +46,12 @@ def cut(module: nn.Module, touched: Collection[str]) -> Cut | None:
     if graph is None:
         return None
     late = _late(graph, tracer)
-    edge = [n for n in graph.nodes if n.op != "get_attr" and n not in late and any(user in late for user in n.users)]
+    again = _again(graph, late)
+    tail = late | again
+    edge = [node for node in graph.nodes if node not in tail and any(user in tail for user in node.users)]
     if not edge or any(_in_the_way(node, late, tracer.root) for node in edge):
         return None
-    return Cut(_trunk(tracer.root, graph, late, edge), _tail(tracer.root, graph, late, edge))
+    return Cut(_trunk(tracer.root, graph, late, edge), _tail(tracer.root, graph, tail, edge))
 
 
 def traces(module: nn.Module, touched: Collection[str]) -> bool:
@@ -64,7 +67,18 @@ def _traced(module: nn.Module, tracer: _Tracer) -> fx.Graph | None:
         return None
 
 
-class _Tracer(fx.Tracer):
+class Tracer(fx.Tracer):
+    """Calls the network as predictors do, with inputs alone: what else `forward` could be given has its default."""
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """See torch.fx, which would make a placeholder of each argument, and take `is not None` for true."""
+        inputs = self.create_proxy("placeholder", "inputs", (), {})
+        return (lambda root, given: root._call_impl(given)), [self.root, inputs]
+
+
+class _Tracer(Tracer):
     """Looks only into modules that hold a touched tensor; the others stay whole, and can be quick in their own way.
 
     While it traces, torch.fx hands it the modules that other threads call as well; it lets these pass.
@@ -96,6 +110,16 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
 
+class _Part(fx.GraphModule):
+    """A trunk or a tail; unlike torch.fx's it prints nothing when it raises."""
+
+    def recompile(self) -> Any:
+        """See torch.fx, which puts a call of its own in the place of the module's."""
+        code = super().recompile()
+        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        return code
+
+
 def _late(graph: fx.Graph, tracer: _Tracer) -> set[fx.Node]:
     """Return all that a touched tensor, or what comes of one, goes into."""
     late: set[fx.Node] = set()
@@ -106,6 +130,21 @@ def _late(graph: fx.Graph, tracer: _Tracer) -> set[fx.Node]:
         if own or any(given in late for given in node.all_input_nodes):
             late.add(node)
     return late
+
+
+def _again(graph: fx.Graph, late: set[fx.Node]) -> set[fx.Node]:
+    """Return what the tail finds out for itself: the network's own tensors, and the shapes of what it is given."""
+    shapes = set[fx.Node]()
+    for node in graph.nodes:
+        asked = node.target in ("size", "dim", "numel") or (node.target is getattr and node.args[1] in SHAPES)
+        if asked or (node.op == "call_function" and node.all_input_nodes and shapes.issuperset(node.all_input_nodes)):
+            shapes.add(node)
+    again = set[fx.Node]()
+    for node in reversed(graph.nodes):
+        wanted = node in shapes and any(user in late or user in again for user in node.users)
+        if node.op == "get_attr" or (wanted and node not in late):
+            again.add(node)
+    return again
 
 
 def _in_the_way(node: fx.Node, late: set[fx.Node], root: nn.Module) -> bool:
@@ -120,7 +159,7 @@ def _writes(user: fx.Node, node: fx.Node, root: nn.Module) -> bool:
         return bool(getattr(root.get_submodule(str(user.target)), "inplace", False))
     name = user.target if isinstance(user.target, str) else getattr(user.target, "__name__", "")
     in_place = name.endswith("_") or bool(user.kwargs.get("inplace"))  # torch.fx makes an addition of every `+=`
-    return user.args[:1] == (node,) and in_place
+    return (user.args[:1] == (node,) and in_place) or user.kwargs.get("out") is node
 
 
 def _trunk(root: nn.Module, whole: fx.Graph, late: set[fx.Node], edge: list[fx.Node]) -> nn.Module:
@@ -129,10 +168,10 @@ def _trunk(root: nn.Module, whole: fx.Graph, late: set[fx.Node], edge: list[fx.N
         if node not in late:
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in edge))
-    return fx.GraphModule(root, graph)
+    return _Part(root, graph)
 
 
-def _tail(root: nn.Module, whole: fx.Graph, late: set[fx.Node], edge: list[fx.Node]) -> nn.Module:
+def _tail(root: nn.Module, whole: fx.Graph, tail: set[fx.Node], edge: list[fx.Node]) -> nn.Module:
     graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
     for node in edge:
         copies[node] = graph.placeholder(node.name)
@@ -140,6 +179,6 @@ def _tail(root: nn.Module, whole: fx.Graph, late: set[fx.Node], edge: list[fx.No
         if any(_writes(user, node, root) for user in node.users):
             copies[node] = graph.call_method("clone", (copies[node],))  # the other children need it as it is
     for node in whole.nodes:
-        if node in late or node.op == "get_attr":
+        if node in tail:
             copies[node] = graph.node_copy(node, copies.__getitem__)
-    return fx.GraphModule(root, graph)
+    return _Part(root, graph)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evoens.combine import combine
-from evoens.cut import cut
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError
 from evoens.genome import Genome
 from evoens.inputs import taken, usable
 from evoens.parent import Child, Parent, fuse
+from evoens.proof import proved_cut
 from evoens.shrink import shrink
 from evoens.spec import Located
 from evoens.strategy import Strategy, grow
@@ -54,12 +55,24 @@ class Ensemble:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
         self._places = [different.index(genome) for genome in self.genomes]
-        grown = [grow(parent, strategy, genome) for genome in different]
-        touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
-        found = cut(parent.module, touched)
-        self._trunk = self._placed(found.trunk if found else nn.Identity())
-        fuse(self._trunk)
-        self._members = [self._member(found.tail if found else parent.module, own) for own in grown]
+        self._grown = [grow(parent, strategy, genome) for genome in different]
+        self._trunk: nn.Module = nn.Identity()
+        self._members: list[Child] = []
+        self._making = Lock()
+
+    def _make(self, inputs: Tensor) -> None:
+        """Make the members' modules as soon as there are `inputs` on which it can be proved what they may share."""
+        with self._making:
+            if self._members:
+                return
+            own = self.parent.weights
+            touched = {name for grown in self._grown for name, weight in grown.items() if weight is not own[name]}
+            found = proved_cut(self.parent, touched, inputs)
+            if found:
+                self._trunk = self._placed(found.trunk)
+                fuse(self._trunk)
+            self._members = [self._member(found.tail if found else self.parent.module, own) for own in self._grown]
+            self._grown.clear()
 
     def _placed(self, module: nn.Module) -> nn.Module:
         return copy.deepcopy(module).eval().to(self.device).to(memory_format=torch.channels_last)
@@ -92,6 +105,8 @@ class Ensemble:
         Raises:
             ShapeError: the network does not take these inputs.
         """
+        with taken(inputs):
+            self._make(inputs)
         with taken(inputs), torch.inference_mode():
             shared = self._trunk(inputs.to(self.device))
             parts = shared if isinstance(shared, tuple) else (shared,)

@@ -129,6 +129,7 @@ class Parent:
         perturbed: the names of those that a Strategy may perturb.
         frozen: the names of the parameters that the network's own code has frozen; no training moves them.
         tuned: where the weights of its children are, a file each, when they are trained after they are born.
+        whole: why children that touch these tensors share nothing, where they might (see `evoens.proof`).
     """
 
     def __init__(self, module: nn.Module, architecture: Architecture) -> None:
@@ -139,6 +140,7 @@ class Parent:
         self.module = module.eval().requires_grad_(False)
         self.architecture = architecture
         self.tuned: Path | None = None
+        self.whole: dict[frozenset[str], str] = {}
         self.weights: dict[str, Tensor] = tensors(self.module)
         self.perturbed: tuple[str, ...] = _perturbed(self.module)
 

@@ -139,7 +139,11 @@ class Run:
         self.state.selection, self.state.finished = None, False
 
     def save(self) -> None:
-        """Write a checkpoint, population.jsonl and history.json."""
+        """Write a checkpoint, population.jsonl and history.json; say why children share nothing, where they might."""
+        for why in filter(None, self.problem.parent.whole.values()):
+            sentence = f"children run the whole network, whatever the scope: {why}"
+            if sentence not in self.state.warnings:
+                self.warn(sentence)
         self.state.strategy = self.strategy.state_dict()
         self._write()
 

@@ -7,10 +7,11 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from evoens.cut import Cut, Features, cut
+from evoens.cut import Cut, Features
 from evoens.parent import Parent, fuse
 from evoens.plan import Plan
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.proof import PROVED, proved_cut
 from evoens.scope import touches
 
 LIMIT = 2 << 30  # bytes of features that are kept
@@ -26,7 +27,7 @@ def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 def parting(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
     """Return where children that touch the tensors `names` part; None where they share nothing."""
-    return cut(parent.module, names) if isinstance(problem, FixedInputs) else None
+    return proved_cut(parent, names, problem.probe(PROVED)) if isinstance(problem, FixedInputs) else None
 
 
 class Shared:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from evoens.cut import Tracer
 from evoens.errors import EvoensError, ShapeError
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -89,7 +90,7 @@ class Bordered(nn.Module):
         return self.conv(x) + self.conv._conv_forward(ones, self.border.to(x.dtype), None)  # type: ignore[no-any-return]
 
 
-class _Tracer(fx.Tracer):
+class _Tracer(Tracer):
     """Leaves alone what an earlier shrinking has made."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:

@@ -30,7 +30,7 @@ LAYERS = [
         "card",
         "tensor_file",
     },
-    {"parent", "cut", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
+    {"parent", "cut", "proof", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
     {"strategy", "masked", "problem", "inputs", "ensemble", "ensemble_folder"},
     {
         "plan",

@@ -1,0 +1,100 @@
+"""Prove on inputs that a network cut in two is still the same function; where it is not, it is run whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from evoens.cut import Cut, Features, cut
+from evoens.parent import Parent
+
+PROVED = 4  # inputs on which a cut is proved
+NUDGE = 0.1  # how far a child's weights are moved for it, in their mean size
+
+
+def proved_cut(parent: Parent, touched: Collection[str], inputs: Tensor) -> Cut | None:
+    """Return where children that touch these tensors part, proved once on `inputs`; None where they share nothing.
+
+    Why a network that can be cut is run whole nevertheless is then in `parent.whole`.
+    """
+    found = cut(parent.module, touched)
+    if found is None or not len(inputs):
+        return None
+    key = frozenset(touched)
+    if key not in parent.whole:
+        parent.whole[key] = doubt(parent.module, found, touched, inputs[:PROVED].cpu())
+    return None if parent.whole[key] else found
+
+
+@torch.inference_mode(False)
+@torch.no_grad()  # not inference mode, in which tensors do not count how often they are written to
+def doubt(module: nn.Module, parts: Cut, touched: Collection[str], inputs: Tensor) -> str:
+    """Return why `parts` are not `module`, cut; empty where they are, to the bit.
+
+    They are asked with the weights as they are, twice since a tail may write into what it is given; and once with
+    others where children differ, which the trunk must not have seen.
+    """
+    expected = module(inputs.clone())
+    own, tail = copy.deepcopy(module), copy.deepcopy(parts.tail)
+    _nudge((own, tail), touched)
+    moved = own(inputs.clone())
+    try:
+        features, writer = _recorded(parts.trunk, (inputs.clone(),), "output")
+        if not all(isinstance(feature, Tensor) for feature in features):
+            return "what its layers share is not all tensors"
+        once, another = _recorded(parts.tail, features, "placeholder")
+        same = _equal(once, expected) and _equal(parts.tail(*features), expected) and _equal(tail(*features), moved)
+    except Exception as error:  # whatever user code does when it has been traced
+        return f"cut in two it raises {type(error).__name__}"
+    if writer or another:
+        return f"{writer or another} writes into what other layers read"
+    return "" if same else "cut in two it gives other outputs"
+
+
+def _equal(found: Any, expected: Any) -> bool:
+    return isinstance(found, Tensor) and torch.equal(found, expected)
+
+
+def _nudge(modules: Collection[nn.Module], touched: Collection[str]) -> None:
+    """Move the `touched` weights of some modules, all alike, and each of them in another way."""
+    for module in modules:
+        for name, weight in module.state_dict().items():
+            if name in touched and weight.is_floating_point():
+                way = torch.linspace(-1, 1, weight.numel()).to(weight.dtype).view(weight.shape)
+                weight.add_(way * weight.abs().mean() * NUDGE)
+
+
+def _recorded(part: nn.Module, given: Features, edge: str) -> tuple[Any, str]:
+    """Return what a trunk or tail gives, and which of its layers writes into what is at the edge: its nodes `edge`."""
+    recorder = _Recorder(part, edge)
+    return recorder.run(*given), recorder.writer
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a part of a network and watches some tensors, which have to stay as they were made."""
+
+    def __init__(self, part: nn.Module, edge: str) -> None:
+        super().__init__(part)
+        self.writer = ""
+        found = [node for node in self.graph.nodes if node.op == edge]
+        self._edge = set(found if edge == "placeholder" else found[0].all_input_nodes)
+        self._seen = list[tuple[Tensor, int]]()
+
+    def run_node(self, n: fx.Node) -> Any:
+        """See torch.fx."""
+        value = super().run_node(n)
+        if not self.writer and any(kept._version != version for kept, version in self._seen):
+            self.writer = self._name(n)
+        if n in self._edge and isinstance(value, Tensor):
+            self._seen.append((value, value._version))
+        return value
+
+    def _name(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            return f"{node.target} ({type(self.fetch_attr(str(node.target))).__name__})"
+        around = list(node.meta.get("nn_module_stack", {}).values())
+        return f"{node.name} in {around[-1][0] if around else 'forward'}"
