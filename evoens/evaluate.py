@@ -13,15 +13,16 @@ from evoens.ensemble import Ensemble
 from evoens.errors import one_line
 from evoens.genome import Genome
 from evoens.parent import Parent
-from evoens.plan import Plan, quickest
+from evoens.plan import Plan
+from evoens.planning import GLANCE, Batches, quickest
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.room import Results, Room
+from evoens.settings.evaluation import DEFAULT, EvaluationSettings
 from evoens.shared import parting, touched
 from evoens.strategy import Strategy, grow
 
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
-PROBED = 64  # inputs on which plans are measured
 GROUP = 8  # children whose outputs are taken together: they share what they have in common
 
 
@@ -50,8 +51,9 @@ class Evaluator:
         parent: the network children are rebuilt from.
         strategy: rebuilds them.
         problem: what they are measured on.
-        plan: how they are run; None measures what is quickest for children of the Strategy's scope (some seconds).
+        plan: how they are run; None finds the one for children of the Strategy's scope (some seconds).
         device: where they are run; None is a CUDA device where there is one, else the CPU.
+        settings: precision, memory and how long a child may take.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class Evaluator:
         problem: Problem,
         plan: Plan | None = None,
         device: torch.device | str | None = None,
+        *,
+        settings: EvaluationSettings = DEFAULT,
     ) -> None:
-        self.parent, self.strategy, self.problem = parent, strategy, problem
+        self.parent, self.strategy, self.problem, self.settings = parent, strategy, problem, settings
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
@@ -104,14 +108,23 @@ class Evaluator:
         return torch.cat(rows)
 
     def _quickest(self) -> Plan:
-        inputs, parts = self.problem.probe(PROBED), parting(self.problem, self.parent, self._scope)
+        inputs, parts = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
         if parts is None:
-            return quickest(self.parent.module, self._scope, inputs, self.device)
+            batches = Batches(inputs, self._sizes())
+            return quickest(self.parent.module, self._scope, batches, self.device, self.settings)
         with torch.inference_mode():
             features = Plan().fit(parts.trunk, self.device)(inputs.to(self.device))
-        plan = quickest(parts.tail, self._scope, features, self.device)
+        plan = quickest(parts.tail, self._scope, Batches(features, self._sizes()), self.device, self.settings)
         for_the_trunk = inputs.dim() == 4 and all(part.dim() != 4 for part in features)
         return replace(plan, layout="channels_last") if for_the_trunk else plan
+
+    def _sizes(self) -> set[int]:
+        """Return the sizes of the batches that children are given, as far as they are the same for all."""
+        if not isinstance(self.problem, FixedInputs):
+            return set()
+        counts = [self.problem.split(name).count for name in ("search", "select")]
+        whole = len(next(self.problem.batches(self.problem.split("search"))))
+        return {size for count in counts for size in (min(whole, count), count % whole)}
 
     def _results(self, genomes: Sequence[Genome], split: Split) -> Results:
         """Measure children that touch the same tensors together, then those that touch others."""
@@ -129,5 +142,5 @@ class Evaluator:
     def _room(self, names: tuple[str, ...]) -> Room:
         if self._latest is None or self._latest.touched != names:
             self._latest = None  # gives its memory back before another takes as much
-            self._latest = Room(self.problem, self.parent, names, self.plan, self.device)
+            self._latest = Room(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
         return self._latest

@@ -1,12 +1,10 @@
-"""How children are sent through the network: the plans, what each needs in memory, and which is quickest here."""
+"""How children are sent through the network: the plans, and the room that each takes."""
 
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,20 +14,14 @@ from torch.func import functional_call
 from evoens.cut import Features, Given
 from evoens.errors import CheckpointError
 from evoens.parent import Child
-from evoens.threads import lanes, side_by_side
+from evoens.settings.evaluation import Precision
+from evoens.threads import side_by_side
 
 Batching = Literal["loop", "vmap"]
 Layout = Literal["contiguous", "channels_last"]
-Precision = Literal["float32", "bfloat16"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-GROUP = 8  # children a vmap pass
-GLANCE = 4  # inputs of a first, short look
-CLOSE = 1.25  # times the quickest at that look: such a plan is measured however long a pass takes
-SECONDS = 0.3  # spent on each plan that is measured; one whose only pass takes longer must be close
-GAIN = 1.1  # what a later plan must be quicker by than an earlier, plainer one
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,75 +166,3 @@ def scratch(module: nn.Module, own: Collection[str], plan: Plan, device: torch.d
         device: where.
     """
     return Loop(module, plan, device) if plan.batching == "loop" else Stack(module, own, plan, device)
-
-
-def candidates(image: bool) -> list[Plan]:
-    """Return the plans worth a try, the plainest first; `image`: the inputs are `(n, c, h, w)`."""
-    layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if image else ("contiguous",)
-    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
-    loops = [Plan("loop", layout, precision) for precision in precisions for layout in layouts]
-    return loops + [Plan("vmap", "contiguous", precision, GROUP) for precision in precisions]
-
-
-def quickest(module: nn.Module, own: Collection[str], inputs: Given, device: torch.device) -> Plan:
-    """Return the plan that sends most children through `inputs` in a second, measured here and now.
-
-    A plan that raises is left out, and so is one that is slow and falls behind at a first glance. The others take
-    turns, so that a busy moment of the machine strikes all alike. An earlier plan stays unless one is a tenth quicker.
-    `module`, `own` and `device` are those of `scratch`.
-    """
-    image = any(part.dim() == 4 for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
-    make = partial(scratch, module, own, device=device)
-    plan = _quickest(candidates(image), make, inputs)
-    if plan.batching == "vmap" or lanes(device) == 1:
-        return plan
-    # Side by side comes first: with few inputs, as at the end of games, it is quicker by more than with `inputs`.
-    return _quickest([replace(plan, children=lanes(device)), plan], make, inputs)
-
-
-def _quickest(plans: Sequence[Plan], make: Callable[[Plan], Scratch], inputs: Given) -> Plan:
-    glance = inputs[:GLANCE] if isinstance(inputs, Tensor) else tuple(part[:GLANCE] for part in inputs)
-    rooms = [room for plan in plans if (room := _try(make, plan, glance))]
-    if not rooms:
-        return Plan()
-    times = _alternate(rooms, glance)
-    whole = len(_first(inputs)) / len(_first(glance))
-    worth = [
-        spent <= max(CLOSE * min(times), SECONDS / whole / room.plan.children)
-        for spent, room in zip(times, rooms, strict=True)
-    ]
-    rooms = [room for room, good in zip(rooms, worth, strict=True) if good]
-    times = _alternate(rooms, inputs, SECONDS) if len(rooms) > 1 else [0.0]
-    return next(room.plan for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times))
-
-
-def _try(make: Callable[[Plan], Scratch], plan: Plan, inputs: Given) -> Scratch | None:
-    """Return the plan's room after a first pass, which also compiles kernels; None when it cannot be run."""
-    try:
-        room = make(plan)
-        _seconds(room, inputs)
-    except Exception:  # whatever a module or a backend does not support
-        return None
-    return room
-
-
-def _seconds(room: Scratch, inputs: Given) -> float:
-    """Return the seconds a child that one pass takes."""
-    if isinstance(inputs, tuple):  # features are where and as they are needed before the first child comes
-        inputs = room.plan.fit_inputs(inputs, room.device)
-    start = time.perf_counter()
-    for outputs in room.predict(dict.fromkeys(range(room.plan.children), inputs)).values():
-        outputs.cpu()  # waits for the device
-    return (time.perf_counter() - start) / room.plan.children
-
-
-def _alternate(rooms: Sequence[Scratch], inputs: Given, seconds: float = 0.0) -> list[float]:
-    """Return each room's least seconds a child, the rooms taking turns for `seconds` each, twice at least.
-
-    The least, since whatever else the machine does only ever adds to it.
-    """
-    rounds: list[list[float]] = []
-    deadline = time.perf_counter() + seconds * len(rooms)
-    while len(rounds) < 2 or time.perf_counter() < deadline:
-        rounds.append([_seconds(room, inputs) for room in rooms])
-    return [min(spent) for spent in zip(*rounds, strict=True)]

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from evoens.cut import Given
+from evoens.memory import budget, nbytes
 from evoens.parent import Parent
 from evoens.plan import Loop, Plan, Stack, scratch
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.settings.evaluation import EvaluationSettings
 from evoens.shared import Shared, parting
 from evoens.trials import Answer, Trial, run
 
@@ -33,17 +35,26 @@ class Room:
         touched: the tensors.
         plan: how many are run at a time, and how.
         device: where.
+        settings: how long a child may take, and the memory for all of them.
     """
 
     def __init__(
-        self, problem: Problem, parent: Parent, touched: tuple[str, ...], plan: Plan, device: torch.device
+        self,
+        problem: Problem,
+        parent: Parent,
+        touched: tuple[str, ...],
+        plan: Plan,
+        device: torch.device,
+        *,
+        settings: EvaluationSettings,
     ) -> None:
         self.touched, self._problem, self._plan = touched, problem, plan
         parts = parting(problem, parent, touched)
         self._scratch = scratch(parts.tail if parts else parent.module, touched, plan, device)
         self._shared: Shared | None = None
         if parts and isinstance(problem, FixedInputs):
-            self._shared = Shared(problem, parts.trunk, plan, device)
+            left = budget(settings.memory) - plan.children * nbytes(parts.tail)
+            self._shared = Shared(problem, parts.trunk, plan, device, left)
 
     def measure(self, children: Sequence[int], grow: Grow, split: Split) -> Results:
         """Yield each child's evaluation on `split`, or the error that ended it."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens import selection, trust_region
+from evoens import selection
 from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.console import Reporter
 from evoens.diversity.distances import OF_OUTPUTS, of_saliency
@@ -27,12 +27,14 @@ from evoens.results import write_results
 from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
 from evoens.settings.diversity import Distance
+from evoens.sigma_search import find_sigma
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
-from evoens.strategy import Strategy, as_born, grow
+from evoens.strategy import Strategy, grow
 from evoens.tracker import Tracker
 
 APART = 256  # inputs on which children's answers are compared, where none are known yet
+APART_FROM = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
 TUNED = "tuned"  # the folder of the weights that children were trained to
 
 
@@ -51,7 +53,7 @@ class Experiment:
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on to the same bits."""
         return {
-            "config": self.config.model_dump(mode="json", by_alias=True, exclude={"diversity"}),
+            "config": self.config.model_dump(mode="json", by_alias=True, exclude=APART_FROM),
             "strategy file (sha256)": self.source.sha256,
             "parent (fingerprint)": self.problem.parent.fingerprint,
             "threads": torch.get_num_threads(),
@@ -123,20 +125,31 @@ class Run:
         if saved is None:
             return
         identity = saved.state.pop("identity")
-        changed = require_same(self._identity, identity, self.folder, self.force)
         self.state = RunState(**saved.state)
+        changed = require_same(self._identity, self._with_precision(identity), self.folder, self.force)
         self.ledger = Ledger.load(self.state.ledger, saved.tensors)
         if changed:
             self._go_on_changed(changed)
         self._saved = self.state.to_json()
         self.reporter.stage(f"resumed after {len(self.state.generations)} generations")
 
+    def _with_precision(self, identity: dict[str, Any]) -> dict[str, Any]:
+        """Let a run that began before precision was a setting go on in the one that its children were measured in."""
+        own, plan = self._identity["config"]["evaluation"], self.state.plan
+        if plan and "evaluation" not in identity["config"] and plan["precision"] != own["precision"]:
+            self.warn(
+                f"evaluation.precision: the run began when this was no setting, and goes on in {plan['precision']}; "
+                f"a new one would be in {own['precision']}"
+            )
+        return {**identity, "config": {"evaluation": own, **identity["config"]}}
+
     def _go_on_changed(self, changed: Sequence[str]) -> None:
         """Forget what another experiment measured: it still counts as a cost, under names that nobody asks for."""
         for sentence in changed:
             self.warn(f"went on in spite of {sentence}")
         self.ledger = Ledger({f"before {self.state.step}: {name}": e for name, e in self.ledger.entries.items()})
-        self.state.selection, self.state.finished = None, False
+        self.state.plan = self.state.selection = None
+        self.state.finished = False
 
     def save(self) -> None:
         """Write a checkpoint, population.jsonl and history.json; say why children share nothing, where they might."""
@@ -180,13 +193,14 @@ class Run:
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:
-            self.reporter.stage("measuring how children are evaluated fastest")
-        self.evaluator = Evaluator(self.problem.parent, self.strategy, self.problem, plan)
+            self.reporter.stage("finding how children are evaluated fastest")
+        settings = self.config.evaluation
+        self.evaluator = Evaluator(self.problem.parent, self.strategy, self.problem, plan, settings=settings)
         self.state.plan = self.evaluator.plan.to_json()
         if self.evaluator.untraced:
             self.warn("torch.fx cannot trace the network, so that each child runs the whole of it, whatever the scope")
         if self.state.sigma is None:
-            self.strategy.sigma = self.state.sigma = self._find_sigma()
+            self.strategy.sigma = self.state.sigma = find_sigma(self)
             self.save()
         else:
             self.strategy.sigma = self.state.sigma
@@ -194,33 +208,8 @@ class Run:
         if self.state.trust_region is not None and not self.state.generations:
             self.tracker.trust_region(self.state.trust_region)
 
-    def _find_sigma(self) -> float:
-        if self.state.trust_region is not None:
-            return float(self.state.trust_region["sigma"])  # found with the scope
-        fixed, settings = self.config.strategy.sigma, self.config.trust_region
-        if not self.strategy.scaled:
-            return self.strategy.sigma
-        if fixed != "auto":
-            return fixed
-        self.reporter.stage(f"searching for σ at KL {settings.target_kl}")
-        inputs = self.problem.probe(settings.frames)
-        told = self._ticker(len(settings.grid), "σ")
-        with as_born(self.problem.parent):
-            at = trust_region.divergence(self.evaluator, self.strategy, inputs, settings, seed=self.config.seed)
-            rows = trust_region.kl_curve(at, settings, told)
-        sigma = trust_region.choose(rows, settings.target_kl)
-        self.state.trust_region = {
-            "target_kl": settings.target_kl,
-            "sigma": sigma,
-            "inputs": len(inputs),
-            "rows": [dict(row) for row in rows],
-        }
-        if not rows[0]["kl"] <= settings.target_kl <= rows[-1]["kl"]:
-            ends = f"{rows[0]['sigma']:g} to {rows[-1]['sigma']:g}"
-            self.warn(f"no σ from {ends} reaches KL {settings.target_kl}; {sigma:g} is the nearest end")
-        return sigma
-
-    def _ticker(self, total: int, text: str) -> Callable[[int], None]:
+    def ticker(self, total: int, text: str) -> Callable[[int], None]:
+        """Return what tells the user how many of `total` steps are done."""
         return lambda done: self.reporter.progress(done, total, text)
 
     def tune(self, genomes: Sequence[Genome]) -> dict[str, str]:
@@ -231,7 +220,7 @@ class Run:
 
     def measure(self, genomes: Sequence[Genome], split: Split, text: str) -> list[Outcome]:
         """Return each genome's outcome on `split`, from the ledger where it is there."""
-        return self.ledger.measure(self.evaluator, genomes, split, self._ticker(len(genomes), text))
+        return self.ledger.measure(self.evaluator, genomes, split, self.ticker(len(genomes), text))
 
     # ---- the members
 

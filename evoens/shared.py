@@ -14,8 +14,6 @@ from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.proof import PROVED, proved_cut
 from evoens.scope import touches
 
-LIMIT = 2 << 30  # bytes of features that are kept
-
 
 def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Return the tensors in which a child with genes of these scopes may differ from the parent; all once tuned."""
@@ -31,13 +29,13 @@ def parting(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | Non
 
 
 class Shared:
-    """The features where children part, for all inputs of a split: computed once, and kept while they fit in `LIMIT`.
+    """The features where children part, for all inputs of a split: computed once, kept while they fit in `limit` bytes.
 
     A split that does not fit comes in blocks: a group of children goes through one before the next is computed.
     """
 
-    def __init__(self, problem: FixedInputs, trunk: nn.Module, plan: Plan, device: torch.device) -> None:
-        self.problem, self.plan, self.device = problem, plan, device
+    def __init__(self, problem: FixedInputs, trunk: nn.Module, plan: Plan, device: torch.device, limit: int) -> None:
+        self.problem, self.plan, self.device, self.limit = problem, plan, device, limit
         self._trunk = plan.fit(trunk, device)
         if plan.layout == "channels_last":
             fuse(self._trunk)
@@ -56,7 +54,7 @@ class Shared:
         for inputs in self.problem.batches(split):
             features = self._features(inputs)
             more = sum(part.nbytes for part in features)
-            if self._block and size + more > LIMIT:
+            if self._block and size + more > self.limit:
                 yield
                 self._block.clear()
                 first, size = False, 0

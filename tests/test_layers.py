@@ -33,7 +33,9 @@ LAYERS = [
     {"parent", "cut", "proof", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
     {"strategy", "masked", "problem", "inputs", "ensemble", "ensemble_folder"},
     {
+        "memory",
         "plan",
+        "planning",
         "trials",
         "shared",
         "room",
@@ -51,6 +53,7 @@ LAYERS = [
         "run",
         "evolution",
         "scope_search",
+        "sigma_search",
         "results",
         "compare",
         "cost",

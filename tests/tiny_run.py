@@ -91,7 +91,7 @@ def config(**sections: Any) -> Config:
         "report": {"bootstrap": 200, "random_draws": 2},
     }
     for name, value in sections.items():
-        whole[name] = {**whole[name], **value} if isinstance(value, Mapping) else value
+        whole[name] = {**whole.get(name, {}), **value} if isinstance(value, Mapping) else value
     return parse_config(whole)
 
 

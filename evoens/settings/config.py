@@ -20,6 +20,7 @@ from evoens.settings.base import (
     Section,
 )
 from evoens.settings.diversity import Distance, DiversitySettings
+from evoens.settings.evaluation import EvaluationSettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
@@ -140,6 +141,7 @@ class Config(Section):
     problem: ProblemSettings
     parent: ParentSettings
     strategy: StrategySettings
+    evaluation: EvaluationSettings = EvaluationSettings()
     trust_region: TrustRegionSettings = TrustRegionSettings()
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()

@@ -1,0 +1,33 @@
+"""The settings of how children are measured: in which precision, for how long at most, in how much memory."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from evoens.settings.base import Section
+
+Precision = Literal["float32", "bfloat16"]
+
+
+class EvaluationSettings(Section):
+    """How children are measured on the search and select splits.
+
+    `precision` decides bits, and with them fitness and members: `float32`, or `bfloat16` where the processor or card
+    computes in it, there about twice as quick (elsewhere many times slower). Ensembles are measured in float32.
+
+    `timeout`, in seconds, ends a child that takes longer on one split (or one part of a race): it is a failed child,
+    of this run for good, since what is written down is never measured again. It is looked at between a child's passes:
+    a pass that never returns cannot be ended in this process. Which children a clock ends may differ on another day.
+
+    `memory`, in gigabytes, bounds what is kept for measuring: copies of the network, and what children share of a
+    split. Null is 2, or a quarter of what the machine has where that is less. It never changes a result.
+    """
+
+    precision: Precision = "float32"
+    timeout: Annotated[float, Field(gt=0)] | None = None
+    memory: Annotated[float, Field(gt=0)] | None = None
+
+
+DEFAULT = EvaluationSettings()
