@@ -34,7 +34,7 @@ from evoens.strategy import Strategy, grow
 from evoens.tracker import Tracker
 
 APART = 256  # inputs on which children's answers are compared, where none are known yet
-APART_FROM = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
+APART_FROM: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
 TUNED = "tuned"  # the folder of the weights that children were trained to
 
 
