@@ -26,6 +26,7 @@ from evoens.run import Run
 from evoens.scope_search import settle_scope
 from evoens.settings.classification import ClassificationSettings
 from evoens.settings.config import Config
+from evoens.sigma_search import find_sigma
 from evoens.strategy import born
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import open_data
@@ -140,7 +141,7 @@ def test_an_interrupted_search_goes_on(finished: Path, tmp_path: Path, at: int) 
 def test_a_fixed_sigma_is_every_layer_s(tmp_path: Path) -> None:
     run = settled(tmp_path, config(strategy={"sigma": 0.3, "scope": "auto"}))
     assert run.state.scope is not None and run.state.trust_region is None
-    assert [row["sigma"] for row in run.state.scope["rows"]] == [0.3, 0.3] and run._find_sigma() == 0.3
+    assert [row["sigma"] for row in run.state.scope["rows"]] == [0.3, 0.3] and find_sigma(run) == 0.3
 
 
 @pytest.mark.parametrize("grid", [(0.002, 0.004), (3.0, 5.0)], ids=["too small", "too large"])
