@@ -8,6 +8,7 @@ from pathlib import Path
 from evoens.config.faults import Fault
 from evoens.errors import ProblemError
 from evoens.settings.classification import POOLS, ClassificationConfig, ClassificationSettings, Cut
+from evoens.tasks.data.classes import arranged
 from evoens.tasks.data.counts import cuts_of, split_sizes
 from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missing, locate, without_pool
 
@@ -24,9 +25,11 @@ def data_faults(config: ClassificationConfig, base: Path, trains: bool = False) 
     """
     settings, root = config.problem, data_root(config.data.root, base)
     try:
-        place = locate(settings.data, root, base)
+        place = locate(settings.data, root, base, settings.splits.allow_missing)
+        if place.classes:
+            arranged(place.classes, settings.classes, place.name, settings.splits.allow_missing)
     except ProblemError as error:
-        yield Fault(_DATA, str(error))
+        yield Fault(error.keys or _DATA, str(error).removeprefix("problem.classes: "))
         return
     needed = _needed(config, trains)
     for pool in POOLS:
@@ -54,12 +57,12 @@ def _pool_faults(
         if missing:
             yield Fault(_DATA, missing)
     if pool in place.sizes:
-        yield from _size_faults(place.sizes[pool], pool, cuts_of(settings.splits, pool))
+        yield from _size_faults(place.sizes[pool], pool, cuts_of(settings.splits, pool), set(cuts))
 
 
-def _size_faults(total: int, pool: str, cuts: Mapping[str, Cut]) -> Iterator[Fault]:
+def _size_faults(total: int, pool: str, cuts: Mapping[str, Cut], needed: set[str]) -> Iterator[Fault]:
     try:
-        split_sizes(cuts, total, pool)
+        split_sizes(cuts, total, pool, needed)
     except ProblemError as error:
         numbers = [("problem", "splits", name, "count") for name, cut in cuts.items() if cut.count is not None]
         yield Fault(numbers[-1], str(error), (*numbers[:-1], _DATA))

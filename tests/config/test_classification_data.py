@@ -2,6 +2,7 @@ import ast
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def one(data: object, base: Path, root: Path | None = None, tune: bool = False, 
     return ".".join(map(str, found[0].keys)), found[0].message
 
 
-def fill(folder: Path, classes: str = "ab") -> Path:
+def fill(folder: Path, classes: Sequence[str] = "ab") -> Path:
     for name in classes:
         (folder / name).mkdir(parents=True)
         Image.new("RGB", (4, 4)).save(folder / name / "1.png")
@@ -92,6 +93,13 @@ def test_classes_of_one_pool_only(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "train", "abc")
     fill(tmp_path / "set" / "val", "abd")
     assert one("set", tmp_path)[1].endswith('found none called "c"; splits.allow_missing: true allows it')
+
+
+def test_classes_are_those_that_are_there(tmp_path: Path) -> None:
+    fill(tmp_path / "set", ("cat", "dog"))
+    assert faults("set", tmp_path, splits=FROM_TRAIN, classes=("dog", "cat")) == []
+    keys, message = one("set", tmp_path, splits=FROM_TRAIN, classes=("dog", "cta"))
+    assert keys == "problem.classes" and message == 'expected the classes of set, found "cta"; did you mean "cat"?'
 
 
 def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,8 @@ def _bytes(values: NDArray[Any], where: str) -> Bytes:
     found = f"expected bytes (uint8, 0 to 255) or floats from 0 to 1, found {values.dtype} from {least:g} to {most:g}"
     if least < 0:
         line = "if normalised, write `x = ((x * std + mean) * 255).round().clip(0, 255).astype('uint8')`"
+    elif most == 0:
+        line = "all are black"
     else:
         line = f"if {most:g} is white, write `x = (x / {most:g} * 255).round().astype('uint8')`"
     raise ProblemError(f"{where}: {found}; {line}")

@@ -18,9 +18,9 @@ from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.data.layout import without_pool
 from evoens.tasks.data.pool import Pool, Source
 from evoens.tasks.data.sources import open_source
-from evoens.tasks.data.splits import Indices, cut, described
+from evoens.tasks.data.splits import MEASURED, Indices, check_split, cut, described
 
-SPLITS = ("train", "search", "select", "test")
+SPLITS = ("train", *MEASURED)
 PUBLISHED = {"CIFAR10": "CIFAR-10-C", "CIFAR100": "CIFAR-100-C"}
 """The folders in the data root of corrupted test sets as published (Hendrycks & Dietterich 2019)."""
 
@@ -31,6 +31,7 @@ class _Splits(Mapping[str, Images]):
     def __init__(self, source: Source, settings: ClassificationSettings, seed: int) -> None:
         self.source, self.settings, self.seed = source, settings, seed
         self._cut: dict[str, Indices] = {}
+        self._checked: set[str] = set()
 
     def __iter__(self) -> Iterator[str]:
         return iter(SPLITS)
@@ -60,10 +61,13 @@ class _Splits(Mapping[str, Images]):
         """Return where in its pool a split's images are."""
         if name not in SPLITS:
             raise KeyError(name)
-        if name not in self._cut:
+        if name not in self._checked:
             pool = self.pool(name)
-            labels = {self.origin(name): pool.labels.numpy()}
-            self._cut |= cut(self.settings.splits, labels, pool.classes, self.seed)
+            labels, splits = pool.labels.numpy(), self.settings.splits
+            if name not in self._cut:
+                self._cut |= cut(splits, {self.origin(name): labels}, pool.classes, self.seed)
+            check_split(name, self._cut[name], labels, pool.classes, splits.allow_missing)
+            self._checked.add(name)
         return self._cut[name]
 
 
@@ -126,7 +130,7 @@ class Data:
         """
         settings = self._settings.model_copy(update={"splits": SplitCuts.model_validate(splits)})
         other = _Splits(self._source, settings, seed)
-        names = [name for name in SPLITS[1:] if self._splits.origin(name) == other.origin("train")]
+        names = [name for name in MEASURED if self._splits.origin(name) == other.origin("train")]
         counts = {name: len(np.intersect1d(self._splits.indices(name), other.indices("train"))) for name in names}
         return {name: count for name, count in counts.items() if count}
 

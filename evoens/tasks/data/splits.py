@@ -15,13 +15,15 @@ from evoens.settings.classification import SplitCuts
 from evoens.tasks.data.counts import cuts_of, split_sizes
 
 Indices = NDArray[np.int64]
+MEASURED = ("search", "select", "test")
 
 
 def cut(splits: SplitCuts, labels: Mapping[str, Indices], classes: Sequence[str], seed: int) -> dict[str, Indices]:
     """Return the places of each split's images in its pool, ascending; the splits of one pool share none.
 
-    A split has exactly as many images as asked for, and of each class its share, rounded down or up. A pool's splits
-    do not depend on the other pool, which may be missing from `labels`.
+    A split has exactly as many images as asked for, and of each class its share, rounded down or up; of a rare class
+    one where there are enough. A pool's splits do not depend on the other pool, which may be missing from `labels`.
+    Whether a split has what it must is for `check_split` to say: the train split is not always needed.
 
     Args:
         splits: what each split takes from which pool.
@@ -30,38 +32,64 @@ def cut(splits: SplitCuts, labels: Mapping[str, Indices], classes: Sequence[str]
         seed: draws which images a split gets.
 
     Raises:
-        ProblemError: more is asked for than there is, or a split gets no image of some class.
+        ProblemError: more is asked for than there is.
     """
     found: dict[str, Indices] = {}
     for pool, of_pool in labels.items():
         with about("problem", "splits"):
-            sizes = split_sizes(cuts_of(splits, pool), len(of_pool), pool)
-        found |= _cut_pool(sizes, of_pool, classes, seed, pool)
+            sizes = split_sizes(cuts_of(splits, pool), len(of_pool), pool, MEASURED)
+        found |= _cut_pool(sizes, of_pool, len(classes), seed, pool)
     return found
 
 
-def _cut_pool(
-    sizes: Mapping[str, int], labels: Indices, classes: Sequence[str], seed: int, pool: str
-) -> dict[str, Indices]:
-    counts = np.bincount(labels, minlength=len(classes))
+def _cut_pool(sizes: Mapping[str, int], labels: Indices, classes: int, seed: int, pool: str) -> dict[str, Indices]:
+    counts = np.bincount(labels, minlength=classes)
     rows = [*sizes.values(), len(labels) - sum(sizes.values())]  # the last is what nobody asked for
     table = apportioned(rows, counts)
-    for name, row in zip(sizes, table, strict=False):
-        _check_every_class(name, row, counts, classes)
+    _share_rare(table, list(sizes))
     keys = noise.words(seed, f"split:{pool}", 4 * len(labels)).view(np.uint64)
     order = np.lexsort((keys, labels))  # class by class, shuffled within each
     owners = np.empty(len(labels), np.int64)
-    owners[order] = np.repeat(np.tile(np.arange(len(rows)), len(classes)), table.T.ravel())
+    owners[order] = np.repeat(np.tile(np.arange(len(rows)), classes), table.T.ravel())
     return {name: np.flatnonzero(owners == place) for place, name in enumerate(sizes)}
 
 
-def _check_every_class(name: str, row: Indices, counts: Indices, classes: Sequence[str]) -> None:
-    if row.all():
+def _share_rare(table: Indices, names: Sequence[str]) -> None:
+    """Give each split an image of each class, where it can be had; no sum of a row or column of `table` changes.
+
+    It comes from what nobody asked for, from a split that has several, or from the train split, and goes against one of
+    the class that the split has most of.
+    """
+    rows = sorted(range(len(names)), key=lambda row: names[row] == "train")  # what is measured on goes first
+    kept = np.array([*(name != "train" for name in names), 0])
+    for of_class in table.T:  # a view
+        for row in rows:
+            spare, common = of_class - kept, int(table[row].argmax())
+            donor = len(names) if of_class[-1] else int(spare.argmax())
+            if not of_class[row] and spare[donor] > 0 and table[row, common] > 1:
+                of_class[[row, donor]] += (1, -1)
+                table[[row, donor], common] += (-1, 1)
+
+
+def check_split(name: str, indices: Indices, labels: Indices, classes: Sequence[str], allow_missing: bool) -> None:
+    """Check that a split has images, and of every class unless some may be missing; `labels` are the whole pool's.
+
+    Raises:
+        ProblemError: it has not.
+    """
+    keys = ("problem", "splits", name)
+    if not len(indices):
+        message = f"expected images, found none: the other splits have all {len(labels)} of its pool"
+        raise ProblemError(f"problem.splits.{name}: {message}; give it a count, and them less", keys)
+    found, there = (np.bincount(some, minlength=len(classes)) for some in (labels[indices], labels))
+    if allow_missing or found.all():
         return
-    lacking = int(np.argmin(row))
-    share = f"of {counts.sum()} images {counts[lacking]} are"
-    message = f'expected images of every class, found none of "{classes[lacking]}" ({share}) among {row.sum()}'
-    raise ProblemError(f"problem.splits.{name}: {message}; give it a larger count", ("problem", "splits", name))
+    lacking = int(np.argmin(found))
+    share = f"of {len(labels)} images {there[lacking]} are"
+    message = f'expected images of every class, found none of "{classes[lacking]}" ({share}) among {len(indices)}'
+    allowed = "splits.allow_missing: true allows it"
+    advice = f"give it a larger count, or {allowed}" if len(indices) < len(classes) else allowed
+    raise ProblemError(f"problem.splits.{name}: {message}; {advice}", keys)
 
 
 def apportioned(rows: Sequence[int], columns: Sequence[int] | Indices) -> Indices:

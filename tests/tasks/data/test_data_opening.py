@@ -86,3 +86,16 @@ def test_a_split_from_a_pool_that_is_not_there(tmp_path: Path) -> None:
     assert len(data.splits["search"]) == 180
     with pytest.raises(ProblemError, match=r'expected one of digits, .* found "nothing/here"'):
         opened("nothing/here")
+
+
+def test_the_train_split_is_not_insisted_on_where_it_is_not_needed(tmp_path: Path) -> None:
+    y = np.array([0] * 90 + [1] * 7 + [2] * 3)
+    np.savez(tmp_path / "rare.npz", x=np.random.default_rng(0).integers(0, 256, (100, 4, 4), np.uint8), y=y)
+    cuts = {name: {"from": "train", "count": 30} for name in ("search", "select")} | {
+        "test": {"from": "train", "count": 40}
+    }
+    data = opened(tmp_path / "rare.npz", splits=cuts, normalise={"mean": (0.5,), "std": (0.5,)})
+    assert [data.splits[name].labels.unique().tolist() for name in ("search", "select", "test")] == [[0, 1, 2]] * 3
+    assert data.normalise.mean == (0.5,)
+    with pytest.raises(ProblemError, match=r"splits\.train: expected images, found none"):
+        _ = opened(tmp_path / "rare.npz", splits=cuts).normalise

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from evoens.errors import ProblemError
 from evoens.settings.classification import Cut, SplitCuts
 from evoens.tasks.data.counts import cuts_of, split_sizes
-from evoens.tasks.data.splits import apportioned, cut, described
+from evoens.tasks.data.splits import apportioned, check_split, cut, described
 
 NAMES = ("train", "search", "select", "test")
 
@@ -62,7 +62,7 @@ def test_splits_are_disjoint_exact_and_stratified(
     found = cut(settings, {"train": labels}, list(map(str, range(len(counts)))), seed)
     together = np.concatenate(list(found.values()))
     assert len(np.unique(together)) == len(together) and (len(together) == total) == rest
-    sizes = split_sizes(cuts_of(settings, "train"), total, "train")
+    sizes = split_sizes(cuts_of(settings, "train"), total, "train", NAMES)
     assert {name: len(indices) for name, indices in found.items()} == sizes
     for indices in found.values():
         assert (np.diff(indices) > 0).all() and indices.dtype == np.int64
@@ -71,7 +71,7 @@ def test_splits_are_disjoint_exact_and_stratified(
 
 
 def test_shares_are_of_the_pool_and_the_rest_is_what_they_leave() -> None:
-    found = split_sizes(cuts_of(cuts(train=None, search=0.1, select=30, test=0.25), "train"), 200, "train")
+    found = split_sizes(cuts_of(cuts(train=None, search=0.1, select=30, test=0.25), "train"), 200, "train", NAMES)
     assert found == {"train": 100, "search": 20, "select": 30, "test": 50}
 
 
@@ -102,11 +102,55 @@ def test_errors_say_what_there_is() -> None:
         ProblemError, match=r"at most the 20 images of train in all, found 15 \(search\) \+ 6 \(select\)"
     ):
         cut(cuts(train=None, search=15, select=6, test=1), labels, "ab", 0)
-    with pytest.raises(ProblemError, match="so that train has some"):
-        cut(cuts(train=None, search=10, select=5, test=5), labels, "ab", 0)
-    rare = {"train": np.array([0] * 40 + [1])}
-    with pytest.raises(ProblemError, match=r'splits\.train: .* none of "rare" \(of 41 images 1 are\)'):
-        cut(cuts(train=None, search=4, select=4, test=4), rare, ["often", "rare"], 0)
+    with pytest.raises(ProblemError, match="so that select has some"):
+        cut(cuts(train=10, search=5, select=None, test=5), labels, "ab", 0)
+    every = cut(cuts(train=None, search=10, select=5, test=5), labels, "ab", 0)  # train may not be needed
+    with pytest.raises(ProblemError, match=r"splits\.train: expected images, found none: .* have all 20 of its pool"):
+        check_split("train", every["train"], labels["train"], "ab", True)
+
+
+@pytest.mark.parametrize("counts", [(200, 200, 400), (100, 100, 100), (330, 330, 330), (0.3, 0.3, 0.3)])
+@pytest.mark.parametrize("rare", [3, 4, 5])
+def test_a_rare_class_comes_into_every_split_that_needs_it(counts: tuple[float, ...], rare: int) -> None:
+    labels = np.array([0] * 900 + [1] * (100 - rare) + [2] * rare)
+    settings = cuts(train=None, search=counts[0], select=counts[1], test=counts[2])
+    found = cut(settings, {"train": labels}, "abc", 0)
+    assert len(np.unique(np.concatenate(list(found.values())))) == 1000
+    for name, asked in zip(NAMES[1:], counts, strict=True):
+        assert len(found[name]) == (asked if isinstance(asked, int) else round(asked * 1000))
+        assert np.bincount(labels[found[name]])[2] >= 1
+        check_split(name, found[name], labels, "abc", False)
+    assert (2 in labels[found["train"]]) == (rare > 3)
+
+
+def test_what_is_missing_is_refused_with_advice_that_helps_or_allowed() -> None:
+    labels = np.array([0] * 40 + [1, 1])
+    found = cut(cuts(train=None, search=4, select=4, test=4), {"train": labels}, ["often", "rare"], 0)
+    lacking = next(name for name in NAMES[1:] if 1 not in labels[found[name]])
+    expected = rf'splits\.{lacking}: .* none of "rare" \(of 42 images 2 are\) among 4; splits\.allow_missing'
+    with pytest.raises(ProblemError, match=expected):
+        check_split(lacking, found[lacking], labels, ["often", "rare"], False)
+    check_split(lacking, found[lacking], labels, ["often", "rare"], True)
+    many = np.arange(1000) % 100
+    found = cut(cuts(train=None, search=50, select=100, test=200), {"train": many}, list(map(str, range(100))), 0)
+    with pytest.raises(ProblemError, match=r"among 50; give it a larger count, or splits\.allow_missing"):
+        check_split("search", found["search"], many, list(map(str, range(100))), False)
+    check_split("select", found["select"], many, list(map(str, range(100))), False)
+
+
+def test_many_classes_most_of_them_rare() -> None:
+    """As LVIS has them: 1203 classes, some of one image."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(1203), rng.zipf(1.3, 20_000) % 1203])
+    settings = cuts(train=None, search=0.1, select=0.1, test=0.2)
+    found = cut(settings, {"train": labels}, list(map(str, range(1203))), 0)
+    assert {name: len(found[name]) for name in NAMES[1:]} == split_sizes(
+        {name: one for name, one in cuts_of(settings, "train").items() if name != "train"}, len(labels), "train", ()
+    )
+    there = np.bincount(labels, minlength=1203)
+    for name in NAMES[1:]:
+        has = np.bincount(labels[found[name]], minlength=1203) > 0
+        assert has[there >= 3].all()
 
 
 def test_a_description_is_json_and_names_every_image() -> None:
