@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evoens.calibration import tempered
 from evoens.combine import combine
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
 from evoens.inputs import taken, usable
 from evoens.parent import Child, Parent, fuse
@@ -21,6 +22,7 @@ from evoens.proof import proved_cut
 from evoens.shrink import shrink
 from evoens.spec import Located
 from evoens.strategy import Strategy, grow
+from evoens.tasks.data.preprocessing import Preprocessing
 
 __all__ = ["Ensemble", "description_sha256", "load_ensemble"]
 
@@ -36,6 +38,8 @@ class Ensemble:
         genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
         rule: how the members' probabilities become one (`evoens.combine.RULES`).
         seed: of the rule, which may draw ties.
+        temperature: what the run's temperature scaling has found on its select split; None where it has none.
+        preprocessing: how images reach the network; None where it takes its inputs as they are.
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -48,9 +52,11 @@ class Ensemble:
         *,
         rule: str = "mean",
         seed: int = 0,
+        temperature: float | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
-        self.rule, self.seed = rule, seed
+        self.rule, self.seed, self.temperature, self.preprocessing = rule, seed, temperature, preprocessing
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
@@ -108,14 +114,43 @@ class Ensemble:
         with taken(inputs):
             self._make(inputs)
         with taken(inputs), torch.inference_mode():
+            if self.preprocessing is not None:
+                self.preprocessing.check(inputs)
             shared = self._trunk(inputs.to(self.device))
             parts = shared if isinstance(shared, tuple) else (shared,)
             found = [member.predict(*parts) for member in self._members]
         return torch.stack([found[place] for place in self._places]).to(inputs.device)
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`."""
-        return combine(self.outputs(inputs), self.rule, seed=self.seed)
+    def predict(self, inputs: Tensor, calibrated: bool = False) -> Tensor:
+        """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.
+
+        calibrated: scale them by `temperature`, which leaves the order of the classes as it is; then in float64.
+
+        Raises:
+            ShapeError: the network does not take these inputs, or they are images that were not normalised.
+            EvoensError: they are to be calibrated, and there is no temperature.
+        """
+        if calibrated and self.temperature is None:
+            raise EvoensError("calibrated: expected a classifier's ensemble, saved with its temperature, found none")
+        outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
+        return tempered(outputs, self.temperature) if calibrated and self.temperature else outputs
+
+    def predict_images(self, images: Tensor, calibrated: bool = False) -> Tensor:
+        """Return what `predict` says of images `(n, c, h, w)` of bytes, brought to size and normalised as in the run.
+
+        Raises:
+            ShapeError: they are no such images. EvoensError: nothing is known of how images reach the network.
+        """
+        if self.preprocessing is None:
+            raise EvoensError(
+                "predict_images: expected a classifier's ensemble, saved with its preprocessing, found none"
+            )
+        return torch.cat([self.predict(inputs, calibrated) for inputs in self.preprocessing.batches(images)])
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """The names of the classes, in the order of the outputs; None where they are not known."""
+        return self.preprocessing.classes if self.preprocessing else None
 
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
         """Write the ensemble to `folder`: parent.safetensors, genomes.json, a user's own Strategy and network.
@@ -134,4 +169,13 @@ def load_ensemble(path: str | Path) -> Ensemble:
         SpecError: the Strategy's class is not there.
     """
     parent, strategy, genomes, document = read_ensemble(Path(path))
-    return Ensemble(parent, strategy, genomes, rule=document["combine"], seed=document.get("seed", 0))
+    shown = document.get("preprocessing")
+    return Ensemble(
+        parent,
+        strategy,
+        genomes,
+        rule=document["combine"],
+        seed=document.get("seed", 0),
+        temperature=document.get("temperature"),
+        preprocessing=Preprocessing.from_json(shown) if shown else None,
+    )

@@ -47,6 +47,8 @@ def write_ensemble(
         "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
         "combine": ensemble.rule,
         "seed": ensemble.seed,
+        "temperature": ensemble.temperature,
+        "preprocessing": ensemble.preprocessing.to_json() if ensemble.preprocessing else None,
         "tuned": parent.tuned is not None,
         "members": [
             {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from evoens.errors import EvoensError, ShapeError
+from evoens.errors import EvoensError, ShapeError, one_line
 
 
 def usable(device: torch.device | str) -> torch.device:
@@ -42,6 +42,5 @@ def taken(inputs: Tensor) -> Iterator[None]:
     except EvoensError:
         raise
     except Exception as error:  # whatever a user's network does
-        shape, why = tuple(inputs.shape), " ".join(str(error).split()) or type(error).__name__
-        found = f"found shape {shape} of {str(inputs.dtype).removeprefix('torch.')}"
-        raise ShapeError(f"inputs: expected those that the network takes, {found}: {why}") from error
+        found = f"found shape {tuple(inputs.shape)} of {str(inputs.dtype).removeprefix('torch.')}"
+        raise ShapeError(f"inputs: expected those that the network takes, {found}: {one_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Returns and calibration errors with intervals, and how far scores can be trusted."""
+"""Returns, balanced accuracies and calibration errors with intervals, and how far scores can be trusted."""
 
 from __future__ import annotations
 
@@ -112,6 +112,31 @@ def ece_of(rows: npt.ArrayLike, bins: int = 15) -> Statistic:
         return np.asarray(np.abs(sums.reshape(-1, bins)).sum(axis=1) / places.shape[1])
 
     return Statistic(len(x), error)
+
+
+def balanced_of(correct: npt.ArrayLike, classes: npt.ArrayLike) -> Statistic:
+    """Return the balanced accuracy as a statistic: the mean, over the classes that are there, of their accuracies.
+
+    Args:
+        correct: 1 or 0 of each case, `(n,)`.
+        classes: each case's, whole numbers from 0 on, `(n,)`.
+
+    Raises:
+        ShapeError: the two differ in shape, or are empty.
+    """
+    x, labels = np.asarray(correct, dtype=np.float64), np.asarray(classes)
+    if x.ndim != 1 or x.shape != labels.shape or not len(x):
+        raise ShapeError(f"correct and classes: expected two of shape (n,), n ≥ 1, found {x.shape} and {labels.shape}")
+    k = int(labels.max()) + 1
+
+    def recall(places: Places) -> Floats:
+        """Count every resample's cases and right answers in classes of its own."""
+        apart = (labels[places] + k * np.arange(len(places))[:, None]).ravel()
+        cases = np.bincount(apart, minlength=k * len(places)).reshape(-1, k)
+        right = np.bincount(apart, x[places].ravel(), k * len(places)).reshape(-1, k)
+        return np.asarray((right / np.maximum(cases, 1)).sum(axis=1) / (cases > 0).sum(axis=1))
+
+    return Statistic(len(x), recall)
 
 
 def difference(a: Statistic, b: Statistic) -> Statistic:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
 from evoens.progress import OnProgress
 from evoens.strategy import Strategy
+
+if TYPE_CHECKING:
+    from evoens.tasks.data.preprocessing import Preprocessing
 
 SplitName = Literal["search", "select", "test"]
 Score = Callable[[Tensor], float]
@@ -113,6 +116,8 @@ class Problem(ABC):
     """How long each child is trained."""
     unlike_test: str = ""
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
+    preprocessing: Preprocessing | None = None
+    """How images reach the network, which an ensemble takes along; None where inputs are taken as they are."""
     more: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 
@@ -293,8 +298,3 @@ def together(parts: Sequence[Generator[Tensor, Tensor, Result]]) -> Generator[Te
 def evenly(count: int, n: int) -> Tensor:
     """Return at most `n` places of `count`, `(m,)`, ascending and evenly spread from the first on."""
     return torch.linspace(0, count - 1, min(n, count)).round().long()
-
-
-def finite(evaluation: Evaluation) -> bool:
-    """Whether there are cases, and every one's result is a number."""
-    return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())

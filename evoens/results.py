@@ -42,7 +42,16 @@ def write_results(run: Run) -> None:
     run.reporter.stage("comparing on cases that neither search nor selection saw")
     on_done = partial(_tick, run)
     blocks, details = contest.run(run.problem, run.ledger, settings.bootstrap, on_done)
-    ensemble = Ensemble(run.problem.parent, run.strategy, members, contest.device, rule=contest.rule, seed=contest.seed)
+    ensemble = Ensemble(
+        run.problem.parent,
+        run.strategy,
+        members,
+        contest.device,
+        rule=contest.rule,
+        seed=contest.seed,
+        temperature=details.get("temperature", {}).get("ensemble"),
+        preprocessing=run.problem.preprocessing,
+    )
     size = _save_ensemble(run, ensemble)
     _film(run.problem, ensemble, run.folder / "pictures")
     report = {**_report(run, blocks, ensemble, size), "details": details}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from evoens.cut import Given
 from evoens.errors import ProblemError
-from evoens.problem import Evaluation, finite
+from evoens.problem import Evaluation
 from evoens.threads import side_by_side
 
 Answer = Callable[[Any], Tensor]
@@ -67,6 +67,11 @@ class Trial:
             self.inputs, self.ended, self.result = None, True, evaluation
         else:
             self.fail(ProblemError("the results of its cases are not finite numbers"))
+
+
+def finite(evaluation: Evaluation) -> bool:
+    """Whether there are cases, and every one's result is a number."""
+    return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())
 
 
 def run(trials: Iterator[tuple[Trial, Answer]], width: int) -> Iterator[Trial]:

@@ -19,6 +19,7 @@ from evoens import results
 from evoens.cli import app
 from evoens.config.load import find_problem
 from evoens.ensemble import load_ensemble
+from evoens.errors import ShapeError
 from evoens.genome import Genome
 
 CHANGES = (
@@ -118,6 +119,26 @@ def test_the_accuracies_come_out_again_from_the_folder_alone(
         assert accuracy == pytest.approx(report[name]["test"]["score"])
         nll = -outputs.double().log()[torch.arange(600), labels].mean().item()
         assert nll == pytest.approx(report[name]["test_nll"]["score"], rel=1e-4)
+
+
+def test_the_saved_ensemble_is_as_well_calibrated_as_the_report_says(
+    finished: tuple[Path, str], report: dict[str, Any]
+) -> None:
+    """From scikit-learn's images as bytes, and the ensemble's folder alone; to the last digit."""
+    folder, _ = finished
+    digits, places = load_digits(), json.loads((folder / "data.json").read_text())["splits"]["test"]["indices"]
+    pixels = torch.from_numpy(np.rint(digits.images[places] * 255 / 16).astype(np.uint8))[:, None]
+    labels = torch.from_numpy(digits.target[places])
+    ensemble = load_ensemble(folder / "ensemble")
+    assert ensemble.temperature == report["details"]["temperature"]["ensemble"] != 1
+    for calibrated, key in ((False, "test_nll"), (True, "test_calibrated_nll")):
+        outputs = ensemble.predict_images(pixels, calibrated=calibrated)
+        own = outputs.double()[torch.arange(600), labels]
+        assert -own.log().numpy().mean() == report["ensemble"][key]["score"]
+    assert ensemble.classes == tuple("0123456789")
+    for wrong in (pixels, pixels / 255, pixels.float()):
+        with pytest.raises(ShapeError, match=r"predict_images takes bytes$"):
+            ensemble.predict(wrong)
 
 
 def test_the_parent_was_trained_here(finished: tuple[Path, str], report: dict[str, Any]) -> None:

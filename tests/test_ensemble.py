@@ -12,7 +12,7 @@ from tiny import TinyProblem
 from torch import Tensor, nn
 
 from evoens.combine import majority_vote
-from evoens.ensemble import Ensemble, load_ensemble
+from evoens.ensemble import Ensemble, description_sha256, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, ShapeError
 from evoens.genome import Genome
 from evoens.spec import load_class, locate
@@ -193,3 +193,40 @@ def test_inputs_that_the_network_does_not_take_are_one_sentence(ensemble: Ensemb
         with pytest.raises(ShapeError) as caught:
             ensemble.predict(one)
         assert str(caught.value).startswith(sentence) and "\n" not in str(caught.value)
+
+
+def classifier(tiny_problem: TinyProblem) -> Ensemble:
+    strategy = load_class(locate("noisy"), Strategy)(**ARGUMENTS)
+    return Ensemble(tiny_problem.parent, strategy, strategy.ask(3, Random(0)), temperature=1.75)
+
+
+def test_calibrated_probabilities_are_those_at_the_temperature_that_was_saved(
+    tiny_problem: TinyProblem, tmp_path: Path
+) -> None:
+    ensemble, inputs = classifier(tiny_problem), tiny_problem.probe(20)
+    plain = ensemble.predict(inputs).double()
+    by_hand = plain ** (1 / 1.75) / (plain ** (1 / 1.75)).sum(-1, keepdim=True)
+    torch.testing.assert_close(ensemble.predict(inputs, calibrated=True), by_hand)
+    ensemble.save(tmp_path, locate("noisy"), ARGUMENTS, {})
+    loaded = load_ensemble(tmp_path)
+    assert torch.equal(loaded.predict(inputs, calibrated=True), ensemble.predict(inputs, calibrated=True))
+    assert torch.equal(loaded.predict(inputs), ensemble.predict(inputs))
+    text = (tmp_path / "genomes.json").read_text()
+    (tmp_path / "genomes.json").write_text(text.replace('"temperature": 1.75', '"temperature": 1.5'))
+    with pytest.raises(CheckpointError, match="the description has changed"):
+        load_ensemble(tmp_path)
+
+
+def test_an_ensemble_of_before_has_neither_temperature_nor_preprocessing(
+    saved: Path, tiny_problem: TinyProblem
+) -> None:
+    document = json.loads((saved / "genomes.json").read_text())
+    del document["temperature"], document["preprocessing"]
+    document["sha256"] = description_sha256(document)
+    (saved / "genomes.json").write_text(json.dumps(document))
+    ensemble, inputs = load_ensemble(saved), tiny_problem.probe(5)
+    assert ensemble.classes is None and ensemble.predict(inputs).shape == (5, 3)
+    with pytest.raises(EvoensError, match=r"^calibrated: expected a classifier's ensemble, saved with its temperature"):
+        ensemble.predict(inputs, calibrated=True)
+    with pytest.raises(EvoensError, match=r"^predict_images: expected a classifier's ensemble, saved with its prepro"):
+        ensemble.predict_images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))

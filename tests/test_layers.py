@@ -31,9 +31,11 @@ LAYERS = [
         "tensor_file",
     },
     {"parent", "cut", "proof", "shrink", "metrics", "corruption", "flops", "calibration", "combine", "diversity"},
-    {"strategy", "masked", "problem", "inputs", "ensemble", "ensemble_folder"},
+    {"strategy", "masked", "problem", "inputs"},
     {
         "memory",
+        "ensemble",
+        "ensemble_folder",
         "plan",
         "planning",
         "trials",

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
 
 from evoens import metrics
 from evoens.calibration import ece
@@ -14,6 +16,7 @@ from evoens.errors import ShapeError
 from evoens.metrics import (
     Interval,
     Statistic,
+    balanced_of,
     bootstrap,
     confidence_bins,
     difference,
@@ -232,3 +235,28 @@ def test_reliability_is_none_where_there_is_nothing_to_rank(scores: np.ndarray) 
 def test_reliability_refuses_other_shapes() -> None:
     with pytest.raises(ShapeError, match="children, cases"):
         reliability([1.0, 2.0])
+
+
+def test_balanced_accuracy_is_scikit_learn_s_in_every_resample() -> None:
+    """Resamples of a class with one case often have none of it: the mean is then over the other classes."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 3], [50, 9, 1])  # nothing of class 2
+    answers = np.where(rng.random(60) < 0.7, labels, rng.integers(0, 4, 60))
+    found, places = balanced_of(answers == labels, labels), rng.integers(0, 60, (40, 60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of answers of a class that has no case
+        expected = [balanced_accuracy_score(labels[row], answers[row]) for row in places]
+        assert found.score == pytest.approx(balanced_accuracy_score(labels, answers), abs=1e-12)
+    assert found.of(places) == pytest.approx(expected, abs=1e-12)
+    assert any(3 not in labels[row] for row in places) and any(3 in labels[row] for row in places)
+
+
+def test_balanced_accuracy_of_equal_classes_is_accuracy_and_differs_pair_by_pair() -> None:
+    labels = np.repeat([0, 1], 20)
+    right = np.arange(40) % 3 > 0
+    assert balanced_of(right, labels).score == pytest.approx(right.mean())
+    less = difference(balanced_of(right, labels), balanced_of(right, labels))
+    assert bootstrap(less, 100).to_json() == {"score": 0.0, "ci95": [0.0, 0.0], "n": 40}
+    for correct, classes in (([1.0], [0, 1]), ([], []), ([[1.0]], [[0]])):
+        with pytest.raises(ShapeError, match="correct and classes"):
+            balanced_of(correct, classes)

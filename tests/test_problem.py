@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, finite, together
+from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, together
 
 
 class Echo(Problem):
@@ -78,11 +78,3 @@ def test_together_they_share_batches_and_end_as_alone() -> None:
     alone = [Echo().evaluate(lambda inputs: 10 * inputs, split) for split in splits]
     for found, expected in zip(end.value.value, alone, strict=True):
         assert torch.equal(found.cases, expected.cases) and found.samples == expected.samples
-
-
-@pytest.mark.parametrize(
-    ("cases", "expected"),
-    [([1.0, 2.0], True), ([1.0, float("nan")], False), ([float("inf")], False), ([], False)],
-)
-def test_finite(cases: list[float], expected: bool) -> None:
-    assert finite(Evaluation(torch.tensor(cases, dtype=torch.float64), len(cases))) is expected

@@ -13,7 +13,7 @@ from torch import Tensor
 from evoens.errors import ProblemError
 from evoens.parent import Predictor
 from evoens.problem import Evaluation, Split
-from evoens.trials import Trial, run
+from evoens.trials import Trial, finite, run
 
 SPLIT = Split("test", 0, 8)
 widths = pytest.mark.parametrize("width", [1, 2, 3])
@@ -126,3 +126,11 @@ def test_an_interrupt_passes_through_and_the_threads_are_given_back(tiny_problem
     with pytest.raises(KeyboardInterrupt):
         list(run(iter(trials), width))
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [([1.0, 2.0], True), ([1.0, float("nan")], False), ([float("inf")], False), ([], False)],
+)
+def test_finite(cases: list[float], expected: bool) -> None:
+    assert finite(Evaluation(torch.tensor(cases, dtype=torch.float64), len(cases))) is expected

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,41 +12,21 @@ import torch
 from torch import Tensor
 
 from evoens import calibration
-from evoens.console import interval, number
 from evoens.errors import ProblemError, one_line
 from evoens.genome import Genome
-from evoens.metrics import ece_of
 from evoens.parent import Parent
-from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Score, Split, SplitName, answered
+from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName, answered
 from evoens.progress import OnProgress
 from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.strategy import Strategy
-from evoens.tasks.corrupted import Corrupted, accuracy_of, nll_of
-from evoens.tasks.corrupted import ece_of as corrupted_ece_of
+from evoens.tasks.classifier_report import calibration_details, measures_of, remark_on, rows_of
+from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.preprocessing import BATCH, Preprocessing
 from evoens.tasks.independent import curve, worth
 from evoens.tasks.sgd import Examples
 from evoens.tasks.tuning import Tuner
-
-BATCH = 500  # images a pass
-DIGITS = 4  # decimals worth showing
-_NLL, _ECE = "NLL, nats", "ECE"
-_ACCURACY = Measure("accuracy", "accuracy", "accuracy", digits=DIGITS)
-_LIKELIHOOD = Measure("log-likelihood", "log-likelihood", "log-likelihood, nats", digits=DIGITS)
-_BESIDE = (
-    Measure("nll", "NLL", _NLL, higher_is_better=False, digits=DIGITS),
-    Measure("calibrated_nll", "NLL, calibrated", _NLL, higher_is_better=False, digits=DIGITS),
-    Measure("ece", "ECE", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
-    Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
-)
-
-
-_CORRUPTED = (
-    Measure("corrupted_accuracy", "cAcc", "accuracy when corrupted", True, 4, "corrupted", accuracy_of),
-    Measure("corrupted_nll", "cNLL", "NLL when corrupted, nats", False, 4, "corrupted", nll_of),
-    Measure("corrupted_ece", "cECE", "ECE when corrupted", False, 4, "corrupted", corrupted_ece_of),
-)
 
 
 class ClassificationProblem(FixedInputs):
@@ -54,7 +34,7 @@ class ClassificationProblem(FixedInputs):
 
     One case is one image. The report has beside the score the negative log-likelihood and the expected calibration
     error, as they are and after temperature scaling (Guo et al. 2017) fitted on the select split: what a single number
-    could have gained.
+    could have gained; and balanced accuracy where the test split's classes are of unequal sizes.
 
     Args:
         settings: the score, and how members are judged.
@@ -87,8 +67,9 @@ class ClassificationProblem(FixedInputs):
         self._independent, self._networks = independent, list[Parent]()
         self.tunes, self.epochs = tuning is not None, tuning.epochs if tuning else 0
         self.normalise = normalise or data.normalise
-        own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
-        self.measures = (*own, *_BESIDE, *(_CORRUPTED if settings.corruption else ()))
+        look = settings.image_size, settings.resize, self.normalise.mean, self.normalise.std
+        self.preprocessing = Preprocessing(data.shape, *look, data.classes)
+        self.measures = measures_of(settings, data.splits["test"].labels)
         self._require_fit()
 
     def _require_fit(self) -> None:
@@ -163,15 +144,7 @@ class ClassificationProblem(FixedInputs):
     def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, corrupted: Tensor) -> Evaluation:
         """Return what the report shows of one predictor; its temperature is fitted to what it says on select."""
         select, labels = self.split("select"), self._images(split).labels
-        temperature = calibration.temperature(chosen_on, self._images(select).labels)
-        tempered = calibration.tempered(outputs, temperature)
-        beside = {
-            "accuracy": calibration.correct(outputs, labels),
-            "nll": calibration.nll(outputs, labels),
-            "ece": _sure_and_right(outputs, labels),
-            "calibrated_nll": calibration.nll(tempered, labels),
-            "calibrated_ece": _sure_and_right(tempered, labels),
-        }
+        beside = rows_of(outputs, labels, calibration.temperature(chosen_on, self._images(select).labels))
         beside.pop(self.settings.score, None)
         if self.corrupted is not None:
             beside["corrupted"] = self.corrupted.rows(corrupted, self.corrupted.labels(split.first, split.count))
@@ -207,15 +180,8 @@ class ClassificationProblem(FixedInputs):
 
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         """Return how sure and how right competitors are, what corruption does, what independent networks reach."""
-        reliability = {
-            title: {
-                who: [asdict(row) for row in calibration.calibration_rows(*results[who].beside[rows].T)]
-                for who in ("parent", "ensemble")
-            }
-            for title, rows in (("as it is", "ece"), ("tempered", "calibrated_ece"))
-        }
         more = self._corruption_details(results) | self._independent_details(results)
-        return {"reliability": reliability, **more}
+        return calibration_details(results) | more
 
     def _independent_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         if not self._networks:
@@ -265,16 +231,8 @@ class ClassificationProblem(FixedInputs):
         return Judgement(self.probe(), score, torch.stack([e.kept["outputs"] for e in evaluations]))
 
     def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
-        """Say how the ensemble compares when both have had their temperature fitted: one number may do as much."""
-        parent, ensemble = (blocks[name]["test_calibrated_nll"]["score"] for name in ("parent", "ensemble"))
-        difference = blocks["ensemble"]["test_calibrated_nll_difference"]
-        low, high = difference["ci95"]
-        word = "better than" if high < 0 else "worse than" if low > 0 else "not to be told from"
-        return (
-            f"After temperature scaling of both, fitted on the select split, the ensemble's likelihood is {word} the "
-            f"parent's: NLL {number(ensemble, DIGITS)} against {number(parent, DIGITS)}, difference "
-            f"{interval(difference, DIGITS, '+')}."
-        )
+        """See `Problem.remark`."""
+        return remark_on(blocks)
 
     def describe(self, name: SplitName) -> dict[str, Any]:
         """Return which images a split has."""
@@ -293,8 +251,3 @@ def scores(labels: Tensor) -> dict[str, Score]:
         "nll": lambda outputs: -float(calibration.nll(outputs, labels).mean()),
         "calibrated-nll": lambda outputs: -calibration.calibrated_nll(outputs, labels),
     }
-
-
-def _sure_and_right(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Confidence and correctness of each case, `(n, 2)`."""
-    return torch.stack([calibration.confidence(outputs), calibration.correct(outputs, labels)], dim=1)

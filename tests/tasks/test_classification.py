@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
@@ -94,6 +94,29 @@ def reported(problem: ClassificationProblem, split: Split | None = None) -> Eval
 # ---- figures
 
 
+def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_of_unequal_sizes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), [110, 40, 30, 20])
+    pixels = rng.integers(0, 150, (200, SIDE, SIDE), np.uint8)
+    pixels[np.arange(200), labels] += 60
+    np.savez(tmp_path / "rare.npz", x=pixels, y=labels)
+    own = settings(tmp_path / "rare.npz")
+    problem = ClassificationProblem(own, parent(), opened(own))
+    assert [measure.key for measure in problem.measures[:3]] == ["test_accuracy", "test_balanced_accuracy", "test_nll"]
+    measure, (outputs, own_labels) = problem.measures[1], known(problem, "test")
+    found = measure.statistic(reported(problem).beside[measure.rows]).score
+    assert found == pytest.approx(balanced_accuracy_score(own_labels, outputs.argmax(1)))
+    assert abs(found - accuracy_score(own_labels, outputs.argmax(1))) > 0.01
+
+
+def test_of_equal_classes_there_is_no_balanced_accuracy(make: Callable[..., ClassificationProblem]) -> None:
+    assert [measure.key for measure in make(score="log-likelihood").measures[:3]] == [
+        "test_log-likelihood",
+        "test_accuracy",
+        "test_nll",
+    ]
+
+
 @pytest.mark.parametrize("name", ["search", "select", "test"])
 def test_the_score_is_accuracy(make: Callable[..., ClassificationProblem], name: SplitName) -> None:
     problem = make()
@@ -131,7 +154,8 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
     fitted = minimize_scalar(loss, bounds=(0.1, 20), method="bounded", options={"xatol": 1e-9}).x
     assert fitted > 1.2  # it is too sure
     evaluation = reported(problem)
-    assert set(evaluation.beside) == {"nll", "ece", "calibrated_nll", "calibrated_ece"}
+    assert set(evaluation.beside) == {"nll", "ece", "calibrated_nll", "calibrated_ece", "temperature"}
+    assert evaluation.beside["temperature"].tolist() == pytest.approx([fitted] * COUNTS["test"], rel=1e-4)
     assert evaluation.samples == COUNTS["test"] + COUNTS["select"]
     assert evaluation.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
     found = {m.name: m.statistic(evaluation.beside[m.name]) for m in problem.measures[1:]}
