@@ -112,10 +112,10 @@ class Ensemble:
             ShapeError: the network does not take these inputs.
         """
         with taken(inputs):
-            self._make(inputs)
-        with taken(inputs), torch.inference_mode():
             if self.preprocessing is not None:
                 self.preprocessing.check(inputs)
+            self._make(inputs)
+        with taken(inputs), torch.inference_mode():
             shared = self._trunk(inputs.to(self.device))
             parts = shared if isinstance(shared, tuple) else (shared,)
             found = [member.predict(*parts) for member in self._members]
