@@ -28,6 +28,7 @@ from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
 from evoens.settings.diversity import Distance
 from evoens.sigma_search import find_sigma
+from evoens.soundness import ASKED, check
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
 from evoens.strategy import Strategy, grow
@@ -190,6 +191,9 @@ class Run:
     # ---- before the first generation: the plan, the parent's own score, σ
 
     def _prepare(self) -> None:
+        if not self.state.finished:
+            for sentence in check(self.problem.parent, self.problem.probe(ASKED)):
+                self.warn(sentence)
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:
