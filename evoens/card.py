@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
+from typing_extensions import NotRequired, TypedDict
 
 from evoens.errors import CheckpointError
+from evoens.json_file import parse_json, read_json
 
 TORCHVISION = "torchvision:"
 """What stands before the name of weights that torchvision has."""
-_NEEDED = ("architecture", "bytes", "sha256")
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Levels(TypedDict):
+    """The levels of a game that a policy has learnt on."""
+
+    start: Count
+    count: Count
+
+
+class Scaling(TypedDict):
+    """How images were normalised that a classifier has learnt on."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class Card(TypedDict):
+    """What of a card is read; whatever else it holds is shown as it is."""
+
+    architecture: dict[str, Any]
+    bytes: int
+    sha256: str
+    game: NotRequired[str]
+    frame_stack: NotRequired[int]
+    levels: NotRequired[Levels]
+    network: NotRequired[str | list[int]]
+    ppo: NotRequired[dict[str, Any]]
+    data: NotRequired[str]
+    classes: NotRequired[list[str]]
+    normalise: NotRequired[Scaling]
+    splits: NotRequired[dict[str, dict[str, Any]]]
+    split_seed: NotRequired[int]
+    steps: NotRequired[Count]
+    epochs: NotRequired[Count]
+    seconds: NotRequired[Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+    curve: NotRequired[list[dict[str, Any]]]
 
 
 def parent_files(path: Path) -> tuple[Path, Path]:
@@ -36,17 +76,7 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: there is none, or it is not a card.
     """
-    file = parent_files(path)[1]
-    try:
-        card = json.loads(file.read_bytes())
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file}: expected a parent's card, found no such file") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: expected a parent's card, found what cannot be read: {error}") from error
-    missing = [key for key in _NEEDED if key not in card] if isinstance(card, dict) else list(_NEEDED)
-    if missing:
-        raise CheckpointError(f"{file}: expected a parent's card, found no {', '.join(missing)} in it")
-    return dict(card)
+    return read_json(parent_files(path)[1], "a parent's card", Card)
 
 
 def read_parent(path: Path) -> tuple[bytes, dict[str, Any]]:
@@ -67,8 +97,16 @@ def read_parent(path: Path) -> tuple[bytes, dict[str, Any]]:
     return data, card
 
 
-def tensor_names(data: bytes) -> list[str]:
-    """Return the names of the tensors with two dimensions or more in a safetensors file, from its header."""
+def tensor_names(data: bytes, place: Path) -> list[str]:
+    """Return the names of the tensors with two dimensions or more in a safetensors file, from its header.
+
+    Args:
+        data: of the file.
+        place: the file, for messages.
+
+    Raises:
+        CheckpointError: the header is damaged.
+    """
     length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
+    header = parse_json(data[8 : 8 + length], place, "the header of safetensors", dict[str, dict[str, Any]])
     return [name for name, tensor in header.items() if len(tensor.get("shape", ())) >= 2]

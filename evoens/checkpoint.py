@@ -12,15 +12,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, TypedDict
 
 from evoens import files
 from evoens.errors import Check, CheckpointError
+from evoens.json_file import parse_json, read_json
+from evoens.tensor_file import parse_tensors
 
 _STATE, _TENSORS, _MANIFEST = "state.json", "tensors.safetensors", "manifest.json"
 _UNFINISHED = ".unfinished-"
+
+
+class _Entry(TypedDict):
+    bytes: int
+    sha256: str
+
+
+class _Manifest(TypedDict):
+    step: int
+    files: dict[str, _Entry]
 
 
 @dataclass(frozen=True)
@@ -110,24 +122,41 @@ class CheckpointStore:
 def _read(folder: Path) -> Checkpoint:
     """Check the manifest, then parse; CheckpointError says what is wrong with which file."""
     try:
-        manifest = json.loads((folder / _MANIFEST).read_bytes())
-        step, entries = int(manifest["step"]), {n: manifest["files"][n] for n in (_STATE, _TENSORS)}
-        expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in entries.items()}
-        data = {name: (folder / name).read_bytes() for name in entries}
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{folder}: skipped, {Path(error.filename).name} is missing") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} cannot be read ({error!r})") from error
-    if step != int(folder.name):
-        raise CheckpointError(f"{folder}: skipped, its {_MANIFEST} is damaged: it says step {step}")
-    for name, content in data.items():
-        found = (len(content), hashlib.sha256(content).hexdigest())
-        if found != expected[name]:
-            raise CheckpointError(
-                f"{folder}: skipped, {name} is damaged: expected {expected[name][0]} bytes with "
-                f"sha256 {str(expected[name][1])[:12]}…, found {found[0]} bytes with {found[1][:12]}…"
-            )
-    return Checkpoint(step, json.loads(data[_STATE]), load(data[_TENSORS]))
+        return _parsed(folder)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: skipped, {error}") from error
+
+
+def _parsed(folder: Path) -> Checkpoint:
+    missing = [name for name in (_MANIFEST, _STATE, _TENSORS) if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{' and '.join(missing)} is missing")
+    manifest = read_json(folder / _MANIFEST, "a checkpoint's manifest", _Manifest)
+    if manifest["step"] != int(folder.name):
+        raise CheckpointError(f"its {_MANIFEST} is damaged: it says step {str(manifest['step'])[:40]}")
+    state, tensors = (_whole(folder / name, manifest["files"].get(name)) for name in (_STATE, _TENSORS))
+    return Checkpoint(
+        manifest["step"],
+        parse_json(state, folder / _STATE, "the state of a run"),
+        parse_tensors(tensors, folder / _TENSORS),
+    )
+
+
+def _whole(path: Path, entry: _Entry | None) -> bytes:
+    """Return the bytes of a file that are those that the manifest describes."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from error
+    if entry is None:
+        raise CheckpointError(f"its {_MANIFEST} is damaged: it says nothing of {path.name}")
+    found = hashlib.sha256(data).hexdigest()
+    if (len(data), found) != (entry["bytes"], entry["sha256"]):
+        raise CheckpointError(
+            f"{path.name} is damaged: expected {str(entry['bytes'])[:40]} bytes with "
+            f"sha256 {entry['sha256'][:12]}…, found {len(data)} bytes with {found[:12]}…"
+        )
+    return data
 
 
 def _check(folder: Path) -> Check:

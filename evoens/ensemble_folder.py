@@ -8,21 +8,33 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
+from typing_extensions import NotRequired, TypedDict
 
 from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.json_file import as_written, read_json
 from evoens.parent import Architecture, Parent, fingerprint
 from evoens.spec import Located, load_class, locate
 from evoens.strategy import Strategy, grow, tuned_file
+from evoens.tensor_file import load_tensors
 
 if TYPE_CHECKING:
     from evoens.ensemble import Ensemble
 
 FORMAT = 1
 MEMBERS = "members"  # the folder of the weights that members were tuned to
+
+
+class _Description(TypedDict):
+    """What of genomes.json is read before its hash is known to be right."""
+
+    format: int
+    parent: NotRequired[dict[str, Any]]
+    architecture: NotRequired[dict[str, Any]]
+    strategy: NotRequired[dict[str, Any]]
+    members: NotRequired[list[dict[str, Any]]]
 
 
 def write_ensemble(
@@ -96,26 +108,19 @@ def read_ensemble(folder: Path) -> tuple[Parent, Strategy, list[Genome], dict[st
     if not (folder / "genomes.json").is_file() and (folder / "ensemble" / "genomes.json").is_file():
         folder = folder / "ensemble"
     document = read_description(folder)
-    try:
+    with as_written(folder / "genomes.json", "an ensemble's description"):
         parent = load_parent(folder, document)
         strategy = load_strategy(folder, document)
         genomes = [load_member(folder, row, parent, strategy) for row in document["members"]]
         check_description(folder, document)
-    except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder / 'genomes.json'}: not an ensemble's description ({error})") from error
     return parent, strategy, genomes, document
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """Return what genomes.json holds; its hashes are not checked yet."""
     path = folder / "genomes.json"
-    try:
-        document = json.loads(path.read_text())
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected an ensemble's genomes.json, found none ({error.strerror})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: damaged, it is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    document = read_json(path, "an ensemble's description", _Description)
+    if document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected format {FORMAT}, found {str(document)[:60]}")
     return document
 
@@ -127,8 +132,8 @@ def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
         data = path.read_bytes()
         _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
         architecture = Architecture(**document["architecture"]).within(folder)
-        parent = Parent.from_weights(architecture, load_file(path))
-    except (OSError, SafetensorError) as error:
+        parent = Parent.from_weights(architecture, load_tensors(path))
+    except OSError as error:
         raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
     _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
     parent.tuned = folder / MEMBERS if document.get("tuned") else None

@@ -21,6 +21,7 @@ from evoens.evaluate import Evaluator, Outcome, Plan
 from evoens.evolution import evolve
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.json_file import as_written
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split
 from evoens.results import write_results
@@ -125,10 +126,11 @@ class Run:
             self.reporter.warn(sentence)
         if saved is None:
             return
-        identity = saved.state.pop("identity")
-        self.state = RunState(**saved.state)
-        changed = require_same(self._identity, self._with_precision(identity), self.folder, self.force)
-        self.ledger = Ledger.load(self.state.ledger, saved.tensors)
+        with as_written(self.store.folder, "the state of a run"):
+            identity = saved.state.pop("identity")
+            self.state = RunState(**saved.state)
+            changed = require_same(self._identity, self._with_precision(identity), self.folder, self.force)
+            self.ledger = Ledger.load(self.state.ledger, saved.tensors)
         if changed:
             self._go_on_changed(changed)
         self._saved = self.state.to_json()

@@ -11,14 +11,13 @@ from random import Random
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from evoens.errors import CheckpointError, ShapeError
+from evoens.errors import ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Parent
 from evoens.scope import touches
+from evoens.tensor_file import load_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +158,7 @@ def tuned_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:
     Raises:
         CheckpointError: they are not there, or damaged.
     """
-    path = tuned_file(folder, genome)
-    try:
-        return dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: expected the weights of a tuned child: {error}") from error
+    return load_tensors(tuned_file(folder, genome), "the weights of a tuned child")
 
 
 def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:

@@ -139,7 +139,7 @@ def _try(load: Callable[[], T]) -> tuple[T | None, str]:
         return load(), ""
     except EvoensError as error:
         return None, str(error)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         return None, f"genomes.json is no ensemble's description ({error!r})"
 
 
@@ -171,7 +171,7 @@ def _population(path: Path) -> Check:
         try:
             row = json.loads(line)
             right = Genome.from_json(row["genome"]).key == row["key"]
-        except (ValueError, KeyError, TypeError, EvoensError):
+        except (ValueError, LookupError, TypeError, RecursionError, OverflowError, EvoensError):
             right = False
         wrong += [] if right else [number]
     detail = f"damaged lines: {', '.join(map(str, wrong))}" if wrong else f"{number} genomes, each with its key"

@@ -16,6 +16,7 @@ LAYERS = [
         "errors",
         "screen",
         "files",
+        "json_file",
         "progress",
         "settings",
         "genome",

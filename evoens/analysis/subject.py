@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,10 @@ from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment import open_strategy, strategy_arguments
 from evoens.genome import Genome
+from evoens.json_file import read_rows
 from evoens.parent import fingerprint
 from evoens.problem import Problem
+from evoens.report.written import Child
 from evoens.run import TUNED
 from evoens.strategy import grow
 from evoens.tensors import tensors
@@ -130,8 +132,9 @@ def _member(ensemble: Ensemble, genome: Genome, device: torch.device) -> nn.Modu
 
 def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
     """The ensemble of the best children that an unfinished run has measured."""
-    rows = _population(folder / "population.jsonl")
-    alive = sorted((row for row in rows if row["status"] == "ok"), key=lambda row: -row["fitness"])
+    file = folder / "population.jsonl"
+    rows = read_rows(file, "a child a line", Child) if file.is_file() else []
+    alive = sorted((row for row in rows if row["fitness"] is not None), key=lambda row: -row["fitness"])
     if not alive:
         raise CheckpointError(f"{folder}: expected a run with at least one generation done, found none")
     trained = folder / "parent" / "parent.safetensors"
@@ -146,15 +149,6 @@ def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
     parent.tuned = tuned if tuned.is_dir() else None
     genomes = [Genome.from_json(row["genome"]) for row in alive[: config.selection.size]]
     return Ensemble(parent, strategy, genomes, rule=config.selection.combine, seed=config.seed)
-
-
-def _population(path: Path) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    except FileNotFoundError:
-        return []
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected a line of JSON for each child, found damage: {error}") from error
 
 
 def of_models(task: Task, paths: Sequence[Path], seed: int) -> Subject:

@@ -5,17 +5,29 @@ from __future__ import annotations
 import ast
 import fcntl
 import importlib.util
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from typing_extensions import TypedDict
 
 from evoens.card import parent_files, read_card
 from evoens.config.load import RESOLVED, shipped_problems
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
+from evoens.json_file import as_written, read_json, read_rows
 from evoens.report.facts import Facts, read_facts
+from evoens.report.written import Child
 from evoens.spec import STRATEGIES, shipped_strategies
+
+
+class _Member(TypedDict):
+    key: str
+    genome: list[dict[str, Any]]
+
+
+class _Description(TypedDict):
+    members: list[_Member]
+
 
 # ---- list
 
@@ -46,7 +58,7 @@ def runs(folder: Path) -> list[dict[str, Any]]:
 def _run_or_fault(folder: Path) -> dict[str, Any]:
     try:
         return summary(folder)
-    except (CheckpointError, ConfigError) as error:
+    except (CheckpointError, ConfigError, OSError) as error:
         return {"name": folder.name, "path": str(folder), "state": f"damaged: {error}"}
 
 
@@ -67,8 +79,9 @@ def summary(folder: Path) -> dict[str, Any]:
     if facts.generations:
         found |= {"generations": f"{len(facts.generations)} of {planned}", "fitness": facts.generations[-1]["fitness"]}
     if facts.report:
-        scores = {who: facts.report[who]["test"]["score"] for who in ("parent", "ensemble")}
-        found |= {"unit": facts.unit, **scores, "verdict": facts.report["verdict"]}
+        with as_written(folder / "report.json", "a run's report"):
+            scores = {who: facts.report[who]["test"]["score"] for who in ("parent", "ensemble")}
+            found |= {"unit": facts.unit, **scores, "verdict": facts.report["verdict"]}
     return found
 
 
@@ -126,18 +139,24 @@ def inspect(path: Path, prefix: str | None = None) -> dict[str, Any]:
 def _run(folder: Path) -> dict[str, Any]:
     facts = read_facts(folder)
     ranked = sorted(facts.scored, key=lambda row: -row["fitness"])
-    found = {"kind": "run", **summary(folder), "sigma": facts.history.get("sigma"), "children": len(facts.population)}
+    found: dict[str, Any] = {
+        "kind": "run",
+        **summary(folder),
+        "sigma": facts.history.get("sigma"),
+        "children": len(facts.population),
+    }
     found["failed"] = len(facts.population) - len(ranked)
     if ranked:
         found["best"] = {name: ranked[0][name] for name in ("key", "generation", "fitness")}
     if facts.report:
-        report = facts.report
-        found |= {"members": report["ensemble"]["members"], "cost": report["cost"], "artifact": report["artifact"]}
+        with as_written(folder / "report.json", "a run's report"):
+            own, names = facts.report, ("cost", "artifact")
+            found |= {"members": own["ensemble"]["members"], **{name: own[name] for name in names}}
     return found | {"warnings": list(facts.history.get("warnings", []))}
 
 
 def _ensemble(file: Path) -> dict[str, Any]:
-    document = _json(file)
+    document = read_json(file, "an ensemble's description", _Description)
     members = [{"key": member["key"], "genes": len(member["genome"])} for member in document["members"]]
     size = sum(path.stat().st_size for path in file.parent.iterdir())
     return {"kind": "ensemble", **document, "members": members, "bytes": size}
@@ -145,25 +164,9 @@ def _ensemble(file: Path) -> dict[str, Any]:
 
 def _child(path: Path, prefix: str) -> dict[str, Any]:
     file = path / "population.jsonl" if path.is_dir() else path
-    rows = {row["key"]: row for row in _rows(file) if row["key"].startswith(prefix)}
+    children = read_rows(file, "a run's population.jsonl", Child)
+    rows = {row["key"]: row for row in children if row["key"].startswith(prefix)}
     if len(rows) != 1:
         found = f"{len(rows)} of them" if rows else "none"
         raise CheckpointError(f"{file}: expected one child whose key begins with {prefix}, found {found}")
     return {"kind": "child", **next(iter(rows.values()))}
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    try:
-        for line in file.read_text("utf-8").splitlines():
-            yield json.loads(line)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file}: expected a run's population.jsonl, found none") from error
-    except ValueError as error:
-        raise CheckpointError(f"{file}: expected JSON lines, found damage: {error}") from error
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(file.read_bytes()))
-    except ValueError as error:
-        raise CheckpointError(f"{file}: expected JSON, found damage: {error}") from error

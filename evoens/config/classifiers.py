@@ -70,6 +70,6 @@ def _card_faults(config: ClassificationConfig, path: Path) -> Iterator[Fault]:
         message = f"expected {card['data']}, which the parent {path} was trained on, found {config.problem.data}"
         yield Fault(("problem", "data"), f"{message}; --retrain trains one anew", (_CHECKPOINT,))
     try:
-        resolve(config.strategy.scope, tensor_names(data))
+        resolve(config.strategy.scope, tensor_names(data, path))
     except SpecError as error:
         yield Fault(("strategy", "scope"), str(error), (_CHECKPOINT,))

@@ -35,7 +35,7 @@ def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[
         yield Fault(("parent", "train", "network"), f"{message}; --retrain trains one anew", (keys,))
     yield from _seen_levels(config, card, path)
     try:
-        resolve(config.strategy.scope, tensor_names(data))
+        resolve(config.strategy.scope, tensor_names(data, path))
     except SpecError as error:
         yield Fault(("strategy", "scope"), str(error), (keys,))
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evoens.console import number
 from evoens.errors import CheckpointError
+from evoens.json_file import read_json, read_rows
+from evoens.report.written import Analysis, Child, History, Report
 from evoens.settings.diversity import PARTS
 
 Json = Mapping[str, Any]
+T = TypeVar("T")
 IMAGES = (".png", ".gif")
 PLAYERS = {"parent.gif": "The parent", "ensemble.gif": "The ensemble"}
 
@@ -116,10 +118,10 @@ def read_facts(folder: Path) -> Facts:
     pictures = sorted((folder / "pictures").glob("*"))
     return Facts(
         folder=folder,
-        config=config.read_text(encoding="utf-8"),
-        report=_json(folder / "report.json"),
-        history=_json(folder / "history.json"),
-        population=_rows(folder / "population.jsonl"),
+        config=config.read_text(encoding="utf-8", errors="replace"),
+        report=_there(read_json, folder / "report.json", "a run's report", Report, {}),
+        history=_there(read_json, folder / "history.json", "a run's history", History, {}),
+        population=_there(read_rows, folder / "population.jsonl", "a child a line", Child, []),
         pictures={path.name: path.read_bytes() for path in pictures if path.suffix in IMAGES},
         analyses={part: found for part in PARTS if (found := _analysis(folder / "diversity" / f"{part}.json"))},
     )
@@ -131,11 +133,11 @@ def read_finding(path: Path) -> dict[str, Any]:
     That is no fault of the run: the part is done again when it is asked for.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path, "what an analysis has found", Analysis)
+    except CheckpointError:
         return {}
-    whole = isinstance(found, dict) and all((path.parent / row["file"]).is_file() for row in found.get("pictures", []))
-    return found if whole else {}
+    files = [row["file"] for row in found["pictures"]]
+    return found if all(Path(name).name == name and (path.parent / name).is_file() for name in files) else {}
 
 
 def _analysis(path: Path) -> Json:
@@ -145,17 +147,5 @@ def _analysis(path: Path) -> Json:
     return {**found, "pictures": rows} if found else {}
 
 
-def _json(path: Path) -> Json:
-    rows = _parsed(path, [path.read_text(encoding="utf-8")] if path.is_file() else [])
-    return rows[0] if rows else {}
-
-
-def _rows(path: Path) -> list[Json]:
-    return _parsed(path, path.read_text(encoding="utf-8").splitlines() if path.is_file() else [])
-
-
-def _parsed(path: Path, texts: Sequence[str]) -> list[Json]:
-    try:
-        return [json.loads(text) for text in texts]
-    except ValueError as error:
-        raise CheckpointError(f"{path}: expected JSON, found damage: {error}") from error
+def _there(read: Callable[[Path, str, Any], T], path: Path, what: str, kind: Any, otherwise: T) -> T:
+    return read(path, what, kind) if path.is_file() else otherwise

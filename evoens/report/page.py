@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evoens.files import write_atomic
+from evoens.json_file import as_written
 from evoens.report.facts import Facts, read_facts
 from evoens.report.sections import sections
 
@@ -23,7 +24,9 @@ def write_report(folder: Path) -> Path:
         CheckpointError: the folder is not a run's, or one of its files is damaged.
     """
     path = folder / "report.html"
-    write_atomic(path, render(read_facts(folder)))
+    with as_written(folder, "what a run leaves"):
+        page = render(read_facts(folder))
+    write_atomic(path, page)
     return path
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -24,10 +24,12 @@ from evoens.card import parent_files, read_parent
 from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError, ConfigError
 from evoens.files import write_atomic
+from evoens.json_file import as_written
 from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.sb3 import Training, measured_precision
+from evoens.tensor_file import parse_tensors
 
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")
@@ -224,6 +226,11 @@ def load_policy(path: Path) -> tuple[ImpalaPolicy, dict[str, Any]]:
         CheckpointError: a file is missing, or the weights are not those of the card.
     """
     data, card = read_parent(path)
-    policy = ImpalaPolicy(**card["architecture"]["arguments"])
-    policy.load_state_dict(load(data))
+    with as_written(parent_files(path)[1], "a policy's card"):
+        policy = ImpalaPolicy(**card["architecture"]["arguments"])
+    try:
+        policy.load_state_dict(parse_tensors(data, parent_files(path)[0]))
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: expected the weights of its card's network, found others: {why}") from error
     return policy.to(memory_format=torch.channels_last).eval(), card

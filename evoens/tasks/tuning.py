@@ -20,6 +20,7 @@ from evoens.checkpoint import CheckpointStore, require_same
 from evoens.errors import one_line
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.json_file import as_written, read_json
 from evoens.parent import Parent
 from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, tuned_file
@@ -146,7 +147,8 @@ class Tuner:
         """Return the plan that this folder's children were trained by, else the quickest, and keep it."""
         path = self.folder / PLAN
         if path.is_file():
-            return TuningPlan(**json.loads(path.read_text()))
+            with as_written(path, "how children are trained"):
+                return TuningPlan(**read_json(path, "how children are trained"))
         plan = self._quickest()
         write_atomic(path, json.dumps(asdict(plan)) + "\n")
         return plan

@@ -69,7 +69,7 @@ def test_a_child_by_the_beginning_of_its_key(run: Path) -> None:
         inspection.inspect(run, "0")
     with pytest.raises(CheckpointError, match="begins with xyz, found none"):
         inspection.inspect(run, "xyz")
-    with pytest.raises(CheckpointError, match=r"expected a run's population\.jsonl, found none"):
+    with pytest.raises(CheckpointError, match=r"expected a run's population\.jsonl, found no such file"):
         inspection.inspect(run / "pictures", "0")
 
 
@@ -81,7 +81,7 @@ def test_an_ensemble(tmp_path: Path) -> None:
     assert found["bytes"] == (tmp_path / "genomes.json").stat().st_size
     assert inspection.inspect(tmp_path / "genomes.json") == found
     (tmp_path / "genomes.json").write_text("{")
-    with pytest.raises(CheckpointError, match="expected JSON"):
+    with pytest.raises(CheckpointError, match="expected an ensemble's description, found damage"):
         inspection.inspect(tmp_path)
 
 
