@@ -76,18 +76,19 @@ class Ensemble:
             found = proved_cut(self.parent, touched, inputs)
             if found:
                 self._trunk = self._placed(found.trunk)
-                fuse(self._trunk)
+                if self.parent.layout == torch.channels_last:
+                    fuse(self._trunk)
             self._members = [self._member(found.tail if found else self.parent.module, own) for own in self._grown]
             self._grown.clear()
 
     def _placed(self, module: nn.Module) -> nn.Module:
-        return copy.deepcopy(module).eval().to(self.device).to(memory_format=torch.channels_last)
+        return copy.deepcopy(module).eval().to(self.device).to(memory_format=self.parent.layout)
 
     def _member(self, module: nn.Module, weights: Mapping[str, Tensor]) -> Child:
         member = Child(self._placed(module))
-        own = member.module.state_dict()
-        member.load({name: weight for name, weight in weights.items() if name in own})
-        member.fuse()
+        member.load(weights)
+        if self.parent.layout == torch.channels_last:
+            member.fuse()
         return member
 
     def modules(self, shrunk: bool = False) -> list[nn.Module]:
@@ -114,9 +115,9 @@ class Ensemble:
         with taken(inputs):
             if self.preprocessing is not None:
                 self.preprocessing.check(inputs)
-            self._make(inputs)
+            self._make(self.parent.laid_out(inputs))
         with taken(inputs), torch.inference_mode():
-            shared = self._trunk(inputs.to(self.device))
+            shared = self._trunk(self.parent.laid_out(inputs.to(self.device)))
             parts = shared if isinstance(shared, tuple) else (shared,)
             found = [member.predict(*parts) for member in self._members]
         return torch.stack([found[place] for place in self._places]).to(inputs.device)

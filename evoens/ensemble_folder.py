@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors.torch import save
 from typing_extensions import NotRequired, TypedDict
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from evoens.ensemble import Ensemble
 
 FORMAT = 1
+CONTIGUOUS = "contiguous"  # of images, where the network takes no other
 MEMBERS = "members"  # the folder of the weights that members were tuned to
 
 
@@ -62,6 +64,7 @@ def write_ensemble(
         "temperature": ensemble.temperature,
         "preprocessing": ensemble.preprocessing.to_json() if ensemble.preprocessing else None,
         "tuned": parent.tuned is not None,
+        **({"layout": CONTIGUOUS} if parent.layout == torch.contiguous_format else {}),
         "members": [
             {
                 "key": genome.key,
@@ -137,6 +140,8 @@ def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
         raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
     _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
     parent.tuned = folder / MEMBERS if document.get("tuned") else None
+    if document.get("layout") == CONTIGUOUS:
+        parent.layout = torch.contiguous_format
     return parent
 
 

@@ -116,6 +116,8 @@ class Evaluator:
             features = Plan().fit(parts.trunk, self.device)(inputs.to(self.device))
         plan = quickest(parts.tail, self._scope, Batches(features, self._sizes()), self.device, self.settings)
         for_the_trunk = inputs.dim() == 4 and all(part.dim() != 4 for part in features)
+        if self.parent.layout == torch.contiguous_format:
+            return replace(plan, layout="contiguous")
         return replace(plan, layout="channels_last") if for_the_trunk else plan
 
     def _sizes(self) -> set[int]:

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeGuard, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from evoens.adapt import adapted
 from evoens.errors import EvoensError, SpecError, nearest, one_line
 from evoens.spec import Located, _import, locate
 from evoens.tensors import first_names, load, plain, tensors
@@ -65,7 +66,7 @@ class Architecture:
             raise SpecError(f'"{self.target}" cannot be built: {one_line(error)}') from error
         if not isinstance(module, nn.Module):
             raise SpecError(f'"{self.target}": expected a torch.nn.Module, found {type(module).__name__}')
-        return module
+        return module if self.target.startswith("evoens.") else adapted(module, self.target)
 
     def _builder(self) -> Callable[..., object]:
         """Return the class or function; nothing else may be called, since the name comes from a file."""
@@ -128,6 +129,9 @@ class Parent:
         weights: its tensors, each once: one that has two names, as of a layer used twice, under the first.
         perturbed: the names of those that a Strategy may perturb.
         frozen: the names of the parameters that the network's own code has frozen; no training moves them.
+        layout: in which images are given to it and to its children: `channels_last` but where they take no other than
+            `contiguous_format`; whoever has images finds it out (`evoens.adapt.layout`).
+        notes: how its outputs are understood, where that is not plain, a sentence each; a run says them.
         tuned: where the weights of its children are, a file each, when they are trained after they are born.
         whole: why children that touch these tensors share nothing, where they might (see `evoens.proof`).
     """
@@ -141,6 +145,7 @@ class Parent:
         self.architecture = architecture
         self.tuned: Path | None = None
         self.whole: dict[frozenset[str], str] = {}
+        self.layout, self.notes = torch.channels_last, tuple[str, ...]()
         self.weights: dict[str, Tensor] = tensors(self.module)
         self.perturbed: tuple[str, ...] = _perturbed(self.module)
 
@@ -160,14 +165,18 @@ class Parent:
         """The sha256 over every tensor's name, dtype, shape and bytes, in the order of the names."""
         return fingerprint(self.weights)
 
+    def laid_out(self, inputs: Tensor) -> Tensor:
+        """Return inputs as the network takes them."""
+        return inputs if self.layout == torch.channels_last else inputs.contiguous()
+
     def predict(self, inputs: Tensor) -> Tensor:
         """Return the parent's probabilities, `(n, c)` for inputs `(n, *input)`, in float32."""
         with torch.inference_mode():
-            return torch.softmax(self.module(inputs).float(), dim=-1)
+            return torch.softmax(self.module(self.laid_out(inputs)).float(), dim=-1)
 
     def trainable(self) -> nn.Module:
-        """Return a copy of the module that can be trained, but for what the network's own code has frozen."""
-        module = copy.deepcopy(self.module)
+        """Return a copy in the parent's layout that can be trained, but for what its own code has frozen."""
+        module = copy.deepcopy(self.module).to(memory_format=self.layout)
         for name, value in module.named_parameters():
             value.requires_grad_(name not in self.frozen)
         return module
@@ -194,9 +203,12 @@ class Child:
         self._fused = False
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Copy `weights` over the tensors of these names; layout, dtype and device of the module stay."""
-        for name, value in weights.items():
-            self._tensors[name].copy_(value)
+        """Copy `weights` over the tensors of these names; layout, dtype and device of the module stay.
+
+        A network's tail has none of some: of layers in its trunk, or of those that work in training alone.
+        """
+        for name in weights.keys() & self._tensors.keys():
+            self._tensors[name].copy_(weights[name])
         if self._fused:
             fuse(self.module)
 

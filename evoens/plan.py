@@ -62,15 +62,20 @@ class Plan:
 
     def fit(self, module: nn.Module, device: torch.device) -> nn.Module:
         """Return a copy of `module` on `device`, in this layout and precision."""
-        fitted = copy.deepcopy(module).to(device=device, dtype=DTYPES[self.precision])
+        fitted = copy.deepcopy(module).to(device=device, dtype=self._dtype)
         return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
 
     def fit_inputs(self, inputs: Given, device: torch.device) -> Features:
         """Return `inputs` on `device`: images in this layout, floats in this precision; bytes stay bytes."""
         return tuple(self._fit(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
 
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        """None for float32: parts of a network that are in another precision stay as they are."""
+        return None if self.precision == "float32" else DTYPES[self.precision]
+
     def _fit(self, part: Tensor, device: torch.device) -> Tensor:
-        dtype = DTYPES[self.precision] if part.is_floating_point() else part.dtype
+        dtype = (self._dtype if part.is_floating_point() else None) or part.dtype
         layout = FORMATS[self.layout] if part.dim() == 4 else torch.contiguous_format
         return part.to(device=device, dtype=dtype, memory_format=layout)
 
@@ -112,13 +117,13 @@ class Stack:
         self.plan, self.device = plan, device
         module = plan.fit(module, device)
         tensors = module.state_dict()
-        self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in own}
+        self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in own if k in tensors}
         self._call = lambda weights, x: functional_call(module, weights, x)
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
         """See `Loop.load`."""
-        for name, value in weights.items():
-            self._weights[name][place].copy_(value)
+        for name in weights.keys() & self._weights.keys():
+            self._weights[name][place].copy_(weights[name])
 
     def predict(self, inputs: Mapping[int, Given]) -> dict[int, Tensor]:
         """See `Loop.predict`; places of one padded size share a pass."""

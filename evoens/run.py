@@ -24,6 +24,7 @@ from evoens.genome import Genome
 from evoens.json_file import as_written
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Problem, Split
+from evoens.reach import SMALL, reach
 from evoens.results import write_results
 from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
@@ -194,7 +195,9 @@ class Run:
 
     def _prepare(self) -> None:
         if not self.state.finished:
-            for sentence in check(self.problem.parent, self.problem.probe(ASKED)):
+            share, reached = reach(self.problem.parent)
+            (self.warn if share < SMALL else self.reporter.stage)(reached)
+            for sentence in (*self.problem.parent.notes, *check(self.problem.parent, self.problem.probe(ASKED))):
                 self.warn(sentence)
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None

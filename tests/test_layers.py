@@ -32,6 +32,7 @@ LAYERS = [
         "tensor_file",
     },
     {
+        "reach",
         "parent",
         "cut",
         "proof",

@@ -74,7 +74,7 @@ def describe(result: dict[str, Any]) -> Table:
 
 def _network() -> LeNet:
     torch.manual_seed(0)
-    return LeNet(10)
+    return LeNet(10).to(memory_format=torch.channels_last)
 
 
 def _examples() -> Examples:
@@ -96,7 +96,7 @@ def _child(name: str, arguments: dict[str, Any], precision: str) -> Callable[[],
 
 def _bare(precision: str) -> Callable[[], object]:
     """The loop as one writes it by hand, on inputs that are floats already."""
-    network = _network().to(memory_format=torch.channels_last)
+    network = _network()
     inputs, labels = _inputs()
     inputs = inputs.to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), 1e-3, fused=True)

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from evoens import calibration
-from evoens.errors import ProblemError, one_line
 from evoens.genome import Genome
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName, answered
 from evoens.progress import OnProgress
 from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.strategy import Strategy
+from evoens.tasks.acceptance import accept
 from evoens.tasks.classifier_report import calibration_details, measures_of, remark_on, rows_of
 from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
@@ -70,26 +70,9 @@ class ClassificationProblem(FixedInputs):
         look = settings.image_size, settings.resize, self.normalise.mean, self.normalise.std
         self.preprocessing = Preprocessing(data.shape, *look, data.classes)
         self.measures = measures_of(settings, data.splits["test"].labels)
-        self._require_fit()
-
-    def _require_fit(self) -> None:
-        images = self._images(Split("search", 0, 2))
-        inputs, shape = self.normalise(images.all()), tuple(images.pixels.shape[1:])
-        try:
-            with torch.inference_mode():
-                outputs = self.parent.module(inputs)
-        except Exception as error:  # whatever a user's code does
-            raise ProblemError(
-                f"the parent does not take images {shape} (channels, height, width): {one_line(error)}"
-            ) from error
-        found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        expected = len(images), len(self.data.classes)
-        if found != expected:
-            raise ProblemError(f"the parent: expected {expected} logits, images × classes, found {found}")
-        if not self.parent.perturbed:
-            raise ProblemError("the parent: expected linear or convolutional layers, found none to perturb")
-        if (outputs >= 0).all() and torch.allclose(outputs.float().sum(-1), torch.ones(len(images)), atol=1e-4):
-            raise ProblemError("the parent: expected logits, found probabilities; leave the softmax at its end out")
+        tried = self.normalise(data.splits["search"].part(0, 2).all())
+        accept(parent, tried, data.classes, self.tunes)
+        self.normalise = self.normalise.laid_out(parent.layout)
 
     def tune(
         self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
@@ -222,7 +205,7 @@ class ClassificationProblem(FixedInputs):
         """See `Problem.inputs_of`."""
         own = self.normalise
         mean, std = (torch.tensor(v, device=frames.device).view(-1, 1, 1) for v in (own.mean, own.std))
-        return (frames / 255 - mean) / std
+        return ((frames / 255 - mean) / std).contiguous(memory_format=self.parent.layout)
 
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Judge probabilities by `members_by` of the settings, on all select images; no network runs for it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
+from evoens.adapt import layout
 from evoens.allocator import keep_memory
 from evoens.card import parent_files
 from evoens.checkpoint import CheckpointStore
@@ -107,8 +108,10 @@ class ClassificationTask(Task):
 
     def _fit(self, seed: int, folder: Path, on_progress: OnProgress, force: bool) -> Training:
         keep_memory()
-        settings, module = self.config.parent.train, self._initial(seed).trainable()
-        examples = self.examples()
+        settings, initial, examples = self.config.parent.train, self._initial(seed), self.examples()
+        initial.layout = layout(initial.module, examples.normalise(examples.images.part(0, 2).all()))
+        module = initial.trainable()
+        examples = replace(examples, normalise=examples.normalise.laid_out(initial.layout))
         some = next(examples.batches(settings.batch, 0, 0))[0]
 
         def make(precision: str | None) -> Training:

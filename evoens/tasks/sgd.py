@@ -99,7 +99,7 @@ class Training:
     """A network on its way through some epochs.
 
     Args:
-        module: trained in place, logits `(n, c)`; what is frozen in it stays. It is put in `channels_last`.
+        module: trained in place, logits `(n, c)`; what is frozen in it stays.
         examples: what it learns.
         settings: for how long, and how.
         seed: of the order of examples, their augmentation and whatever the network itself draws.
@@ -120,7 +120,7 @@ class Training:
         masking: Masking | None = None,
         draws: bool = True,
     ) -> None:
-        self.module = module.to(memory_format=torch.channels_last)
+        self.module = module
         self.examples, self.settings, self.seed, self.precision = examples, settings, seed, precision
         self.masking: Masking = masking or NoMasking()
         self.draws = draws
@@ -235,7 +235,7 @@ def draws(module: nn.Module, inputs: Tensor) -> bool:
 
 def measured_precision(module: nn.Module, inputs: Tensor) -> str:
     """Return `float32` or `bfloat16`, whichever trains `module` faster on this machine, tried on some inputs."""
-    tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train()
+    tried = copy.deepcopy(module).train()
 
     def seconds(precision: str) -> float:
         """The least of three training steps, after one that compiles kernels."""

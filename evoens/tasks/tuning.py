@@ -180,7 +180,7 @@ def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor
     def steps(_: int) -> None:
         """Train a copy for a moment."""
         torch.set_num_threads(plan.threads)
-        tried = copy.deepcopy(module).to(memory_format=torch.channels_last).train()
+        tried = copy.deepcopy(module).train()
         for _ in range(TRIED):
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
                 outputs = tried(inputs)

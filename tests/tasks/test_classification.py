@@ -352,7 +352,7 @@ LOGITS = "the parent: expected (2, 4) logits, images × classes, found "
         (parent(classes=5), LOGITS + "(2, 5)"),
         (parent(features=7), TAKES),
         (strange(bad), TAKES + "IndexError: no such layer"),
-        (strange(lambda x: (x.mean((2, 3)), 1)), LOGITS + "tuple"),
+        (strange(lambda x: (x.mean((2, 3)), 1)), LOGITS + "(2, 1)"),
         (strange(lambda x: x[0, 0, 0, :4]), LOGITS + "(4,)"),
         (
             strange(lambda x: torch.softmax(x[:, 0, 0, :4], 1)),
