@@ -54,6 +54,10 @@ class Card(TypedDict):
     curve: NotRequired[list[dict[str, Any]]]
 
 
+class _Tensor(TypedDict, total=False):
+    shape: list[int]
+
+
 def parent_files(path: Path) -> tuple[Path, Path]:
     """Return the files of the weights and of the card for `path`, which may end in either's ending or in none."""
     stem = path.with_suffix("") if path.suffix in (".safetensors", ".json") else path
@@ -108,5 +112,5 @@ def tensor_names(data: bytes, place: Path) -> list[str]:
         CheckpointError: the header is damaged.
     """
     length = int.from_bytes(data[:8], "little")
-    header = parse_json(data[8 : 8 + length], place, "the header of safetensors", dict[str, dict[str, Any]])
+    header = parse_json(data[8 : 8 + length], place, "the header of safetensors", dict[str, _Tensor])
     return [name for name, tensor in header.items() if len(tensor.get("shape", ())) >= 2]

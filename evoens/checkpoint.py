@@ -200,6 +200,22 @@ def _differences(now: dict[str, Any], saved: dict[str, Any], prefix: str = "") -
     return lines
 
 
+def clear(folder: Path) -> None:
+    """Remove a run from its folder, whose lock this process holds; what makes it a run's folder goes last.
+
+    Raises:
+        CheckpointError: another process is at work in a part of it; nothing is removed then.
+    """
+    for lock in folder.glob("*/.lock"):
+        with RunLock(lock.parent):
+            pass
+    for path in sorted(folder.iterdir(), key=lambda path: path.suffix == ".yaml"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
+
+
 class RunLock:
     """Hold `folder` for this process: `with RunLock(folder): ...`.
 

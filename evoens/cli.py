@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from enum import Enum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _version(asked: bool) -> None:
+    if asked:
+        printing.say(f"evoens {version('evoens')}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Evolve one trained network into an ensemble."""
+
+
 Problem = Annotated[str, typer.Argument(help="A YAML file, or the name of a problem that ships.")]
 Folder = Annotated[Path, typer.Argument(help="The run's folder, or its name in --runs.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the YAML; repeatable.")]
@@ -49,17 +64,18 @@ def run(
     runs: Runs = RUNS,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     retrain: Retrain = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="In the stead of the run that is there.")] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
     """Evolve an ensemble, from the YAML to the report."""
     loaded = load(problem, settings or (), name=name, retrain=retrain)
     folder = runs / loaded.config.name
-    session.refuse_existing(loaded, folder)
     if dry_run:
         _plan(loaded, folder, retrain, json)
     else:
-        session.execute(loaded, folder, silent=quiet or json, retrain=retrain)
+        session.refuse_existing(loaded, folder, overwrite)
+        session.execute(loaded, folder, silent=quiet or json, retrain=retrain, overwrite=overwrite)
         printing.print_finished(folder, quiet=quiet, as_json=json)
 
 

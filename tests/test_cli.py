@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from parents import GOOD, write_parent
 from sample_run import write_run
 from typer.testing import CliRunner, Result
 
+from evoens.checkpoint import RunLock, clear
 from evoens.cli import app
-from evoens.config.load import load
+from evoens.config.load import begin, load
+from evoens.errors import CheckpointError
 
 
 @pytest.fixture(autouse=True)
@@ -364,10 +367,49 @@ def test_a_finished_run_and_a_foreign_folder_are_left_alone() -> None:
     assert "found this one, finished: see runs/x/report.html" in call("run", "problems/x.yaml").stderr
 
 
+def test_a_dry_run_needs_no_room() -> None:
+    Path("runs/x").mkdir(parents=True)
+    Path("runs/x/config.resolved.yaml").write_text(load("problems/x.yaml").resolved)
+    result = call("run", "problems/x.yaml", "--dry-run")
+    assert result.exit_code == 0 and "evaluations" in result.stdout
+
+
+def test_overwrite_takes_the_place_of_a_run_and_of_nothing_else() -> None:
+    Path("runs/x/parent").mkdir(parents=True)
+    Path("runs/x/notes.txt").write_text("mine")
+    assert "found one that is not a run's" in call("run", "problems/x.yaml", "--overwrite").stderr
+    Path("runs/x/config.resolved.yaml").write_text(load("problems/x.yaml").resolved)
+    with RunLock(Path("runs/x/parent")):
+        result = call("run", "problems/x.yaml", "--overwrite", "--retrain")
+        assert result.exit_code == 2 and "runs/x/parent: expected a folder that no other run uses" in result.stderr
+    assert Path("runs/x/notes.txt").exists()
+    with RunLock(Path("runs/x")):
+        clear(Path("runs/x"))
+    assert [path.name for path in Path("runs/x").iterdir()] == [".lock"]
+
+
+def test_a_run_that_comes_second_leaves_the_first_one_s_settings() -> None:
+    first, second = load("problems/x.yaml"), load("problems/x.yaml", ["seed=5"])
+    begin(Path("runs/x"), first)
+    begin(Path("runs/x"), first)  # which goes on
+    with pytest.raises(CheckpointError, match="another, which has begun there meanwhile; choose --name") as caught:
+        begin(Path("runs/x"), second)
+    assert "seed: 0 there, 5 here" in str(caught.value)
+    assert Path("runs/x/config.resolved.yaml").read_text() == first.resolved
+    with RunLock(Path("runs/x")), pytest.raises(CheckpointError, match="held by process"):
+        begin(Path("runs/x"), second, overwrite=True)
+    begin(Path("runs/x"), second, overwrite=True)
+    assert Path("runs/x/config.resolved.yaml").read_text() == second.resolved
+
+
+def test_version() -> None:
+    assert call("--version").stdout == f"evoens {version('evoens')}\n"
+
+
 def test_resume_trains_on_only_where_the_run_trained_its_own_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, bool]] = []
 
-    def build(loaded: Any, folder: Path, reporter: Any, *, retrain: bool, force: bool) -> Stopped:
+    def build(loaded: Any, folder: Path, reporter: Any, *, retrain: bool, force: bool, overwrite: bool) -> Stopped:
         seen.append((retrain, force))
         return Stopped()
 

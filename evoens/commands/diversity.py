@@ -44,7 +44,7 @@ def models_asked(paths: Sequence[Path], runs: Path, settings: Sequence[str], pro
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
         raise CheckpointError(f"{missing[0]}: expected a file of weights, found none")
-    loaded = load(problem, settings, retrain=True)  # the problem's own parent need not be there
+    loaded = load(problem, settings, parent=False)
     return Asked(loaded, runs / f"{loaded.config.name}-diversity", tuple(paths))
 
 

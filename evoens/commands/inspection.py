@@ -63,7 +63,7 @@ def _run_or_fault(folder: Path) -> dict[str, Any]:
 
 
 def _first_comment(path: Path) -> str:
-    first = path.read_text("utf-8").partition("\n")[0]
+    first = path.read_text("utf-8", "replace").partition("\n")[0]
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 

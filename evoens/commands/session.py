@@ -31,8 +31,10 @@ def end(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force: bool = False) -> None:
-    """Run, or go on with, the experiment in `folder`."""
+def execute(
+    loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force: bool = False, overwrite: bool = False
+) -> None:
+    """Run, or go on with, the experiment in `folder`; or, with `overwrite`, in the stead of the one that is there."""
     keep_memory()
     from evoens.console import Reporter  # noqa: PLC0415
 
@@ -41,7 +43,9 @@ def execute(loaded: Loaded, folder: Path, *, silent: bool, retrain: bool, force:
         Reporter(quiet=silent) as reporter,
         said_by(reporter),
     ):
-        build(loaded, folder, reporter, retrain=retrain, force=force).execute()
+        for note in loaded.notes:
+            reporter.stage(note)
+        build(loaded, folder, reporter, retrain=retrain, force=force, overwrite=overwrite).execute()
 
 
 def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) -> tuple[Path, dict[str, Any], str]:
@@ -57,6 +61,8 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
     with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter, said_by(reporter):
         task = open_task(loaded.config, loaded.base, reporter.preparation)
+        for note in loaded.notes:
+            reporter.stage(note)
         task.untrained()  # what is wrong is found before anything is said or written
         reporter.stage(f"training a parent for {task.budget} in {folder}")
         task.train(folder, reporter.training, force)
@@ -101,13 +107,15 @@ def run_folder(folder: Path, runs: Path) -> Path:
     raise CheckpointError(f"{folder}: expected a run's folder with a {RESOLVED} in it, found none{hint}")
 
 
-def refuse_existing(loaded: Loaded, folder: Path) -> None:
-    """Let no run go into another's folder, nor silently on with its own.
+def refuse_existing(loaded: Loaded, folder: Path, overwrite: bool = False) -> None:
+    """Let no run go into another's folder, nor silently on with its own; with `overwrite`, only into a run's.
 
     Raises:
         CheckpointError: the folder is taken; the message says by what, and how to go on.
     """
     saved = folder / RESOLVED
+    if saved.is_file() and overwrite:
+        return
     if saved.is_file():
         raise CheckpointError(f"{folder}: expected no run there yet, found {_occupant(loaded, saved)}")
     if folder.exists() and not (folder.is_dir() and all(path.name.startswith(".") for path in folder.iterdir())):
@@ -118,7 +126,9 @@ def _occupant(loaded: Loaded, saved: Path) -> str:
     folder = saved.parent
     lines = differences(loaded.config, saved)
     if lines:
-        return "\n  ".join(["another, which differs; choose --name for this one, or resume the other:", *lines])
+        return "\n  ".join(
+            ["another, which differs; choose --name for this one, resume the other, or --overwrite it:", *lines]
+        )
     if (folder / "report.json").is_file():
-        return f"this one, finished: see {folder / 'report.html'}, or choose --name to run it again"
+        return f"this one, finished: see {folder / 'report.html'}, or choose --name or --overwrite to run it again"
     return f"this one, not finished; go on with:\n  python -m evoens resume {shlex.quote(str(folder))}"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from evoens.card import find_parent
 from evoens.config.classification_data import data_faults
-from evoens.config.classifiers import classifier_faults
-from evoens.config.faults import Fault, faults_of, shown, unknown_key
+from evoens.config.classifiers import classifier_faults, network_faults
+from evoens.config.faults import Fault, faults_of, related, shown, unknown_key
+from evoens.config.overrides import Override
 from evoens.config.policies import policy_faults
 from evoens.config.signature import read_signature
-from evoens.config.yaml_file import Keys, dotted, parse_yaml
-from evoens.errors import ConfigError, SpecError, nearest
+from evoens.config.yaml_file import Document, Keys, dotted
+from evoens.errors import SpecError, nearest
 from evoens.settings import CONFIGS, config_type, parse_config
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config, StrategySettings
@@ -25,44 +26,22 @@ from evoens.settings.procgen import ProcgenConfig
 from evoens.spec import locate
 
 
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A value that the command line sets; `label` is how it was written there."""
-
-    keys: Keys
-    value: Any
-    label: str
-
-    @classmethod
-    def parse(cls, text: str) -> Override:
-        """Read `a.b=c`; the value is YAML.
-
-        Raises:
-            ConfigError: there is no `=`, a key is empty, or the value is no YAML.
-        """
-        label = f"--set {text}"
-        path, equals, value = text.partition("=")
-        keys = tuple(path.strip().split("."))
-        if not equals or not all(keys):
-            raise ConfigError(f'{label}: expected key=value, as in search.population=32, found "{text}"')
-        try:
-            return cls(keys, parse_yaml(value, label).value, label)
-        except ConfigError as error:
-            raise ConfigError(f"{label}: expected a YAML value, found {shown(value)}") from error
-
-
-def check(value: Any, overrides: Sequence[Override], base: Path, retrain: bool) -> tuple[Config, list[Fault]]:
+def check(
+    document: Document, overrides: Sequence[Override], base: Path, *, retrain: bool = False, parent: bool = True
+) -> tuple[Config, list[Fault]]:
     """Put the overrides over a YAML's value and find everything that is wrong with it.
 
     Args:
-        value: what the YAML holds.
+        document: the YAML.
         overrides: what the command line sets, later ones last.
         base: the folder from which relative paths start.
         retrain: the parent on disk is not to be used.
+        parent: there is to be a parent.
 
     Returns:
         The config, in which defaults stand for what is wrong, and the faults; only without any is the config meant.
     """
+    value, written = document.value, dict(document.written)
     if not isinstance(value, dict):
         found = "nothing" if value is None else shown(value)
         return parse_config(ProcgenConfig.sample), [
@@ -70,11 +49,14 @@ def check(value: Any, overrides: Sequence[Override], base: Path, retrain: bool) 
         ]
     value = copy.deepcopy(value)
     faults = [fault for override in overrides if (fault := _set(value, override))]
+    for override in overrides:
+        written = {keys: text for keys, text in written.items() if not related(keys, override.keys)}
+        written |= {(*override.keys, *keys): text for keys, text in override.written.items()}
     if unknown := _unknown_problem(value):
         return parse_config(ProcgenConfig.sample), [*faults, unknown]
-    config, wrong = _settings(value)
+    config, wrong = _settings(value, written)
     faults += wrong
-    for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain)):
+    for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain, parent)):
         if not any(fault.touches(other) for other in wrong):
             faults.append(fault)
     meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
@@ -104,7 +86,7 @@ def _unknown_problem(value: dict[str, Any]) -> Fault | None:
     )
 
 
-def _settings(value: dict[str, Any]) -> tuple[Config, list[Fault]]:
+def _settings(value: dict[str, Any], written: Mapping[Keys, str]) -> tuple[Config, list[Fault]]:
     """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too."""
     faults: list[Fault] = []
     kind = config_type(value)
@@ -112,7 +94,7 @@ def _settings(value: dict[str, Any]) -> tuple[Config, list[Fault]]:
         try:
             return kind.model_validate(value), faults
         except ValidationError as error:
-            found = faults_of(error, kind, value)
+            found = faults_of(error, kind, value, written)
             faults += [fault for fault in found if not any(fault.touches(other) for other in faults)]
             for fault in found:
                 for keys in (fault.keys, *fault.others):
@@ -163,10 +145,11 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
         yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
 
 
-def _task_faults(config: Config, base: Path, retrain: bool) -> Iterator[Fault]:
+def _task_faults(config: Config, base: Path, retrain: bool, parent: bool) -> Iterator[Fault]:
     """What the files of the task say: the parent's, where it is there and is to be used, and the data's."""
     if isinstance(config, ProcgenConfig):
-        yield from policy_faults(config, base, retrain)
+        yield from policy_faults(config, base, retrain or not parent)
     elif isinstance(config, ClassificationConfig):
-        yield from data_faults(config, base, retrain or find_parent(config.parent.checkpoint, base) is None)
-        yield from classifier_faults(config, base, retrain)
+        trains = parent and (retrain or find_parent(config.parent.checkpoint, base) is None)
+        yield from data_faults(config, base, trains)
+        yield from classifier_faults(config, base, retrain) if parent else network_faults(config, base)

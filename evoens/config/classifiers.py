@@ -29,7 +29,7 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
         base: its folder, from which relative paths start.
         retrain: the weights on disk are not to be used.
     """
-    yield from _network_faults(config, base)
+    yield from network_faults(config, base)
     checkpoint = config.parent.checkpoint
     path = find_parent(checkpoint, base)
     if retrain or path is None:
@@ -48,7 +48,8 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
         yield from _card_faults(config, path)
 
 
-def _network_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
+def network_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
+    """Yield what is wrong with the network's name."""
     try:
         own = locate_network(config.parent.network, [base, Path.cwd()])
         if own is not None:
@@ -60,6 +61,7 @@ def _network_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]
 def _card_faults(config: ClassificationConfig, path: Path) -> Iterator[Fault]:
     try:
         data, card = read_parent(path)
+        names = tensor_names(data, path)
     except CheckpointError as error:
         yield Fault(_CHECKPOINT, f"{error}; --retrain trains one anew")
         return
@@ -70,6 +72,6 @@ def _card_faults(config: ClassificationConfig, path: Path) -> Iterator[Fault]:
         message = f"expected {card['data']}, which the parent {path} was trained on, found {config.problem.data}"
         yield Fault(("problem", "data"), f"{message}; --retrain trains one anew", (_CHECKPOINT,))
     try:
-        resolve(config.strategy.scope, tensor_names(data, path))
+        resolve(config.strategy.scope, names)
     except SpecError as error:
         yield Fault(("strategy", "scope"), str(error), (_CHECKPOINT,))

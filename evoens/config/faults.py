@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from evoens.config.yaml_file import Keys
 from evoens.errors import nearest
+from evoens.settings.base import SAID
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +40,18 @@ def related(a: Keys, b: Keys) -> bool:
     return a[: len(b)] == b or b[: len(a)] == a
 
 
-def faults_of(error: ValidationError, model: type[BaseModel], value: Any) -> list[Fault]:
-    """Return one fault for each thing that is wrong with `value`, in pydantic's order; `error` is `model`'s."""
+def faults_of(error: ValidationError, model: type[BaseModel], value: Any, written: Mapping[Keys, str]) -> list[Fault]:
+    """Return one fault for each thing that is wrong with `value`, in pydantic's order; `error` is `model`'s.
+
+    `written` is how numbers and the like stand in the YAML, for those that were meant as text.
+    """
     schema = _Schema(model)
     found: dict[Keys, Fault] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] == "conflict":
             faults = list(_conflicts(detail["loc"], detail["ctx"]["conflicts"]))
         else:
-            faults = [schema.fault(detail["type"], detail["loc"], value)]
+            faults = [schema.fault(detail, value, written)]
         for fault in faults:
             found.setdefault(fault.keys, fault)
     return list(found.values())
@@ -70,8 +75,9 @@ class _Schema:
     def __init__(self, model: type[BaseModel]) -> None:
         self.root: dict[str, Any] = model.model_json_schema()
 
-    def fault(self, kind: str, loc: Keys, value: Any) -> Fault:
+    def fault(self, detail: ErrorDetails, value: Any, written: Mapping[Keys, str]) -> Fault:
         """Return the fault of one of pydantic's errors, at the key of the YAML it is about."""
+        kind, loc = detail["type"], detail["loc"]
         keys, schema = self.follow(loc)
         if kind == "extra_forbidden":
             return self._unknown(loc, schema)
@@ -80,8 +86,17 @@ class _Schema:
         if kind == "missing":  # a list that is too short
             keys, schema = self.follow(loc[:-1])
         found = _at(value, keys)
+        expected = detail["msg"] if kind == SAID else self.phrase(schema)
+        if keys in written and self._takes_text(schema):
+            raw = written[keys]
+            read = "" if shown(found) == raw else f", which YAML reads as {shown(found)}"
+            return Fault(keys, f'expected {expected}, found {raw}{read}; as text it is written "{raw}"')
         meant = nearest(found, self._choices(schema)) if isinstance(found, str) else ""
-        return Fault(keys, f"expected {self.phrase(schema)}, found {shown(found)}{meant}")
+        return Fault(keys, f"expected {expected}, found {shown(found)}{meant}")
+
+    def _takes_text(self, schema: dict[str, Any]) -> bool:
+        options = [self._resolved(option) for option in schema.get("anyOf", [schema])]
+        return any(option.get("type") == "string" and not {"enum", "const"} & option.keys() for option in options)
 
     def follow(self, loc: Keys) -> tuple[Keys, dict[str, Any]]:
         """Return as much of `loc` as names keys (pydantic adds names of types), and the schema there."""

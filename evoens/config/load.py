@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.card import find_parent
-from evoens.config.checking import Override, check
+from evoens.config.checking import check
 from evoens.config.faults import Fault, related, shown
-from evoens.config.yaml_file import Document, Keys, dotted, dump_yaml, parse_yaml, read_yaml
-from evoens.errors import ConfigError, EvoensError, about, nearest
+from evoens.config.overrides import Override
+from evoens.config.policies import parent_of_game
+from evoens.config.yaml_file import Document, Keys, Mark, Trouble, dotted, dump_yaml, parse_yaml, read_yaml
+from evoens.errors import CheckpointError, ConfigError, EvoensError, about, nearest
 from evoens.settings.config import Config
 
 if TYPE_CHECKING:
@@ -28,11 +30,15 @@ _BASE = "# Relative paths start from "
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked YAML: its relative paths start from `base`, and `line` says a fault with its place."""
+    """A checked YAML: its relative paths start from `base`, and `line` says a fault with its place.
+
+    `notes` say what follows from the command line beside what was asked for.
+    """
 
     config: Config
     base: Path
     line: Callable[[Fault], str]
+    notes: tuple[str, ...] = ()
 
     @property
     def resolved(self) -> str:
@@ -41,7 +47,12 @@ class Loaded:
 
 
 def load(
-    problem: str | Path, settings: Sequence[str] = (), *, name: str | None = None, retrain: bool = False
+    problem: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    retrain: bool = False,
+    parent: bool = True,
 ) -> Loaded:
     """Read and check a problem, importing nothing heavy and writing nothing.
 
@@ -50,21 +61,41 @@ def load(
         settings: `a.b=c` each, over the file.
         name: over the file's `name`.
         retrain: the parent is to be trained anew, so the one on disk does not matter.
+        parent: there is to be a parent; else its weights are from elsewhere, and only the network matters.
 
     Raises:
         ConfigError: something is wrong; the message has one line for each fault.
     """
     path = find_problem(problem)
-    document = read_yaml(path, _short(path))
+    troubles: list[Trouble] = []
+    document = read_yaml(path, _short(path), troubles)
     overrides, lines = _parsed(settings)
     if name is not None:
         overrides.append(Override(("name",), name, f"--name {name}"))
     base = _base(path)
-    config, faults = check(document.value, overrides, base, retrain)
-    lines += [_line(fault, document, overrides) for fault in sorted(faults, key=lambda f: document.mark(f.keys))]
+    moved = parent_of_game(document.value, overrides)
+    overrides += [moved] if moved else []
+    config, faults = check(document, overrides, base, retrain=retrain, parent=parent)
+    placed = [(trouble.mark, trouble.line) for trouble in troubles]
+    for fault in faults:
+        mark = document.mark(fault.keys)
+        if not any(_is_of(trouble, fault.keys, mark) for trouble in troubles):
+            placed.append((mark, _line(fault, document, overrides)))
+    lines += [line for _, line in sorted(placed, key=lambda one: one[0])]
     if lines:
         raise ConfigError("\n".join(lines))
-    return Loaded(config, base, partial(_line, document=document, overrides=overrides))
+    notes = (_note(moved, base),) if moved else ()
+    return Loaded(config, base, partial(_line, document=document, overrides=overrides), notes)
+
+
+def _note(moved: Override, base: Path) -> str:
+    trained = "" if find_parent(moved.value, base) else ", which is trained first"
+    return f"{moved.label}: the parent is {moved.value}{trained}"
+
+
+def _is_of(trouble: Trouble, keys: Keys, mark: Mark) -> bool:
+    """Whether a fault may only be there because of what is wrong with the text."""
+    return mark.line == trouble.mark.line if trouble.keys is None else related(keys, trouble.keys)
 
 
 @contextmanager
@@ -90,7 +121,7 @@ def resolved_yaml(config: Config, base: Path) -> str:
 
 def _base(path: Path) -> Path:
     """The folder of the YAML; of a resolved one, the folder of the YAML it came from."""
-    first = path.read_text("utf-8").partition("\n")[0]
+    first = path.read_text("utf-8", "replace").partition("\n")[0]
     return Path(first.removeprefix(_BASE)) if first.startswith(_BASE) else path.parent
 
 
@@ -112,14 +143,24 @@ def _plain(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True)
 
 
-def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = False, force: bool = False) -> Run:
+def build(
+    loaded: Loaded,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    retrain: bool = False,
+    force: bool = False,
+    overwrite: bool = False,
+) -> Run:
     """Load everything the run needs, training its parent first where there is none.
+
+    With `overwrite` the run that is in the folder goes, once all that could be wrong is known to be right.
 
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
+    from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
     from evoens.experiment import open_experiment, open_strategy, scope, strategy_arguments  # noqa: PLC0415
-    from evoens.files import write_atomic  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
@@ -133,13 +174,38 @@ def build(loaded: Loaded, folder: Path, reporter: Reporter, *, retrain: bool = F
             raise ConfigError(str(error), ("strategy", "class")) from error
         with about("strategy", "scope"):
             scope(config, task.untrained())
-        if retrain or find_parent(config.parent.checkpoint, base) is None:
-            (folder / "parent").mkdir(parents=True, exist_ok=True)  # by which `resume` knows that it is trained here
-            write_atomic(folder / RESOLVED, loaded.resolved)
+        trains = retrain or find_parent(config.parent.checkpoint, base) is None
+        if trains:
+            begin(folder, loaded, overwrite)
         experiment = open_experiment(
             task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain, force=force
         )
+        if overwrite and not trains:
+            with RunLock(folder):
+                clear(folder)
     return Run(experiment, folder, reporter, force)
+
+
+def begin(folder: Path, loaded: Loaded, overwrite: bool = False) -> None:
+    """Let a run that trains its own parent begin in its folder, which only one at a time can do.
+
+    Raises:
+        CheckpointError: another process is at work there, or another run has begun there meanwhile.
+    """
+    from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
+    from evoens.files import write_atomic  # noqa: PLC0415
+
+    saved = folder / RESOLVED
+    with RunLock(folder):
+        if overwrite:
+            clear(folder)
+        if saved.is_file():
+            if lines := differences(loaded.config, saved):
+                found = "\n  ".join(["another, which has begun there meanwhile; choose --name for this one:", *lines])
+                raise CheckpointError(f"{folder}: expected no run there yet, found {found}")
+        else:
+            write_atomic(saved, loaded.resolved)
+        (folder / "parent").mkdir(exist_ok=True)  # by which `resume` knows that it is trained here
 
 
 def shipped_problems() -> dict[str, Path]:

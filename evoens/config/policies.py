@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from evoens.card import find_parent, read_parent, tensor_names
 from evoens.config.faults import Fault
+from evoens.config.overrides import Override
 from evoens.config.yaml_file import Keys
 from evoens.errors import CheckpointError, SpecError
 from evoens.scope import resolve
-from evoens.settings.procgen import Levels, ProcgenConfig
+from evoens.settings.procgen import GAMES, Levels, ProcgenConfig
 
 
 def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[Fault]:
@@ -22,6 +23,7 @@ def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[
     keys: Keys = ("parent", "checkpoint")
     try:
         data, card = read_parent(path)
+        names = tensor_names(data, path)
     except CheckpointError as error:
         yield Fault(keys, f"{error}; --retrain trains one anew")
         return
@@ -35,9 +37,26 @@ def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[
         yield Fault(("parent", "train", "network"), f"{message}; --retrain trains one anew", (keys,))
     yield from _seen_levels(config, card, path)
     try:
-        resolve(config.strategy.scope, tensor_names(data, path))
+        resolve(config.strategy.scope, names)
     except SpecError as error:
         yield Fault(("strategy", "scope"), str(error), (keys,))
+
+
+def parent_of_game(value: Any, overrides: Sequence[Override]) -> Override | None:
+    """Return the checkpoint of another game's parent, where the command line asks for that game, and nothing of it.
+
+    It is the YAML's, with the new game's name in the place of the old one's.
+    """
+    asked = [override for override in overrides if override.keys == ("problem", "game")]
+    try:
+        old, checkpoint = value["problem"]["game"], value["parent"]["checkpoint"]
+        path, game = Path(checkpoint), asked[-1].value
+    except (IndexError, KeyError, TypeError):
+        return None
+    own = any(override.keys[:1] == ("parent",) and override.keys[1:] in ((), ("checkpoint",)) for override in overrides)
+    if own or game == old or game not in GAMES or old not in GAMES or old not in path.name:
+        return None
+    return Override(("parent", "checkpoint"), str(path.with_name(path.name.replace(old, game))), asked[-1].label)
 
 
 def _seen_levels(config: ProcgenConfig, card: dict[str, Any], path: Path) -> Iterator[Fault]:

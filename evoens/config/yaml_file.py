@@ -19,6 +19,10 @@ Keys = tuple[str | int, ...]
 DEEPEST = 32
 """Levels of nesting; no file for people has more."""
 
+DIGITS = 100
+"""Digits of an integer; no number for people has more, and thousands cannot even be shown."""
+LONGEST = 40  # characters of a value that a message shows
+
 _TAG = "tag:yaml.org,2002:"
 # The scalars of YAML 1.2's core schema (10.3.2); anything else is text.
 _SCALARS = (
@@ -42,13 +46,25 @@ class Mark(NamedTuple):
     column: int
 
 
+class Trouble(NamedTuple):
+    """Something wrong with the text itself: where, at which key (None where that is not known), and how it is said."""
+
+    mark: Mark
+    keys: Keys | None
+    line: str
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A YAML file's value (lists as tuples) and the place of every key and list item in it."""
+    """A YAML file's value (lists as tuples), the place of every key and list item in it, and how it was written.
+
+    `written` has the text of what stands there without quotes and is no text: numbers, `true`, `false`.
+    """
 
     name: str
     value: Any
     marks: dict[Keys, Mark] = field(default_factory=dict)
+    written: dict[Keys, str] = field(default_factory=dict)
 
     def mark(self, keys: Keys) -> Mark:
         """Return the place of `keys`, or of the nearest thing around them that is there."""
@@ -95,45 +111,68 @@ for _name, _pattern, _first in _SCALARS:
     _Dumper.add_implicit_resolver(_TAG + _name, _whole, _first)
 
 
-def read_yaml(path: Path, name: str | None = None) -> Document:
-    """Read the YAML file at `path`; `name` is what messages call it.
+def read_yaml(path: Path, name: str | None = None, troubles: list[Trouble] | None = None) -> Document:
+    """Read the YAML file at `path`; `name` is what messages call it, and `troubles` as for `parse_yaml`.
 
     Raises:
         ConfigError: the file cannot be read or is no YAML; every key given twice is named with its place.
     """
     name = name or str(path)
     try:
-        return parse_yaml(path.read_bytes(), name)
+        return parse_yaml(path.read_bytes(), name, troubles)
     except FileNotFoundError as error:
         raise ConfigError(f"{name}: expected a YAML file, found none") from error
     except OSError as error:
         raise ConfigError(f"{name}: expected a YAML file, found one that cannot be read: {error.strerror}") from error
 
 
-def parse_yaml(text: str | bytes, name: str) -> Document:
+def parse_yaml(text: str | bytes, name: str, troubles: list[Trouble] | None = None) -> Document:
     """Read one YAML document from `text`.
 
+    Args:
+        text: the file's.
+        name: what messages call it.
+        troubles: is given what is wrong with single values or characters, which are None or U+FFFD then.
+
     Raises:
-        ConfigError: as `read_yaml`.
+        ConfigError: as `read_yaml`; without `troubles` for every fault.
     """
     walk = _Walk(name)
+    readable = _readable(text, walk)
     try:
-        node = _Loader(text if isinstance(text, str) else text.decode("utf-8-sig")).get_single_node()
+        node = _Loader(readable).get_single_node()
         value = None if node is None else walk.value(node, ())
     except yaml.MarkedYAMLError as error:
-        raise ConfigError(_syntax_fault(error, name)) from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"{name}:{line}:1: expected UTF-8 text, found byte {error.object[error.start]:#04x}"
-        ) from error
-    except yaml.reader.ReaderError as error:
-        raise ConfigError(f"{name}: expected text, found the character {error.character:#04x}") from error
+        raise ConfigError("\n".join([*(fault.line for fault in walk.faults), _syntax_fault(error, name)])) from error
     except RecursionError as error:
         raise ConfigError(f"{name}: expected at most {DEEPEST} levels, found deeper nesting") from error
-    if walk.faults:
-        raise ConfigError("\n".join(walk.faults))
-    return Document(name, value, walk.marks)
+    if walk.faults and troubles is None:
+        raise ConfigError("\n".join(fault.line for fault in walk.faults))
+    if troubles is not None:
+        troubles += walk.faults
+    return Document(name, value, walk.marks, walk.written)
+
+
+def _readable(text: str | bytes, walk: _Walk) -> str:
+    """Return the text with U+FFFD for what is no UTF-8 or not printable; the first of each is a fault of `walk`."""
+    if isinstance(text, bytes):
+        data = text
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode("utf-8-sig", "replace")
+            found = f"expected UTF-8 text, found byte {error.object[error.start]:#04x}"
+            walk.fault(_end_of(before), None, found)
+            text = data.decode("utf-8-sig", "replace")
+    character = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    if character:
+        found = f"expected text, found the character {ord(character.group()):#04x}"
+        walk.fault(_end_of(text[: character.start()]), None, found)
+    return yaml.reader.Reader.NON_PRINTABLE.sub("\ufffd", text)
+
+
+def _end_of(text: str) -> Mark:
+    return Mark(text.count("\n") + 1, len(text.rpartition("\n")[2]) + 1)
 
 
 def dump_yaml(value: Any) -> str:
@@ -147,16 +186,17 @@ class _Walk:
     def __init__(self, name: str) -> None:
         self.name = name
         self.marks: dict[Keys, Mark] = {}
-        self.faults: list[str] = []
+        self.written: dict[Keys, str] = {}
+        self.faults: list[Trouble] = []
 
     def value(self, node: Node, keys: Keys) -> Any:
         """Return the value of `node`, noting the place of `keys` and every fault on the way."""
         self.marks.setdefault(keys, _mark(node.start_mark))
         if len(keys) > DEEPEST:
-            self._fault(_mark(node.start_mark), keys[:1], f"expected at most {DEEPEST} levels, found deeper nesting")
+            self.fault(_mark(node.start_mark), keys[:1], f"expected at most {DEEPEST} levels, found deeper nesting")
             return None
         if node.tag.removeprefix(_TAG) not in (*_CONSTRUCT, "map", "seq"):
-            self._fault(_mark(node.start_mark), keys, f"expected a plain value, found the tag {node.tag}")
+            self.fault(_mark(node.start_mark), keys, f"expected a plain value, found the tag {node.tag}")
         elif isinstance(node, MappingNode):
             return self._mapping(node, keys)
         elif isinstance(node, SequenceNode):
@@ -170,10 +210,10 @@ class _Walk:
         for key_node, value_node in node.value:
             key, mark = key_node.value, _mark(key_node.start_mark)
             if not isinstance(key_node, ScalarNode) or key_node.tag != _TAG + "str":
-                self._fault(mark, keys, f"expected text as a key, found {_shown(key_node)}")
+                self.fault(mark, keys, f"expected text as a key, found {_shown(key_node)}")
             elif key in found:
                 first = self.marks[(*keys, key)].line
-                self._fault(mark, (*keys, key), f"expected once, found again; first given on line {first}")
+                self.fault(mark, (*keys, key), f"expected once, found again; first given on line {first}")
             else:
                 self.marks[(*keys, key)] = mark
                 found[key] = self.value(value_node, (*keys, key))
@@ -181,19 +221,24 @@ class _Walk:
 
     def _scalar(self, node: ScalarNode, keys: Keys) -> Any:
         kind = node.tag.removeprefix(_TAG)
+        if node.style is None and kind in ("int", "float", "bool"):
+            self.written[keys] = node.value[:LONGEST]
         try:
             return _CONSTRUCT[kind](node.value)
         except (KeyError, ValueError):
-            self._fault(_mark(node.start_mark), keys, f'expected a value of type {kind}, found "{node.value[:40]}"')
+            self.fault(_mark(node.start_mark), keys, f'expected a value of type {kind}, found "{node.value[:LONGEST]}"')
         return None
 
-    def _fault(self, mark: Mark, keys: Keys, message: str) -> None:
+    def fault(self, mark: Mark, keys: Keys | None, message: str) -> None:
+        """Note a fault at a place."""
         where = f"{dotted(keys)}: " if keys else ""
-        self.faults.append(f"{_place(self.name, mark)}: {where}{message}")
+        self.faults.append(Trouble(mark, keys, f"{_place(self.name, mark)}: {where}{message}"))
 
 
 def _integer(text: str) -> int:
     """Decimal whatever it starts with (`012` is 12), octal and hexadecimal only as `0o` and `0x`."""
+    if len(text) > DIGITS:
+        raise ValueError
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import Self
+
+SAID = "said"
+"""The type of pydantic's errors whose message says what was expected."""
+
+
+def _nameable(text: str) -> str:
+    """Refuse what no file can be called, before anything asks the system about it."""
+    try:
+        name = os.fsencode(text)
+    except UnicodeEncodeError:
+        raise PydanticCustomError(SAID, "a path of characters that there are") from None
+    if b"\0" in name:
+        raise PydanticCustomError(SAID, "a path without NUL")
+    if len(name) > 4000 or any(len(part) > 200 for part in name.split(b"/")):
+        raise PydanticCustomError(SAID, "a path of names of at most 200 bytes")
+    return text
+
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Natural = Annotated[int, Field(ge=1)]
 Name = Annotated[
     str,
+    AfterValidator(_nameable),
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
         json_schema_extra={"expected": 'a name of letters, digits, "_", "." and "-"'},
     ),
 ]
-PathText = Annotated[str, Field(min_length=1, json_schema_extra={"expected": "a path"})]
+PathText = Annotated[str, AfterValidator(_nameable), Field(min_length=1, json_schema_extra={"expected": "a path"})]
 ClassText = Annotated[
     str,
+    AfterValidator(_nameable),
     Field(
         min_length=1, json_schema_extra={"expected": "a strategy's name, path/to/file.py:Class or package.module:Class"}
     ),

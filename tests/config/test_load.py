@@ -89,7 +89,8 @@ generations: 2
         ("strategy.sgima=1", 'unknown key; did you mean "sigma"?'),
         ("strategy.wings=1", "unknown key; expected one of sigma, density, parts, class, scope"),
         ("strategy.socpe=head", 'unknown key; did you mean "scope"?'),
-        ("strategy.scope=3", "expected a layer, a list of layers, `from: layer`, auto or null, found 3"),
+        ("strategy.scope=3", "expected a layer, a list of layers, `from: layer`, auto or null, found 3; as text it is "
+         'written "3"'),
         ("strategy.scope=[]", "expected a layer, a list of layers, `from: layer`, auto or null, found []"),
         ("strategy.scope={form: head}", "expected a layer, a list of layers, `from: layer`, auto or null, found a "
          "section with form"),
@@ -212,7 +213,72 @@ def test_a_wrong_name() -> None:
     assert faults(GOOD, name="a/b") == ['--name a/b: expected a name of letters, digits, "_", "." and "-", found "a/b"']
 
 
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("695e0514", 'found 695e0514, which YAML reads as .inf; as text it is written "695e0514"'),
+        ("0123", 'found 0123, which YAML reads as 123; as text it is written "0123"'),
+        ("1e5", 'found 1e5, which YAML reads as 100000.0; as text it is written "1e5"'),
+        ("true", 'found true; as text it is written "true"'),
+    ],
+)
+def test_a_name_that_yaml_takes_for_something_else(value: str, says: str) -> None:
+    expected = f'name: expected a name of letters, digits, "_", "." and "-", {says}'
+    assert faults(GOOD.replace("name: x", f"name: {value}")) == [f"problems/x.yaml:1:1: {expected}"]
+    assert faults(GOOD, f"name={value}") == [f"--set name={value}: {expected.partition(': ')[2]}"]
+    assert load(write(GOOD.replace("name: x", f'name: "{value}"'))).config.name == value
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ('"a\\0b"', "a path without NUL"),
+        ("a" * 3000, "a path of names of at most 200 bytes"),
+        ('"a\\uD800"', "a path of characters that there are"),
+        ("/".join(["a" * 100] * 50), "a path of names of at most 200 bytes"),
+    ],
+    ids=["NUL", "long", "surrogate", "long in all"],
+)
+@pytest.mark.parametrize("key", ["parent.checkpoint", "strategy.class", "data.root", "name"])
+def test_what_no_file_can_be_called(key: str, value: str, says: str) -> None:
+    (line,) = faults(GOOD, f"{key}={value}")
+    if key != "name":
+        assert f": expected {says}, found " in line and len(line) < 300 + len(value)
+
+
+def test_absurd_values_are_named_with_the_other_faults() -> None:
+    text = GOOD.replace("population: 16", f"population: 0x{'f' * 5000}\n  elites: -1") + f"seed: {'9' * 5000}\n"
+    assert faults("# \x07\n" + text) == [
+        "problems/x.yaml:1:3: expected text, found the character 0x07",
+        f'problems/x.yaml:10:15: search.population: expected a value of type int, found "0x{"f" * 38}"',
+        "problems/x.yaml:11:3: search.elites: expected an integer ≥ 0, found -1",
+        f'problems/x.yaml:12:7: seed: expected a value of type int, found "{"9" * 40}"',
+    ]
+    Path("problems/x.yaml").write_bytes(b"# \xff\n" + GOOD.replace("16", "many").encode())
+    with pytest.raises(ConfigError) as caught:
+        load("problems/x.yaml")
+    assert str(caught.value).splitlines() == [
+        "problems/x.yaml:1:3: expected UTF-8 text, found byte 0xff",
+        'problems/x.yaml:10:3: search.population: expected an integer ≥ 1, found "many"',
+    ]
+
+
 # ---- the parent
+
+
+def test_the_parent_of_another_game_is_its_own() -> None:
+    text = GOOD.replace("parent.safetensors", "parents/agent-bigfish.safetensors")
+    write_parent(Path("problems/parents/agent-bigfish.safetensors"))
+    loaded = load(write(text), ["problem.game=starpilot"])
+    assert loaded.config.parent.checkpoint == "parents/agent-starpilot.safetensors"
+    said = "--set problem.game=starpilot: the parent is parents/agent-starpilot.safetensors, which is trained first"
+    assert loaded.notes == (said,)
+    write_parent(Path("problems/parents/agent-starpilot.safetensors"), game="starpilot")
+    assert load(write(text), ["problem.game=starpilot"]).notes == (said.removesuffix(", which is trained first"),)
+    given = ["problem.game=starpilot", "parent.checkpoint=mine.safetensors"]
+    assert load(write(text), given).config.parent.checkpoint == "mine.safetensors" and load(write(text)).notes == ()
+    (line,) = faults(text, "problem.game=starpliot")
+    assert 'did you mean "starpilot"?' in line
 
 
 def test_a_missing_parent_is_no_fault() -> None:
