@@ -17,15 +17,16 @@ from evoens.diversity.distances import mean_to_others
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch
 from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError, SpecError
+from evoens.errors import EvoensError
 from evoens.evaluate import Outcome
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.guest import guest
 from evoens.metrics import reliability
 from evoens.problem import FixedInputs, Split
 from evoens.report.lineage import lineage
 from evoens.settings.config import SO_FAR
-from evoens.strategy import Record
+from evoens.strategy import Record, ask
 from evoens.tracker import Generation
 
 if TYPE_CHECKING:
@@ -82,10 +83,7 @@ def _measured(run: Run, genomes: Sequence[Genome], split: Split) -> list[Outcome
 def _ask(run: Run, number: int) -> list[Genome]:
     n = run.config.search.population
     run.strategy.elites = tuple(genome for genome, _ in _elites(run))
-    genomes = run.strategy.ask(n, Random(f"{run.config.seed}:generation:{number}"))
-    if len(genomes) != n or not all(isinstance(g, Genome) for g in genomes):
-        raise SpecError(f"{type(run.strategy).__name__}.ask({n}): expected {n} genomes, found {len(genomes)}")
-    return genomes
+    return ask(run.strategy, n, Random(f"{run.config.seed}:generation:{number}"))
 
 
 def _elites(run: Run) -> list[Measured]:
@@ -132,7 +130,8 @@ def _worth(run: Run, genomes: Sequence[Genome], scores: dict[str, float]) -> dic
 def _tell(
     run: Run, number: int, outcomes: Sequence[Outcome], scores: dict[str, float], worth: dict[str, float]
 ) -> None:
-    run.strategy.tell([Record(o.genome, worth[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+    with guest(f"{type(run.strategy).__name__}.tell"):
+        run.strategy.tell([Record(o.genome, worth[o.genome.key], number) for o in outcomes if o.evaluation is not None])
     for outcome in outcomes:
         failed = outcome.evaluation is None
         row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}

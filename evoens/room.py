@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from evoens.cut import Given
+from evoens.guest import failure
 from evoens.memory import budget, nbytes
 from evoens.parent import Parent
 from evoens.plan import Loop, Plan, Stack, scratch
@@ -113,9 +114,10 @@ class Room:
             while waiting := {place: trial.inputs for place, trial in enumerate(group) if trial.inputs is not None}:
                 try:
                     answers = stack.predict(waiting)
-                except Exception as error:
+                except BaseException as error:
+                    own = error if isinstance(error, Exception) else failure(error, "the network")
                     for place in waiting:
-                        group[place].fail(error)
+                        group[place].fail(own)
                 else:
                     for place, outputs in answers.items():
                         group[place].answer(outputs)

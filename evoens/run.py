@@ -16,7 +16,7 @@ from evoens import selection
 from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.console import Reporter
 from evoens.diversity.distances import OF_OUTPUTS, of_saliency
-from evoens.errors import EvoensError
+from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Evaluator, Outcome, Plan
 from evoens.evolution import evolve
 from evoens.files import write_atomic
@@ -33,7 +33,7 @@ from evoens.sigma_search import find_sigma
 from evoens.soundness import ASKED, check
 from evoens.spec import Located
 from evoens.state import RunState, environment, versions
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy, grow, learn, learnt
 from evoens.tracker import Tracker
 
 APART = 256  # inputs on which children's answers are compared, where none are known yet
@@ -161,7 +161,9 @@ class Run:
             sentence = f"children run the whole network, whatever the scope: {why}"
             if sentence not in self.state.warnings:
                 self.warn(sentence)
-        self.state.strategy = self.strategy.state_dict()
+        if self.problem.parent.fingerprint != self._identity["parent (fingerprint)"]:
+            raise SpecError(f"{type(self.strategy).__name__} has written into the parent's weights, in place")
+        self.state.strategy = learnt(self.strategy)
         self._write()
 
     def _write(self) -> None:
@@ -213,7 +215,7 @@ class Run:
             self.save()
         else:
             self.strategy.sigma = self.state.sigma
-            self.strategy.load_state_dict(self.state.strategy)  # after σ, which a Strategy may have changed since
+            learn(self.strategy, self.state.strategy)  # after σ, which a Strategy may have changed since
         if self.state.trust_region is not None and not self.state.generations:
             self.tracker.trust_region(self.state.trust_region)
 

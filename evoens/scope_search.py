@@ -16,7 +16,7 @@ from evoens.evaluate import Evaluator, Plan
 from evoens.genome import Genome
 from evoens.problem import answered
 from evoens.scope import AUTO
-from evoens.strategy import as_born
+from evoens.strategy import as_born, ask
 from evoens.trust_region import Row, choose, divergence, kl_curve
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _tried(
         curve = _curve(run, at)
         sigma = choose(curve, settings.target_kl)
         kl = at(sigma)["kl"]
-        genomes = strategy.ask(settings.children, Random(f"{run.config.seed}:trust-region"))  # those of the curve
+        genomes = ask(strategy, settings.children, Random(f"{run.config.seed}:trust-region"))  # those of the curve
         cases = _cases(run, name, genomes, evaluator.device)
     except EvoensError as error:  # a layer that this Strategy has no children for
         return {"layer": name, "sigma": None, "kl": None, "worth": None, "error": str(error)}, []

@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from evoens.errors import ShapeError
+from evoens.errors import ShapeError, SpecError
 from evoens.genome import Gene, Genome, Mask
+from evoens.guest import guest
 from evoens.parent import Parent
 from evoens.scope import touches
 from evoens.tensor_file import load_tensors
@@ -142,8 +143,10 @@ def as_born(parent: Parent) -> Iterator[None]:
 def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
     """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
     for gene in genome.genes:
-        if touches(gene.scope, name) and (part := strategy.keep(name, weight, gene, 1.0, 0)) is not None:
-            weight = torch.where(part, weight, 0.0)
+        if touches(gene.scope, name):
+            with guest(f"{type(strategy).__name__}.keep({name!r})"):
+                part = strategy.keep(name, weight, gene, 1.0, 0)
+                weight = weight if part is None else torch.where(part, weight, 0.0)
     return weight
 
 
@@ -168,17 +171,52 @@ def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor
 
     Raises:
         ShapeError: a perturbed tensor has another shape than the parent's.
+        SpecError: `perturb` raised something, or wrote into the weight that it was given.
     """
     weights = {}
     for name in parent.perturbed:
         weight = parent.weights[name]
-        shape = weight.shape
         for gene in genome.genes:
             if touches(gene.scope, name):
-                weight = strategy.perturb(name, weight, gene)
-        if weight.shape != shape:  # copying into the child would broadcast it, unseen
-            raise ShapeError(
-                f"{type(strategy).__name__}.perturb({name!r}): expected {tuple(shape)}, found {tuple(weight.shape)}"
-            )
+                weight = _perturbed(strategy, name, weight, gene)
         weights[name] = weight
     return weights
+
+
+def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Tensor:
+    whose = f"{type(strategy).__name__}.perturb({name!r})"
+    given = weight.clone()  # what writes into it spoils no parent; a fiftieth of the time that drawing noise takes
+    with guest(whose):
+        found = strategy.perturb(name, given, gene)
+    if not torch.equal(given, weight):
+        raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
+        raise ShapeError(f"{whose}: expected {tuple(weight.shape)}, found {shape}")
+    return found
+
+
+def learnt(strategy: Strategy) -> dict[str, Any]:
+    """Return a Strategy's state; SpecError where it raises something."""
+    with guest(f"{type(strategy).__name__}.state_dict"):
+        return strategy.state_dict()
+
+
+def learn(strategy: Strategy, state: Mapping[str, Any]) -> None:
+    """Have a Strategy take up its state; SpecError where it raises something."""
+    with guest(f"{type(strategy).__name__}.load_state_dict"):
+        strategy.load_state_dict(state)
+
+
+def ask(strategy: Strategy, n: int, rng: Random) -> list[Genome]:
+    """Return the genomes that a Strategy asks for.
+
+    Raises:
+        SpecError: it raised something, or did not give `n` genomes.
+    """
+    whose = f"{type(strategy).__name__}.ask({n})"
+    with guest(whose):
+        genomes = list(strategy.ask(n, rng))
+    if len(genomes) != n or not all(isinstance(genome, Genome) for genome in genomes):
+        raise SpecError(f"{whose}: expected {n} genomes, found {len(genomes)}")
+    return genomes

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evoens.cut import Given
 from evoens.errors import ProblemError
+from evoens.guest import failure
 from evoens.problem import Evaluation
 from evoens.threads import side_by_side
 
@@ -120,5 +121,7 @@ def _take(trial: Trial, outputs: Callable[[], Tensor]) -> None:
         answer = outputs()
     except Exception as error:
         trial.fail(error)
+    except BaseException as error:  # SystemExit, say
+        trial.fail(failure(error, "the network"))
     else:
         trial.answer(answer)

@@ -13,7 +13,7 @@ from torch import Tensor
 from evoens.evaluate import Evaluator
 from evoens.genome import Genome
 from evoens.settings.config import TrustRegionSettings
-from evoens.strategy import Strategy
+from evoens.strategy import Strategy, ask
 
 BEYOND = 4  # times the grid is doubled, and halved, where it does not reach the target
 
@@ -39,7 +39,7 @@ def divergence(
     def at(sigma: float) -> Row:
         """Measure the divergence of children of this σ."""
         strategy.sigma = sigma
-        genomes = strategy.ask(settings.children, Random(f"{seed}:trust-region"))
+        genomes = ask(strategy, settings.children, Random(f"{seed}:trust-region"))
         return _row(sigma, parent, evaluator.outputs(genomes, inputs).double())
 
     return at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,7 @@ def test_ctrl_c_ends_with_the_command_that_goes_on(tmp_path: Path, monkeypatch: 
     yaml.write_text(resolved_yaml(settings, tmp_path))
 
     def interrupt(split: Any) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     folder.mkdir(parents=True)
     (folder / ".lock").write_text("1\n")  # all that is there when the first kill strikes early enough

@@ -106,7 +106,7 @@ def test_a_child_that_fails_is_a_result_and_leaves_the_others_as_they_are(plan: 
     outcomes = evaluator.evaluate(seeded(10, 1, 11, 2, 3, 12, 5), SEARCH)
     errors = [o.error for o in outcomes]
     assert [o.status for o in outcomes] == ["ok", "failed", "ok", "failed", "failed", "ok", "failed"]
-    assert errors[1] == "RuntimeError: this gene is broken"
+    assert errors[1] == "SpecError: Faulty.perturb('first.weight'): RuntimeError: this gene is broken"
     assert "not finite" in str(errors[3]) and "ShapeError" in str(errors[4]) and "StopIteration" in str(errors[6])
     alone = kept(evaluator.evaluate(seeded(10, 11, 12), SEARCH))
     assert all(torch.equal(alone[key], value) for key, value in kept(outcomes).items())

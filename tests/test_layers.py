@@ -15,6 +15,7 @@ LAYERS = [
     {
         "errors",
         "screen",
+        "guest",
         "files",
         "json_file",
         "progress",

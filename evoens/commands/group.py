@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from evoens.commands import printing, session
-from evoens.errors import ConfigError, EvoensError, visible
+from evoens.errors import ConfigError, EvoensError, one_line, visible
 from evoens.threads import sleep_at_barriers
 
 _UsageError: Any = typer.BadParameter.__base__
@@ -39,5 +39,10 @@ class Group(TyperGroup):
             raise  # a reader that has gone: typer ends without a word
         except OSError as error:
             session.end(f"error: {error.filename or 'the system'}: {error.strerror}", session.WRONG)
+        except SystemExit as error:  # no command raises it: what a user's code says must not be the run's success
+            session.end(
+                f"error: code of the Strategy, of the network or of a library of theirs: {one_line(error)}",
+                session.WRONG,
+            )
         except KeyboardInterrupt:
             session.end("interrupted", session.INTERRUPTED)

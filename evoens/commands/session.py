@@ -17,6 +17,7 @@ from evoens.card import read_card
 from evoens.commands.printing import say
 from evoens.config.load import RESOLVED, Loaded, build, differences, located
 from evoens.errors import CheckpointError, nearest
+from evoens.guest import listening
 
 if TYPE_CHECKING:
     from evoens.console import Reporter
@@ -75,7 +76,8 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
 def interruptible(command: str, needs: Path) -> Iterator[None]:
     """Turn Ctrl-C into the command that goes on, once there is something to go on with."""
     try:
-        yield
+        with listening():
+            yield
     except KeyboardInterrupt:
         end(f"interrupted; go on with:\n  {command}" if needs.exists() else "interrupted", INTERRUPTED)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from evoens.contract.clauses import CLAUSES
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError, one_line
+from evoens.guest import failure, listening
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 
@@ -29,7 +30,7 @@ def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
         SpecError: there is no such file or module.
     """
     source = locate(spec, folders)
-    with global_seed(0):
+    with listening(), global_seed(0):
         try:
             subject = Subject(load_class(source, Strategy), small_parent())
         except EvoensError as error:
@@ -49,11 +50,12 @@ def _run(name: str, clause: Callable[[], str]) -> Check:
         return Check(name, True, clause())
     except BrokenError as broken:
         return Check(name, False, str(broken))
-    except Exception as error:  # the user's code may raise anything
+    except BaseException as error:  # the user's code may raise anything
+        failure(error, name)  # but Ctrl-C
         return Check(name, False, f"{one_line(error)} ({_place(error)})")
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return the file and line that raised."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

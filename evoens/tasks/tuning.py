@@ -20,6 +20,7 @@ from evoens.checkpoint import CheckpointStore, require_same
 from evoens.errors import one_line
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.guest import failure
 from evoens.json_file import as_written, read_json
 from evoens.parent import Parent
 from evoens.settings.classification import TuneSettings
@@ -169,9 +170,9 @@ def _error(future: Future[None]) -> str | None:
     error = future.exception()
     if error is None:
         return None
-    if not isinstance(error, Exception) or isinstance(error, (_Stopped, OSError)):
+    if isinstance(error, (_Stopped, OSError)):
         raise error  # the disk is full, say: no fault of the child's
-    return one_line(error)
+    return one_line(error if isinstance(error, Exception) else failure(error, "its training"))
 
 
 def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor) -> float:
