@@ -164,16 +164,20 @@ def _whole(parts: Sequence[Evaluation]) -> Evaluation:
     return Evaluation(torch.cat([part.cases for part in parts]), sum(part.samples for part in parts), beside)
 
 
-def verdict(problem: Problem, blocks: dict[str, dict[str, Any]]) -> str:
-    """Return honest words: whether the ensemble beats the parent on unseen cases, and whether selection paid."""
+def verdict(problem: Problem, blocks: dict[str, dict[str, Any]], unsure: str = "") -> str:
+    """Return honest words: whether the ensemble beats the parent on unseen cases, and whether selection paid.
+
+    unsure: why they may not be unseen; empty where they are.
+    """
     ensemble, parent, drawn = (blocks[name]["test"]["score"] for name in ("ensemble", "parent", "random_children"))
     difference = blocks["ensemble"]["test_difference"]
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
     better = "above" if ensemble > drawn else "below" if ensemble < drawn else "level with"
     digits, remark = problem.measures[0].digits, problem.remark(blocks)
+    cases = f"cases, which {unsure}," if unsure else "unseen cases"
     return (
-        f"On {difference['n']} unseen cases the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "
+        f"On {difference['n']} {cases} the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "
         f"against {number(parent, digits)}, difference {interval(difference, digits, '+')} (95 %, paired); "
         f"it is {better} as many random children ({number(drawn, digits)}).{remark and f' {remark}'}"
     )

@@ -58,6 +58,7 @@ class Reporter:
         self._stage = ""
         self._generations: list[Generation] = []
         self._said = 0.0
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal and not self.quiet:
@@ -110,7 +111,10 @@ class Reporter:
             self.console.print(table)
 
     def warn(self, text: str) -> None:
-        """Say what the user should know; on standard error where there is no live panel."""
+        """Say once what the user should know; on standard error where there is no live panel."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         where = self.console if self._live else Screen(stderr=True)
         where.print(Text("warning: ", "yellow").append(text, "default"), soft_wrap=self._live is None)
 
@@ -228,7 +232,8 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
 
 def _results(report: Mapping[str, Any], between: str) -> Table:
     head, rows = comparison(report, between)
-    title = f"{report['unit']} on cases that neither search nor selection saw [95 % interval]"
+    seen = f", but {unsure}" if (unsure := report.get("unsure")) else ""
+    title = f"{report['unit']} on cases that neither search nor selection saw{seen} [95 % interval]"
     table = _table(title, head, [])
     for name, row in zip(COMPETITORS, rows, strict=True):
         table.add_row(*row, style="bold" if name == "ensemble" else "")

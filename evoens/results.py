@@ -101,12 +101,13 @@ def _report(run: Run, blocks: dict[str, dict[str, Any]], ensemble: Ensemble, siz
     generations = state.generations
     report: dict[str, Any] = {
         "name": config.name,
-        "verdict": verdict(problem, blocks),
+        "verdict": verdict(problem, blocks, run.experiment.unsure),
         "problem": _settings(run),
         "unit": problem.unit,
         "measures": problem.shown(),
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
         "unlike_test": problem.unlike_test,
+        "unsure": run.experiment.unsure,
         **{name: blocks[name] for name in NAMES},
     }
     tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0

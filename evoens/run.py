@@ -52,6 +52,8 @@ class Experiment:
     source: Located
     arguments: dict[str, Any]
     parent_card: dict[str, Any]
+    cautions: Sequence[str] = ()
+    unsure: str = ""
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on to the same bits."""
@@ -199,7 +201,8 @@ class Run:
         if not self.state.finished:
             share, reached = reach(self.problem.parent)
             (self.warn if share < SMALL else self.reporter.stage)(reached)
-            for sentence in (*self.problem.parent.notes, *check(self.problem.parent, self.problem.probe(ASKED))):
+            sound = check(self.problem.parent, self.problem.probe(ASKED))
+            for sentence in (*self.problem.parent.notes, *sound, *self.experiment.cautions):
                 self.warn(sentence)
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None

@@ -81,7 +81,8 @@ def summary(folder: Path) -> dict[str, Any]:
     if facts.report:
         with as_written(folder / "report.json", "a run's report"):
             scores = {who: facts.report[who]["test"]["score"] for who in ("parent", "ensemble")}
-            found |= {"unit": facts.unit, **scores, "verdict": facts.report["verdict"]}
+            unit = f"{facts.unit}, {facts.unsure}" if facts.unsure else facts.unit
+            found |= {"unit": unit, **scores, "verdict": facts.report["verdict"]}
     return found
 
 

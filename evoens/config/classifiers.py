@@ -30,6 +30,8 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
         retrain: the weights on disk are not to be used.
     """
     yield from network_faults(config, base)
+    if not retrain:
+        yield from _learnt_faults(config, base)
     checkpoint = config.parent.checkpoint
     path = find_parent(checkpoint, base)
     if retrain or path is None:
@@ -56,6 +58,25 @@ def network_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
             check_source(own)
     except SpecError as error:
         yield Fault(_NETWORK, str(error))
+
+
+def _learnt_faults(config: ClassificationConfig, base: Path) -> Iterator[Fault]:
+    """Yield the splits that are measured on and that the parent on disk is said to have learnt on."""
+    path, learnt, keys = find_parent(config.parent.checkpoint, base), config.learnt_on, ("parent", "learnt_on")
+    if path is None or (config.parent.learnt_on is None and parent_files(path)[1].is_file()):
+        return
+    if learnt == "train":
+        advice = "`{from: test}` and photos held back in test/ beside train/ are not; `learnt_on: unknown` goes on"
+        for name in ("search", "select", "test"):
+            if config.problem.splits.cuts[name].from_ == "train":
+                message = (
+                    f"expected images that the parent has not learnt on, found train, as parent.learnt_on; {advice}"
+                )
+                yield Fault(("problem", "splits", name, "from"), message, (keys,))
+    elif not isinstance(learnt, str):
+        for name in learnt:
+            if find_parent(str(Path(name).expanduser()), base) is None:
+                yield Fault(keys, f"expected train, unknown, or where images are, found {name}, which is not there")
 
 
 def _card_faults(config: ClassificationConfig, path: Path) -> Iterator[Fault]:

@@ -61,6 +61,11 @@ class Facts:
         return str(self.measures[0]["unit"]) if self.measures else "score"
 
     @property
+    def unsure(self) -> str:
+        """Why the test split may not be unseen: what it may have been; empty where it is unseen."""
+        return str(self.report.get("unsure", ""))
+
+    @property
     def filmed(self) -> bool:
         """Whether parent or ensemble has been filmed."""
         return not PLAYERS.keys().isdisjoint(self.pictures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
 from evoens.console import duration, number
 from evoens.report import figures
@@ -28,7 +29,20 @@ def sections(facts: Facts) -> list[Section]:
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
     rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
     beside = [*reliability(facts), *independent(facts), *corruption(facts), *_play(facts)]
-    return [result(facts), *beside, *search, *analyses(facts), *scope(facts), *rest]
+    return [
+        *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search)),
+        *analyses(facts),
+        *scope(facts),
+        *rest,
+    ]
+
+
+def _doubted(section: Section, unsure: str) -> Section:
+    """Say under each table of scores, where that is so, why the cases may not be unseen."""
+    if not unsure:
+        return section
+    tables = [replace(table, caption=f"{table.caption} The cases {unsure}.".strip()) for table in section.tables]
+    return replace(section, tables=tables)
 
 
 def _play(facts: Facts) -> list[Section]:

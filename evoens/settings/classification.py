@@ -201,12 +201,19 @@ class ClassifierParent(ParentSettings):
     `network` is one of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`, with its `arguments`.
     `independent` more networks are trained like it from other seeds, to say how many of them the ensemble is worth.
     `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`. `weights` is the key
-    under which they lie in it, where it has several, as `model` and `model_ema`.
+    under which they lie in it, where it has several, as `model` and `model_ema`. `learnt_on` says what a parent that
+    was not trained here has learnt on: `train` (what the data call so), a folder or an .npz file of images or a list
+    of these (`[]` where it has seen none of the data), or `unknown`; by default its card says it, and where it has
+    none, it is unknown.
     """
 
     network: PathText = "lenet-l"
     arguments: dict[str, Any] = Field(default_factory=dict)
     weights: Layer | None = None
+    learnt_on: Annotated[
+        PathText | tuple[PathText, ...] | None,
+        Field(json_schema_extra={"expected": "train, unknown, a path of images or a list of paths"}),
+    ] = None
     train: TrainSettings = TrainSettings()
     independent: Annotated[int, Field(ge=0)] = 0
 
@@ -219,6 +226,17 @@ class ClassificationConfig(Config):
     problem: ClassificationSettings
     parent: ClassifierParent
     tune: TuneSettings | None = None
+
+    @property
+    def learnt_on(self) -> Literal["train", "unknown"] | tuple[str, ...]:
+        """What a parent without a card has learnt on; torchvision's have learnt on ImageNet's train images."""
+        said = self.parent.learnt_on
+        if said is None:
+            official = self.problem.data == "ImageNet" and self.parent.checkpoint.startswith("torchvision:")
+            return "train" if official else "unknown"
+        if said in ("train", "unknown"):
+            return "train" if said == "train" else "unknown"
+        return (said,) if isinstance(said, str) else said
 
     def conflicts(self) -> Iterator[Conflict]:
         """Racing goes on to further cases, and there are only as many as the search split has."""

@@ -20,12 +20,17 @@ from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError, about
 from evoens.files import write_atomic
 from evoens.parent import Architecture, Parent
+from evoens.problem import Problem
 from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
+from evoens.tasks.chance import cautions
 from evoens.tasks.classification import ClassificationProblem
+from evoens.tasks.data.alike import repeated
 from evoens.tasks.data.data import Data, open_data
 from evoens.tasks.data.images import Normalise
+from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.fitting import fit, machine
+from evoens.tasks.learnt import unsure
 from evoens.tasks.networks.catalogue import architecture
 from evoens.tasks.sgd import Examples, Training, draws, measured_precision, seeded
 from evoens.tasks.task import Task
@@ -80,7 +85,22 @@ class ClassificationTask(Task):
         with about("parent", "checkpoint"):
             weights, self._card = read_weights(path, self.architecture, self.config.parent.weights)
             self._require_same_data(path)
+            known = "splits" in self._card and self.config.parent.learnt_on is None
+            self.unsure = "" if known else unsure(self.config, self.data, self.base)
             return Parent.from_weights(self.architecture, weights), dict(self._card)
+
+    def cautions(self, problem: Problem) -> list[str]:
+        """See `Task.cautions`: what of the data is not counted, equal pictures, doubt about what is unseen, chance."""
+        assert isinstance(problem, ClassificationProblem)
+        data = self.data
+        learns = "splits" in self._card or problem.tunes
+        twice = repeated({name: data.splits[name] for name in (*(("train",) if learns else ()), *MEASURED)})
+        found = ", ".join(f"{count} of {name}" for name, count in twice.items())
+        alike = [f"images with the pixels of one in another split: {found}"] if twice else []
+        advice = "; parent.learnt_on says what it has learnt on" if self.config.parent.learnt_on is None else ""
+        doubt = [f"what the parent is measured on {self.unsure}{advice}"] if self.unsure else []
+        odd = cautions(problem.parent, data.splits["search"], problem.normalise, data.classes)
+        return [*data.notes, *alike, *doubt, *odd]
 
     def _require_same_data(self, path: Path) -> None:
         """Raise where the card says that the parent knows other classes, or images that are not to be learnt on."""

@@ -16,9 +16,15 @@ class Task(ABC):
 
     Attributes:
         budget: how long the parent is trained, in words.
+        unsure: what must be said of all that the loaded parent is measured on, such as that it may have been learnt on.
     """
 
     budget: str
+    unsure: str = ""
+
+    def cautions(self, problem: Problem) -> list[str]:
+        """Return what the user should know of the loaded parent and the data before a run, a sentence each."""
+        return []
 
     @abstractmethod
     def untrained(self) -> Parent:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from evoens.errors import ProblemError
 from evoens.tasks.data.decode import Bytes, Look, shown
 from evoens.tasks.data.folders import listed
 from evoens.tasks.data.labels import numbered
-from evoens.tasks.data.layout import Place
+from evoens.tasks.data.layout import Place, npz_pools
 from evoens.tasks.data.pool import Pool
 
 _NPZ: Any = np.lib.npyio.NpzFile  # for its stub a file holds text
@@ -54,6 +56,17 @@ def npz_reader(place: Place, look: Look, named: bool = False, allow_missing: boo
         return Pool(pixels, torch.from_numpy(labels[pool]), names)
 
     return read
+
+
+def npz_images(path: Path, look: Look) -> Iterator[Tensor]:
+    """Yield all images of an `.npz` file, `(c, h, w)` uint8 each, whatever their labels are.
+
+    Raises:
+        ProblemError: it is no such file, or has none.
+    """
+    for pool, (name, _) in npz_pools(path).items():
+        images = images_of(_array(path, name), f"{path}: {name}")
+        yield from shown(images, look, partial(array_name, f"{path.stem}-{pool}", images, look))
 
 
 def _array(path: Path, name: str) -> NDArray[Any]:

@@ -90,6 +90,11 @@ class Data:
         return self._source.pool(opened[0]) if opened else self._splits.pool("search")
 
     @property
+    def notes(self) -> list[str]:
+        """What the user should know of the data as far as they are read, such as what is not counted."""
+        return self._source.notes
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names, in the order of the labels."""
         return self._pool.classes
