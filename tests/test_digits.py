@@ -157,7 +157,10 @@ def test_the_page_reads_as_one_of_a_classifier(finished: tuple[Path, str], repor
     assert "600 images from train" in page and 'id="play"' not in page and "evoens play" not in page
     text = re.sub(r'src="data:[^"]*"', "", page).partition('<section id="settings">')[0]
     assert not any(wrong in text for wrong in ("None", "nan", "episode", "frame", "action", "environment steps"))
-    assert report["verdict"].replace("'", "&#39;") in page
+    read = re.sub(r"<[^>]*>", "", page).replace("&#39;", "'")
+    assert report["verdict"] in read and "ensemble.predict_images(images, calibrated=True)" in read
+    sure = report["details"]["temperature"]
+    assert f"The temperature is {sure['parent']:.3f} for the parent, {sure['ensemble']:.3f} for the ensemble." in read
 
 
 # ---- what can be done next

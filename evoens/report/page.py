@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from evoens.files import write_atomic
 from evoens.json_file import as_written
 from evoens.report.facts import Facts, read_facts
+from evoens.report.glossary import Glossary
 from evoens.report.sections import sections
 
 TEMPLATE = "page.html.jinja"
@@ -40,7 +41,10 @@ def render(facts: Facts) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    glossary = Glossary()
+    environment.filters["linked"] = glossary.linked
     return environment.get_template(TEMPLATE).render(
+        glossary=glossary,
         title=facts.name,
         subtitle=_subtitle(facts),
         unfinished="" if facts.report or not facts.begun else _unfinished(facts),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from evoens.console import number
 from evoens.report import figures
 from evoens.report.facts import Facts
 from evoens.report.parts import Section, drawn
@@ -18,5 +19,8 @@ def reliability(facts: Facts) -> list[Section]:
     found = facts.report.get("details", {}).get("reliability")
     if not found:
         return []
+    temperatures = facts.report["details"].get("temperature", {})
+    at = ", ".join(f"{number(t, 3)} for the {who}" for who, t in temperatures.items())
+    text = [TEXT, *([f"The temperature is {at}."] if at else [])]
     words = "Reliability diagrams: accuracy over confidence, of the parent and of the ensemble."
-    return [Section("reliability", "Calibration", [TEXT], pictures=[drawn(figures.reliability(found), words)])]
+    return [Section("reliability", "Calibration", text, pictures=[drawn(figures.reliability(found), words)])]

@@ -283,12 +283,18 @@ def _next(facts: Facts) -> Section:
         )
     commands = [*(["play"] if facts.filmed else []), "diversity", "inspect", "verify"]
     shell = "\n".join([f"python -m evoens {command} {run}" for command in commands] + [board])
-    python = (
-        "from evoens import load_ensemble\n\n"
-        f"ensemble = load_ensemble({facts.place!r})\n"
-        "probabilities = ensemble.predict(inputs)  # (n, *input) -> (n, c)"
+    python = f"from evoens import load_ensemble\n\nensemble = load_ensemble({facts.place!r})\n"
+    return Section(name, title, code=[shell, python + _predicting(facts)])
+
+
+def _predicting(facts: Facts) -> str:
+    """How the ensemble is asked: a classifier by bytes and after temperature scaling, by which the verdict compares."""
+    if not facts.report.get("details", {}).get("temperature"):
+        return "probabilities = ensemble.predict(inputs)  # (n, *input) -> (n, c)"
+    return (
+        "probabilities = ensemble.predict_images(images, calibrated=True)  # (n, c, h, w) uint8 -> (n, classes)\n"
+        "answers = [ensemble.classes[i] for i in probabilities.argmax(-1)]"
     )
-    return Section(name, title, code=[shell, python])
 
 
 def _settings(facts: Facts) -> Section:

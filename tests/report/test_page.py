@@ -56,7 +56,7 @@ class Page(HTMLParser):
         else:
             data = data.replace("\u00a0", " ")
             self.text += data
-            if self.open and self.open[-1] in ("td", "th"):
+            if {"td", "th"} & set(self.open):
                 self.rows[-1][-1] += data
 
     def attributes(self, tag: str, name: str) -> list[str]:
@@ -94,8 +94,17 @@ def numbers(cell: str) -> list[float]:
 
 def test_every_section_is_there_once_and_linked(finished: tuple[Path, dict[str, Any], Page]) -> None:
     found = finished[2]
-    assert tuple(found.attributes("section", "id")) == SECTIONS
-    assert tuple(found.attributes("a", "href")) == tuple(f"#{name}" for name in SECTIONS)
+    assert tuple(found.attributes("section", "id")) == (*SECTIONS, "glossary")
+    links = [attrs["href"] for tag, attrs in found.tags if tag == "a" and attrs.get("class") != "term"]
+    assert tuple(links) == (*(f"#{name}" for name in SECTIONS), "#glossary")
+
+
+def test_every_linked_term_is_explained_on_the_page(finished: tuple[Path, dict[str, Any], Page]) -> None:
+    found = finished[2]
+    links = {attrs["href"] for tag, attrs in found.tags if tag == "a" and attrs.get("class") == "term"}
+    explained = [f"#{anchor}" for anchor in found.attributes("dt", "id")]
+    assert set(explained) == links and len(explained) == len(links) > 10
+    assert {"#term-reliability", "#term-null-floor", "#term-σ"} <= links
 
 
 def test_nothing_leaves_the_file(finished: tuple[Path, dict[str, Any], Page]) -> None:
@@ -245,7 +254,7 @@ def test_a_run_still_going_says_so(tmp_path: Path) -> None:
     assert "not finished (2 generations done)" in found.text
     assert "Members have not been chosen yet." in found.text
     assert "python -m evoens resume" in found.text and "evoens play" not in found.text
-    assert set(found.attributes("section", "id")) == set(SECTIONS) - {"play"}
+    assert set(found.attributes("section", "id")) == {*SECTIONS, "glossary"} - {"play"}
 
 
 @pytest.mark.usefixtures("undrawn")
