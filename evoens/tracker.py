@@ -21,6 +21,7 @@ MEASURES = {
     **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
 }
 LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
+BETWEEN = "between runs"  # of all groups the first in the alphabet
 CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
 
 
@@ -57,7 +58,8 @@ class Tracker:
     """Writes a run's TensorBoard log to `folder/tb`; a step is a generation, the first is 1.
 
     Curves that share a chart are runs of their own there, `tb/best`, `tb/floor` and so on: TensorBoard gives a colour
-    and a name to a run, and to nothing else.
+    and a name to a run, and to nothing else. To tell several runs apart the log itself has scores by themselves too, a
+    chart each, on the page that opens first: TensorBoard always shows a chart's one curve, from its first point on.
 
     Args:
         folder: the run's folder.
@@ -109,6 +111,10 @@ class Tracker:
 
 
 def _scalars(g: Generation) -> Iterator[tuple[str, float]]:
+    for name, score in g.fitness.items():
+        yield f"{BETWEEN}/{name}", score
+    if g.ensemble is not None:
+        yield f"{BETWEEN}/ensemble", g.ensemble
     if g.reliability is not None:
         yield "search/reliability", g.reliability
     if g.sigma is not None:

@@ -90,7 +90,24 @@ def test_every_number_of_a_generation_is_a_curve(log: EventAccumulator) -> None:
     expected = {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations")}
     expected |= {"speed/samples_per_second", "speed/seconds"}
     expected |= {f"results/{name}" for name in ("parent", "best_child", "random_children", "ensemble")}
+    expected |= {f"between runs/{name}" for name in ("best", "mean", "worst", "parent", "ensemble")}
     assert set(log.Tags()["scalars"]) == expected
+
+
+def test_the_first_page_tells_runs_apart_from_the_first_generation_on(tmp_path: Path) -> None:
+    """With both in one log directory each is a curve of its own in charts that have no other."""
+    for name, best in (("a", 12.0), ("b", 14.0)):
+        tracker = Tracker(tmp_path / name)
+        tracker.generation(generation(0, best), PICTURE, Figure())
+        tracker.close()
+        logs = {
+            path.name: read(tmp_path / name, path.name) for path in (tmp_path / name / "tb").iterdir() if path.is_dir()
+        }
+        assert scalar(read(tmp_path / name), "between runs/best") == [(1, best)]
+        assert scalar(read(tmp_path / name), "between runs/ensemble") == [(1, 11.0)]
+        tags = {tag for log in logs.values() for tag in log.Tags()["scalars"]}
+        assert min(tags | set(read(tmp_path / name).Tags()["scalars"])).startswith("between runs/")
+        assert not any(tag.startswith("between runs/") for tag in tags)
 
 
 def test_curves_that_share_a_chart_are_runs_of_their_own(folder: Path) -> None:
