@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
 WIDE = 100  # columns from which the panel shows all there is
 ENDLESS = 400  # columns of a file
+LONG = 60.0  # seconds after which a child that is still being measured is named
 PAUSE = 10.0  # seconds between two plain lines of progress
 
 
@@ -38,10 +39,12 @@ class Reporter:
 
     Attributes:
         digits: decimals of a score; the run says how many its problem's have.
+        measuring: the children that are being measured, and since when by `time.monotonic`; the run keeps it.
     """
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.quiet, self.digits = quiet, 2
+        self.measuring: Mapping[str, float] = {}
         self.console = console or Screen()
         if not self.console.is_terminal:
             self.console.width = max(self.console.width, ENDLESS)
@@ -160,11 +163,19 @@ class Reporter:
             live, self._live = self._live, None
             live.stop()
 
+    def _long(self) -> list[tuple[str, float]]:
+        """Return the children that have been measured for long, and for how many seconds."""
+        now = time.monotonic()
+        return [(key, now - since) for key, since in dict(self.measuring).items() if now - since >= LONG]
+
     def _panel(self) -> RenderableType:
         rows = self._generations[-max(3, self.console.height - 8) :]
         parts: list[RenderableType] = [_evolution(rows, self.console.width >= WIDE, self.digits), ""] if rows else []
         if self._bar.tasks[0].visible:
             parts += [Text(self._bar.tasks[0].description), self._bar.get_renderable()]
+        parts += [
+            Text(f"child {key[:12]} has been measured for {duration(age)}", "yellow") for key, age in self._long()
+        ]
         return Group(*parts)
 
 

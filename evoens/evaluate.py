@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from evoens.cut import traces
 from evoens.ensemble import Ensemble
-from evoens.errors import one_line
+from evoens.errors import ProblemError, one_line
 from evoens.genome import Genome
+from evoens.measuring import FATAL, Measuring
 from evoens.parent import Parent
 from evoens.plan import Plan
 from evoens.planning import GLANCE, Batches, quickest
@@ -54,6 +55,7 @@ class Evaluator:
         plan: how they are run; None finds the one for children of the Strategy's scope (some seconds).
         device: where they are run; None is a CUDA device where there is one, else the CPU.
         settings: precision, memory and how long a child may take.
+        measuring: is told of each child that begins and ends, and knows in which the process has died.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Evaluator:
         device: torch.device | str | None = None,
         *,
         settings: EvaluationSettings = DEFAULT,
+        measuring: Measuring | None = None,
     ) -> None:
         self.parent, self.strategy, self.problem, self.settings = parent, strategy, problem, settings
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
+        self.measuring = measuring or Measuring()
         self._latest: Room | None = None
 
     @property
@@ -129,14 +133,25 @@ class Evaluator:
         return {size for count in counts for size in (min(whole, count), count % whole)}
 
     def _results(self, genomes: Sequence[Genome], split: Split) -> Results:
+        """Measure those in which the process died alone, then all others; one that is fatal is not tried again."""
+        brood, together = _Brood(self, genomes), list[int]()
+        for place, genome in enumerate(genomes):
+            if self.measuring.fatal(genome.key):
+                yield place, ProblemError(f"the process died {FATAL} times while this child was measured")
+            elif self.measuring.suspect(genome.key):
+                yield from self._measured(brood, [place], split)
+            else:
+                together.append(place)
+        yield from self._measured(brood, together, split)
+
+    def _measured(self, brood: _Brood, places: Sequence[int], split: Split) -> Results:
         """Measure children that touch the same tensors together, then those that touch others."""
         kinds: dict[tuple[str, ...], list[int]] = {}
-        for place, genome in enumerate(genomes):
-            names = self._touched([gene.scope for gene in genome.genes])
+        for place in places:
+            names = self._touched([gene.scope for gene in brood.genomes[place].genes])
             kinds.setdefault(names or self._scope, []).append(place)
-        for names, places in kinds.items():
-            room = self._room(names)
-            yield from room.measure(places, lambda place: grow(self.parent, self.strategy, genomes[place]), split)
+        for names, some in kinds.items():
+            yield from self._room(names).measure(some, brood, split)
 
     def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
         return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
@@ -146,3 +161,21 @@ class Evaluator:
             self._latest = None  # gives its memory back before another takes as much
             self._latest = Room(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
         return self._latest
+
+
+class _Brood:
+    """Genomes by their places; see `evoens.room.Brood`. The parent, which nothing may fail, is not written down."""
+
+    def __init__(self, evaluator: Evaluator, genomes: Sequence[Genome]) -> None:
+        self.genomes, self._evaluator = genomes, evaluator
+
+    def grow(self, child: int) -> Mapping[str, Tensor]:
+        return grow(self._evaluator.parent, self._evaluator.strategy, self.genomes[child])
+
+    def begin(self, child: int) -> None:
+        if self.genomes[child].genes:
+            self._evaluator.measuring.begin(self.genomes[child].key)
+
+    def end(self, child: int) -> None:
+        if self.genomes[child].genes:
+            self._evaluator.measuring.end(self.genomes[child].key)

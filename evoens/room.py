@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,8 +22,19 @@ from evoens.trials import Answer, Trial, run
 
 GROUP = 64  # children that go through the blocks of a split together: each group has the trunk computed anew
 
-Grow = Callable[[int], Mapping[str, Tensor]]
-"""A child's tensors, by its number."""
+
+class Brood(Protocol):
+    """Makes children, by their numbers, and is told when the measuring of each begins, and when it ends or pauses."""
+
+    def grow(self, child: int) -> Mapping[str, Tensor]:
+        """Return the child's tensors."""
+
+    def begin(self, child: int) -> None:
+        """It is about to be measured."""
+
+    def end(self, child: int) -> None:
+        """It is not any more."""
+
 
 Results = Iterator[tuple[int, Evaluation | Exception]]
 """The numbers of children, and what became of each, as they end."""
@@ -49,7 +62,7 @@ class Room:
         *,
         settings: EvaluationSettings,
     ) -> None:
-        self.touched, self._problem, self._plan = touched, problem, plan
+        self.touched, self._problem, self._plan, self._settings = touched, problem, plan, settings
         parts = parting(problem, parent, touched)
         self._scratch = scratch(parts.tail if parts else parent.module, touched, plan, device)
         self._shared: Shared | None = None
@@ -57,19 +70,21 @@ class Room:
             left = budget(settings.memory) - plan.children * nbytes(parts.tail)
             self._shared = Shared(problem, parts.trunk, plan, device, left)
 
-    def measure(self, children: Sequence[int], grow: Grow, split: Split) -> Results:
+    def measure(self, children: Sequence[int], brood: Brood, split: Split) -> Results:
         """Yield each child's evaluation on `split`, or the error that ended it."""
         size = GROUP if self._shared else max(1, len(children))
         for start in range(0, len(children), size):
-            trials = {child: Trial(self._cases(split)) for child in children[start : start + size]}
+            trials = {
+                child: Trial(self._cases(split), self._settings.timeout) for child in children[start : start + size]
+            }
             for error in self._blocks(split):
                 going = {child: trial for child, trial in trials.items() if not trial.ended}
                 if error is not None:
                     yield from ((child, error) for child in going)
                 elif isinstance(self._scratch, Loop):
-                    yield from self._side_by_side(self._scratch, going, grow)
+                    yield from self._side_by_side(self._scratch, going, brood)
                 else:
-                    yield from self._in_step(self._scratch, going, grow)
+                    yield from self._in_step(self._scratch, going, brood)
 
     def _blocks(self, split: Split) -> Iterator[Exception | None]:
         """Have what children share here, block by block; an error in it is theirs."""
@@ -81,11 +96,11 @@ class Room:
     def _cases(self, split: Split) -> Generator[Given | None, Tensor, Evaluation]:
         return (yield from self._shared.cases(split) if self._shared else self._problem.cases(split))
 
-    def _load(self, place: int, child: int, grow: Grow) -> None:
-        weights = grow(child)
+    def _load(self, place: int, child: int, brood: Brood) -> None:
+        weights = brood.grow(child)
         self._scratch.load(place, {name: weights[name] for name in self.touched})
 
-    def _side_by_side(self, loop: Loop, trials: Mapping[int, Trial], grow: Grow) -> Results:
+    def _side_by_side(self, loop: Loop, trials: Mapping[int, Trial], brood: Brood) -> Results:
         """Run each child for itself; a place is taken again as soon as its child is done."""
         free, taken = list(range(self._plan.children)), {}
 
@@ -94,24 +109,28 @@ class Room:
             for child, trial in trials.items():
                 place = free.pop()
                 taken[trial] = child, place
-                trial.start(partial(self._load, place, child, grow))
+                brood.begin(child)
+                trial.start(partial(self._load, place, child, brood))
                 yield trial, partial(loop.answer, place)
 
         for trial in run(started(), self._plan.children):
             child, place = taken.pop(trial)
             free.append(place)
+            brood.end(child)
             if trial.ended:
                 yield child, trial.result
 
-    def _in_step(self, stack: Stack, trials: Mapping[int, Trial], grow: Grow) -> Results:
+    def _in_step(self, stack: Stack, trials: Mapping[int, Trial], brood: Brood) -> Results:
         """Run a few children after another, the network mapped over them."""
         children = list(trials)
         for start in range(0, len(children), self._plan.children):
             some = children[start : start + self._plan.children]
             group = [trials[child] for child in some]
             for place, trial in enumerate(group):
-                trial.start(partial(self._load, place, some[place], grow))
+                brood.begin(some[place])
+                trial.start(partial(self._load, place, some[place], brood))
             while waiting := {place: trial.inputs for place, trial in enumerate(group) if trial.inputs is not None}:
+                began = time.monotonic()
                 try:
                     answers = stack.predict(waiting)
                 except BaseException as error:
@@ -119,6 +138,10 @@ class Room:
                     for place in waiting:
                         group[place].fail(own)
                 else:
+                    share = (time.monotonic() - began) / len(waiting)
                     for place, outputs in answers.items():
+                        group[place].spent += share
                         group[place].answer(outputs)
+            for child in some:
+                brood.end(child)
             yield from ((child, trials[child].result) for child in some if trials[child].ended)

@@ -23,6 +23,7 @@ from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.json_file import as_written
 from evoens.ledger import Ledger
+from evoens.measuring import Measuring
 from evoens.problem import Evaluation, Problem, Split
 from evoens.reach import SMALL, reach
 from evoens.results import write_results
@@ -38,6 +39,7 @@ from evoens.tracker import Tracker
 
 APART = 256  # inputs on which children's answers are compared, where none are known yet
 APART_FROM: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
+MEASURING = "measuring.txt"  # who is being measured, while the process lives
 TUNED = "tuned"  # the folder of the weights that children were trained to
 
 
@@ -102,6 +104,8 @@ class Run:
             write_atomic(self.folder / "environment.json", json.dumps(environment(), indent=1) + "\n")
             if record := self.problem.record():
                 write_atomic(self.folder / "data.json", json.dumps(record) + "\n")
+            self.measuring = Measuring(self.folder / MEASURING)
+            self.reporter.measuring = self.measuring.since
             self.tracker = Tracker(self.folder, first=len(self.state.generations), scaled=self.strategy.scaled)
             try:
                 self._stages()
@@ -110,6 +114,7 @@ class Run:
                 self._write()
                 raise
             finally:
+                self.measuring.close()
                 self.tracker.close()
         return self.folder
 
@@ -153,6 +158,7 @@ class Run:
         """Forget what another experiment measured: it still counts as a cost, under names that nobody asks for."""
         for sentence in changed:
             self.warn(f"went on in spite of {sentence}")
+        (self.folder / MEASURING).unlink(missing_ok=True)
         self.ledger = Ledger({f"before {self.state.step}: {name}": e for name, e in self.ledger.entries.items()})
         self.state.plan = self.state.selection = None
         self.state.finished = False
@@ -208,8 +214,14 @@ class Run:
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:
             self.reporter.stage("finding how children are evaluated fastest")
-        settings = self.config.evaluation
-        self.evaluator = Evaluator(self.problem.parent, self.strategy, self.problem, plan, settings=settings)
+        self.evaluator = Evaluator(
+            self.problem.parent,
+            self.strategy,
+            self.problem,
+            plan,
+            settings=self.config.evaluation,
+            measuring=self.measuring,
+        )
         self.state.plan = self.evaluator.plan.to_json()
         if self.evaluator.untraced:
             self.warn("torch.fx cannot trace the network, so that each child runs the whole of it, whatever the scope")

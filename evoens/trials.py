@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,26 +20,43 @@ from evoens.threads import side_by_side
 Answer = Callable[[Any], Tensor]
 """Probabilities for what cases yield: a `Predictor`, or the tail of one."""
 
+Done = TypeVar("Done")
+
 
 class Trial:
     """A predictor on its way through some cases; these may yield None for a pause, from which `start` goes on.
 
+    Args:
+        cases: what it is measured on.
+        timeout: seconds of its own, waits for others not counted, after which it fails: at its next answer, so that a
+            pass that never returns is not ended.
+
     Attributes:
+        spent: the seconds that it took so far.
         inputs: what waits for the predictor's answer; None before the start, in a pause and after the end.
         ended: whether it did.
         result: the evaluation, or the error that ended the trial; holds after the end.
     """
 
-    def __init__(self, cases: Generator[Given | None, Tensor, Evaluation]) -> None:
+    def __init__(self, cases: Generator[Given | None, Tensor, Evaluation], timeout: float | None = None) -> None:
         self.inputs: Given | None = None
         self.ended = False
         self.result: Evaluation | Exception = ProblemError("not ended")
-        self._cases = cases
+        self.spent = 0.0
+        self._cases, self._timeout = cases, timeout
+
+    def timed(self, work: Callable[[], Done]) -> Done:
+        """Do some of the trial's work, whose seconds are its own."""
+        began = time.monotonic()
+        try:
+            return work()
+        finally:
+            self.spent += time.monotonic() - began
 
     def start(self, prepare: Callable[[], object] = lambda: None) -> None:
         """Prepare the predictor, whose failure is the trial's, and take the next inputs."""
         try:
-            prepare()
+            self.timed(prepare)
         except Exception as error:
             self.fail(error)
         else:
@@ -46,7 +64,9 @@ class Trial:
 
     def answer(self, outputs: Tensor) -> None:
         """Hand in the probabilities for `inputs` and take the next inputs."""
-        if bool(torch.isfinite(outputs).all()):
+        if self._timeout is not None and self.spent > self._timeout:
+            self.fail(ProblemError(f"took longer than evaluation.timeout, {self._timeout:g} s"))
+        elif bool(torch.isfinite(outputs).all()):
             self._advance(partial(self._cases.send, outputs))
         else:
             self.fail(ProblemError("the child's outputs are not finite"))
@@ -57,7 +77,7 @@ class Trial:
 
     def _advance(self, step: Callable[[], Given | None]) -> None:
         try:
-            self.inputs = step()
+            self.inputs = self.timed(step)
         except StopIteration as stop:
             self._end(stop.value)
         except Exception as error:
@@ -91,7 +111,7 @@ def run(trials: Iterator[tuple[Trial, Answer]], width: int) -> Iterator[Trial]:
     else:
         for trial, predict in trials:
             while trial.inputs is not None:
-                _take(trial, partial(predict, trial.inputs))
+                _take(trial, partial(trial.timed, partial(predict, trial.inputs)))
             yield trial
 
 
@@ -100,7 +120,7 @@ def _on_threads(trials: Iterator[tuple[Trial, Answer]], width: int, pool: Thread
 
     def on_its_way(trial: Trial, predict: Answer) -> bool:
         if trial.inputs is not None:
-            waiting[pool.submit(predict, trial.inputs)] = trial, predict
+            waiting[pool.submit(trial.timed, partial(predict, trial.inputs))] = trial, predict
         return trial.inputs is not None
 
     while True:

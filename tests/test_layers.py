@@ -48,6 +48,7 @@ LAYERS = [
     },
     {"strategy", "masked", "problem", "inputs"},
     {
+        "measuring",
         "memory",
         "ensemble",
         "ensemble_folder",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -134,3 +136,22 @@ def test_an_interrupt_passes_through_and_the_threads_are_given_back(tiny_problem
 )
 def test_finite(cases: list[float], expected: bool) -> None:
     assert finite(Evaluation(torch.tensor(cases, dtype=torch.float64), len(cases))) is expected
+
+
+@widths
+def test_a_trial_that_takes_too_long_fails_and_no_other(tiny_problem: TinyProblem, width: int) -> None:
+    """What counts is its own time: preparing, passes and cases, not that of those beside it."""
+
+    def slow(inputs: Tensor) -> Tensor:
+        time.sleep(0.4)
+        return tiny_problem.parent.predict(inputs)
+
+    split, good = Split("test", 0, COUNT), tiny_problem.parent.predict
+    trials = [Trial(tiny_problem.cases(split), timeout=1.0) for _ in range(4)]
+    for trial in trials:
+        trial.start(partial(time.sleep, 1.1) if trial is trials[3] else lambda: None)
+    predictors = [good, slow, good, good]  # three batches
+    assert len(list(run(iter(zip(trials, predictors, strict=True)), width))) == 4
+    late = "took longer than evaluation.timeout, 1 s"
+    errors = [str(trial.result) if isinstance(trial.result, Exception) else "" for trial in trials]
+    assert errors == ["", late, "", late]

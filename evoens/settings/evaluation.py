@@ -18,11 +18,13 @@ class EvaluationSettings(Section):
     computes in it, there about twice as quick (elsewhere many times slower). Ensembles are measured in float32.
 
     `timeout`, in seconds, ends a child that takes longer on one split (or one part of a race): it is a failed child,
-    of this run for good, since what is written down is never measured again. It is looked at between a child's passes:
-    a pass that never returns cannot be ended in this process. Which children a clock ends may differ on another day.
+    and stays one when the run goes on, since what was measured is written down. It is looked at between the passes of a
+    child: one pass that never returns cannot be ended in this process; end the process, and a child in which it was
+    ended twice is a failed one when the run goes on. What a clock ends may differ on another day.
 
     `memory`, in gigabytes, bounds what is kept for measuring: copies of the network, and what children share of a
-    split. Null is 2, or a quarter of what the machine has where that is less. It never changes a result.
+    split. Null is 2, or a quarter of what the machine has where that is less. With room for fewer copies of a large
+    network each has more threads, which may change the last bits.
     """
 
     precision: Precision = "float32"
