@@ -214,14 +214,8 @@ class Run:
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:
             self.reporter.stage("finding how children are evaluated fastest")
-        self.evaluator = Evaluator(
-            self.problem.parent,
-            self.strategy,
-            self.problem,
-            plan,
-            settings=self.config.evaluation,
-            measuring=self.measuring,
-        )
+        problem, settings, measuring = self.problem, self.config.evaluation, self.measuring
+        self.evaluator = Evaluator(problem.parent, self.strategy, problem, plan, settings=settings, measuring=measuring)
         self.state.plan = self.evaluator.plan.to_json()
         if self.evaluator.untraced:
             self.warn("torch.fx cannot trace the network, so that each child runs the whole of it, whatever the scope")
