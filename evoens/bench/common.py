@@ -11,14 +11,22 @@ from typing import Any
 import torch
 
 from evoens.evaluate import Evaluator
+from evoens.settings.evaluation import EvaluationSettings
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
+from evoens.tasks.precision import precision_of
 
 
 def noisy() -> Strategy:
     """Return the strategy that ships, by its name: the engine knows none."""
     strategy: Strategy = load_class(locate("noisy"), Strategy)(sigma=0.02)
     return strategy
+
+
+def quickest_settings() -> EvaluationSettings:
+    """Return the precision that this processor or card is quickest in."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return EvaluationSettings.model_validate({"precision": precision_of("auto", device)})
 
 
 def seconds(run: Callable[[], object]) -> float:

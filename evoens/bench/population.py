@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoens.allocator import keep_memory
-from evoens.bench.common import machine, noisy, seconds
+from evoens.bench.common import machine, noisy, quickest_settings, seconds
 from evoens.evaluate import Evaluator
 from evoens.parent import Architecture, Parent
 from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
@@ -93,7 +93,7 @@ def measure(
     torch.manual_seed(0)
     parent = Parent(architecture.build(), architecture)
     problem = Frames(parent, 6, batch, frames)
-    evaluator = Evaluator(parent, noisy(), problem)
+    evaluator = Evaluator(parent, noisy(), problem, settings=quickest_settings())
     work = _work(evaluator, problem, children, squares)
     for name in work:
         if name not in ("parent", "child"):  # they run what the plan runs

@@ -54,10 +54,11 @@ def _in_process(side: str) -> dict[str, Any]:
 
 def _ours() -> dict[str, Any]:
     from evoens.allocator import keep_memory  # noqa: PLC0415
-    from evoens.tasks.sb3 import Training, measured_precision  # noqa: PLC0415
+    from evoens.tasks.precision import precision_of  # noqa: PLC0415
+    from evoens.tasks.sb3 import Training  # noqa: PLC0415
 
     keep_memory()
-    precision = measured_precision(3 * PROBLEM.frame_stack, SETTINGS.network)
+    precision = precision_of("auto")
     training = Training(SETTINGS, PROBLEM, 0, precision)
     speed = _steps_per_second(training.rollout_and_update)
     return {"steps_per_second": speed, "precision": precision}

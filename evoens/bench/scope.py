@@ -12,7 +12,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from evoens.bench.common import machine, noisy, seconds
+from evoens.bench.common import machine, noisy, quickest_settings, seconds
 from evoens.ensemble import Ensemble
 from evoens.evaluate import Evaluator
 from evoens.genome import Genome
@@ -109,7 +109,7 @@ def measure(
     strategy.scope = (LAYER,)
     problem = Images(parent, images, batch)
     genomes = strategy.ask(max(children, MEMBERS), Random(0))
-    shared, whole = (Evaluator(parent, strategy, p) for p in (problem, Apart(problem)))
+    shared, whole = (Evaluator(parent, strategy, p, settings=quickest_settings()) for p in (problem, Apart(problem)))
     work = _work(problem, strategy, genomes[:children], genomes[:MEMBERS], (shared, whole))
     for run, _ in work.values():
         run()

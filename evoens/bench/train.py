@@ -24,7 +24,8 @@ from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.networks.lenet import LeNet
-from evoens.tasks.sgd import Examples, Training, measured_precision
+from evoens.tasks.precision import precision_of
+from evoens.tasks.sgd import Examples, Training
 from evoens.threads import WAIT_POLICY
 
 IMAGES, BATCH, ROUNDS = 2048, 128, 5
@@ -40,8 +41,7 @@ TARGETS = {
 
 def measure() -> dict[str, Any]:
     """Return seconds of an epoch of each, the least of some that take turns, and their ratios; takes some minutes."""
-    inputs = next(_examples().batches(BATCH, 0, 0))[0]
-    precision = measured_precision(_network(), inputs)
+    precision = precision_of("auto")
     epochs: dict[str, Callable[[], object]] = {
         "ours": Training(_network(), _examples(), LONG, seed=0, precision=precision).epoch,
         "bare": _bare(precision),

@@ -158,6 +158,8 @@ class TrainSettings(Section):
     - `cosine`: along a half cosine from `learning_rate` to `final_rate`.
     - `one-cycle`: up along a half cosine from `initial_rate` over the first `warmup`, then down to `final_rate`; the
       momentum moves inversely, from `momentum` to `low_momentum` and back (Smith & Topin 2018; dissertation 5.4, 5.5).
+
+    `precision: auto` is bfloat16 where the processor or card computes in it, else float32, whatever a clock says.
     """
 
     epochs: Natural = 8

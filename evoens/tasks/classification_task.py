@@ -32,7 +32,8 @@ from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.learnt import unsure
 from evoens.tasks.networks.catalogue import architecture
-from evoens.tasks.sgd import Examples, Training, draws, measured_precision, seeded
+from evoens.tasks.precision import precision_of
+from evoens.tasks.sgd import Examples, Training, draws, seeded
 from evoens.tasks.task import Task
 from evoens.tasks.weights import read_weights
 
@@ -135,9 +136,8 @@ class ClassificationTask(Task):
         some = next(examples.batches(settings.batch, 0, 0))[0]
 
         def make(precision: str | None) -> Training:
-            """Begin; a precision that is to be found is measured once."""
-            own = None if settings.precision == "auto" else settings.precision
-            chosen = precision or own or measured_precision(module, some)
+            """Begin; what a checkpoint was trained in stays."""
+            chosen = precision or precision_of(settings.precision, some.device)
             return Training(module, examples, settings, seed=seed, precision=chosen, draws=draws(module, some))
 
         return fit(make, {**self._identity(), "seed": seed}, folder, on_progress, force)

@@ -28,7 +28,8 @@ from evoens.json_file import as_written
 from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
-from evoens.tasks.sb3 import Training, measured_precision
+from evoens.tasks.precision import precision_of
+from evoens.tasks.sb3 import Training
 from evoens.tensor_file import parse_tensors
 
 _POINTS = 200  # of the learning curve, at most, on a card
@@ -102,7 +103,7 @@ def train_parent(
     with RunLock(folder):
         saved, skipped = store.latest()
         if saved is None:
-            precision = measured_precision(3 * problem.frame_stack, settings.network)
+            precision = precision_of("auto")
         else:
             skipped += require_same(identity, saved.state["identity"], folder, force)
             precision = saved.state["precision"]

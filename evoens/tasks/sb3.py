@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from evoens.checkpoint import Checkpoint
 from evoens.errors import CheckpointError
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
-from evoens.tasks.networks.impala import SIDE, Impala
+from evoens.tasks.networks.impala import Impala
 from evoens.tasks.procgen_env import EnvStates, ProcgenVecEnv
 
 with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by this, prints a banner
@@ -40,25 +40,6 @@ class Extractor(BaseFeaturesExtractor):
         """Frames keep their memory order: seen as `(n, c, 64, 64)` they are in channels_last."""
         with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16"):
             return cast(Tensor, self.impala(frames.permute(0, 3, 1, 2).div_(255))).float()
-
-
-def measured_precision(in_channels: int, widths: tuple[int, ...]) -> str:
-    """`float32` or `bfloat16`, whichever trains this network faster on this machine (about a second)."""
-    network = Impala(in_channels, widths).to(memory_format=torch.channels_last)
-    x = torch.zeros(64, SIDE, SIDE, in_channels).permute(0, 3, 1, 2)
-
-    def seconds(precision: str) -> float:
-        """The least of three training steps."""
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-                y = network(x)
-            y.float().sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    return min(("float32", "bfloat16"), key=seconds)
 
 
 def hyperparameters(settings: PPOSettings) -> dict[str, Any]:
@@ -84,7 +65,7 @@ class Training:
         settings: of PPO.
         problem: the game; it is learned on `problem.levels.train`.
         seed: of weights, actions, minibatches and the order of levels.
-        precision: `float32` or `bfloat16`, of the trunk; see `measured_precision`.
+        precision: `float32` or `bfloat16`, of the trunk; see `evoens.tasks.precision`.
     """
 
     def __init__(self, settings: PPOSettings, problem: ProcgenSettings, seed: int, precision: str) -> None:

@@ -233,24 +233,6 @@ def draws(module: nn.Module, inputs: Tensor) -> bool:
         return not torch.equal(before, torch.get_rng_state())
 
 
-def measured_precision(module: nn.Module, inputs: Tensor) -> str:
-    """Return `float32` or `bfloat16`, whichever trains `module` faster on this machine, tried on some inputs."""
-    tried = copy.deepcopy(module).train()
-
-    def seconds(precision: str) -> float:
-        """The least of three training steps, after one that compiles kernels."""
-        times = []
-        for _ in range(4):
-            start = time.perf_counter()
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-                outputs = tried(inputs)
-            outputs.float().sum().backward()
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    return min(("float32", "bfloat16"), key=seconds)
-
-
 def _optimiser(settings: TrainSettings, module: nn.Module) -> torch.optim.Optimizer:
     peak, decay, parameters = settings.learning_rate, settings.weight_decay, _learning(module)
     if settings.optimiser == "adam":

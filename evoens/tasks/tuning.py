@@ -1,12 +1,10 @@
-"""Train the children of a generation, each by itself and from its own seed, as many at once as is quickest here."""
+"""Train the children of a generation, each by itself and from its own seed, one a core."""
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -14,7 +12,6 @@ from dataclasses import asdict, dataclass
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
 
 from evoens.checkpoint import CheckpointStore, require_same
 from evoens.errors import one_line
@@ -27,12 +24,12 @@ from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, tuned_file
 from evoens.tasks.fitting import machine
 from evoens.tasks.masking import GeneMasking
-from evoens.tasks.sgd import Examples, Training, draws, measured_precision, re_estimate
+from evoens.tasks.precision import precision_of
+from evoens.tasks.sgd import Examples, Training, draws, re_estimate
 from evoens.tensors import tensors
 from evoens.threads import side_by_side
 
 PLAN = "plan.json"
-TRIED = 3  # steps by which a plan is timed
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,25 +142,23 @@ class Tuner:
             raise _Stopped
 
     def _plan(self) -> TuningPlan:
-        """Return the plan that this folder's children were trained by, else the quickest, and keep it."""
+        """Return the plan that this folder's children were trained by, else a new one, and keep it."""
         path = self.folder / PLAN
         if path.is_file():
             with as_written(path, "how children are trained"):
                 return TuningPlan(**read_json(path, "how children are trained"))
-        plan = self._quickest()
+        plan = self._new_plan()
         write_atomic(path, json.dumps(asdict(plan)) + "\n")
         return plan
 
-    def _quickest(self) -> TuningPlan:
-        inputs, labels = next(self.examples.batches(self.settings.batch, self.seed, 0))
-        own, module = self.settings.precision, self.parent.trainable()
-        random = draws(module, inputs)
-        precision = measured_precision(module, inputs) if own == "auto" else own
+    def _new_plan(self) -> TuningPlan:
+        """Return one child a core, since another number of threads adds up in another order; no clock has a say."""
+        inputs, _ = next(self.examples.batches(self.settings.batch, self.seed, 0))
+        precision, random = precision_of(self.settings.precision, inputs.device), draws(self.parent.trainable(), inputs)
         cores = torch.get_num_threads()
-        plans = [TuningPlan(1, cores, precision, random)]
-        if cores > 1 and not random and inputs.device.type == "cpu":  # torch has one generator for all threads
-            plans.append(TuningPlan(cores, 1, precision, random))
-        return min(plans, key=lambda plan: _seconds(module, plan, inputs, labels))
+        if random or inputs.device.type != "cpu":  # torch has one generator for all threads
+            return TuningPlan(1, cores, precision, random)
+        return TuningPlan(cores, 1, precision, random)
 
 
 def _error(future: Future[None]) -> str | None:
@@ -173,24 +168,3 @@ def _error(future: Future[None]) -> str | None:
     if isinstance(error, (_Stopped, OSError)):
         raise error  # the disk is full, say: no fault of the child's
     return one_line(error if isinstance(error, Exception) else failure(error, "its training"))
-
-
-def _seconds(module: nn.Module, plan: TuningPlan, inputs: Tensor, labels: Tensor) -> float:
-    """Return the seconds a child and step that a plan takes, the least of some."""
-
-    def steps(_: int) -> None:
-        """Train a copy for a moment."""
-        torch.set_num_threads(plan.threads)
-        tried = copy.deepcopy(module).train()
-        for _ in range(TRIED):
-            with torch.autocast(inputs.device.type, torch.bfloat16, enabled=plan.precision == "bfloat16"):
-                outputs = tried(inputs)
-            torch.nn.functional.cross_entropy(outputs.float(), labels).backward()  # type: ignore[no-untyped-call]
-
-    times = []
-    with side_by_side(plan.children) as pool:
-        for _ in range(2):
-            began = time.perf_counter()
-            list(pool.map(steps, range(plan.children)))
-            times.append(time.perf_counter() - began)
-    return min(times) / plan.children

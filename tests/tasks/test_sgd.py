@@ -19,7 +19,7 @@ from evoens.tasks.data.images import Images, Normalise, shuffled
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
 from evoens.tasks.schedules import momentum, rate
-from evoens.tasks.sgd import Examples, NoMasking, Training, draws, measured_precision, seeded
+from evoens.tasks.sgd import Examples, NoMasking, Training, draws, seeded
 
 CLASSES, SIDE, SEED = 3, 8, 5
 MEAN, STD = (0.5, 0.4, 0.6), (0.2, 0.3, 0.25)
@@ -209,14 +209,6 @@ def test_whether_a_network_draws_is_found_without_touching_it(name: str, expecte
     assert draws(module, inputs) is expected
     assert_same(module, before)
     assert torch.equal(torch.get_rng_state(), generator)
-
-
-def test_precision_is_one_of_two_and_measuring_it_changes_nothing() -> None:
-    module = network("batchnorm")
-    before = copy.deepcopy(module)
-    assert measured_precision(module, torch.randn(4, 3, SIDE, SIDE)) in ("float32", "bfloat16")
-    assert_same(module, before)
-    assert all(p.grad is None for p in module.parameters())
 
 
 def test_bfloat16_learns_in_float32_weights() -> None:

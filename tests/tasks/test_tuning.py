@@ -22,6 +22,7 @@ from evoens.strategy import Strategy, born, grow, tuned_file
 from evoens.tasks import tuning
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.networks.mlp import MLP
+from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
 from evoens.tasks.tuning import Tuner, TuningPlan
 
@@ -179,13 +180,13 @@ def test_ctrl_c_ends_all_threads(tuner: Callable[..., Tuner], monkeypatch: pytes
     assert sum(tuned_file(ours.folder, g).is_file() for g in children(50)) < 25
 
 
-def test_the_plan_is_measured_once_and_kept(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plan_is_made_once_and_kept(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
     ours = tuner("planned", None)
     ours.tune(children(1), lambda *_: None)
     plan = json.loads((ours.folder / "plan.json").read_text())
-    assert plan["precision"] in ("float32", "bfloat16") and plan["draws"] is False
-    assert plan["children"] == 1 or plan["threads"] == 1
-    monkeypatch.setattr(Tuner, "_quickest", lambda self: pytest.fail("measured twice"))
+    cores, precision = torch.get_num_threads(), precision_of("auto")
+    assert plan == {"children": cores, "threads": 1, "precision": precision, "draws": False}
+    monkeypatch.setattr(Tuner, "_new_plan", lambda self: pytest.fail("made twice"))
     tuner("planned", None).tune(children(2), lambda *_: None)
 
 
@@ -194,7 +195,7 @@ def test_a_network_that_draws_is_trained_one_at_a_time(
 ) -> None:
     ours = tuner("drawing", None)
     monkeypatch.setattr(tuning, "draws", lambda *_: True)
-    assert ours._quickest().children == 1
+    assert ours._new_plan().children == 1
 
 
 def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examples: Examples) -> None:
