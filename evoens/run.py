@@ -24,6 +24,7 @@ from evoens.genome import Genome
 from evoens.json_file import as_written
 from evoens.ledger import Ledger
 from evoens.measuring import Measuring
+from evoens.older import with_precision
 from evoens.problem import Evaluation, Problem, Split
 from evoens.reach import SMALL, reach
 from evoens.results import write_results
@@ -137,22 +138,13 @@ class Run:
         with as_written(self.store.folder, "the state of a run"):
             identity = saved.state.pop("identity")
             self.state = RunState(**saved.state)
-            changed = require_same(self._identity, self._with_precision(identity), self.folder, self.force)
+            identity = with_precision(self, identity, self._identity)
+            changed = require_same(self._identity, identity, self.folder, self.force)
             self.ledger = Ledger.load(self.state.ledger, saved.tensors)
         if changed:
             self._go_on_changed(changed)
         self._saved = self.state.to_json()
         self.reporter.stage(f"resumed after {len(self.state.generations)} generations")
-
-    def _with_precision(self, identity: dict[str, Any]) -> dict[str, Any]:
-        """Let a run that began before precision was a setting go on in the one that its children were measured in."""
-        own, plan = self._identity["config"]["evaluation"], self.state.plan
-        if plan and "evaluation" not in identity["config"] and plan["precision"] != own["precision"]:
-            self.warn(
-                f"evaluation.precision: the run began when this was no setting, and goes on in {plan['precision']}; "
-                f"a new one would be in {own['precision']}"
-            )
-        return {**identity, "config": {"evaluation": own, **identity["config"]}}
 
     def _go_on_changed(self, changed: Sequence[str]) -> None:
         """Forget what another experiment measured: it still counts as a cost, under names that nobody asks for."""

@@ -16,6 +16,7 @@ from evoens.evaluate import Evaluator, Plan
 from evoens.genome import Genome
 from evoens.problem import answered
 from evoens.scope import AUTO
+from evoens.sigma_search import probe
 from evoens.strategy import as_born, ask
 from evoens.trust_region import Row, choose, divergence, kl_curve
 
@@ -51,7 +52,7 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     problem, settings, names = run.problem, run.config.trust_region, run.problem.parent.perturbed
     run.reporter.stage(f"trying each of {len(names)} layers alone")
     with as_born(problem.parent):
-        evaluator, inputs = Evaluator(problem.parent, run.strategy, problem, Plan()), problem.probe(settings.frames)
+        evaluator, inputs = Evaluator(problem.parent, run.strategy, problem, Plan()), probe(run, len(names))
         parent = _cases(run, "no layer", [Genome()], evaluator.device)
         rows, curves = [], {}
         for place, name in enumerate(names):

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from evoens import trust_region
+from evoens.flops import flops
+from evoens.parent import Parent
+from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import as_born
 
 if TYPE_CHECKING:
     from evoens.run import Run
+
+
+FRAMES, FEWEST = 256, 8  # inputs on which divergence is measured, where the settings do not say
+EFFORT = 5e12  # floating-point operations of a search: what two cores do in a minute
+
+
+def probe(run: Run, searches: int = 1) -> Tensor:
+    """Return the inputs on which divergence is measured, for so many searches."""
+    problem = run.problem
+    return problem.probe(frames(run.config.trust_region, problem.parent, problem.probe(1).shape[1:], searches))
+
+
+def frames(settings: TrustRegionSettings, parent: Parent, shape: Sequence[int], searches: int = 1) -> int:
+    """Return how many inputs of `shape` that is: as many as the settings say, else as the network's size allows.
+
+    The size, not the time that it takes here, so that σ is the same whatever else the machine does.
+    """
+    if settings.frames is not None:
+        return settings.frames
+    with contextlib.suppress(Exception):  # whatever a network finds wrong with plain zeros
+        work = flops(parent.module, shape) * searches * settings.children * len(settings.grid)
+        return max(FEWEST, min(FRAMES, int(EFFORT / work)))
+    return FRAMES
 
 
 def find_sigma(run: Run) -> float:
@@ -21,7 +51,7 @@ def find_sigma(run: Run) -> float:
     if fixed != "auto":
         return fixed
     run.reporter.stage(f"searching for σ at KL {settings.target_kl}")
-    inputs = run.problem.probe(settings.frames)
+    inputs = probe(run)
     told = run.ticker(len(settings.grid), "σ")
     with as_born(run.problem.parent):
         at = trust_region.divergence(run.evaluator, run.strategy, inputs, settings, seed=run.config.seed)

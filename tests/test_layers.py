@@ -72,6 +72,7 @@ LAYERS = [
         "evolution",
         "scope_search",
         "sigma_search",
+        "older",
         "results",
         "compare",
         "cost",

@@ -26,14 +26,15 @@ def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:
         config: the checked YAML.
         card: the parent's card, empty where it came without; None where the parent is yet to be trained.
     """
-    stages = _stages(config)
-    found: dict[str, Any] = {"evaluations": {name: children for name, (children, _, _) in stages.items()}}
+    own = stages(config)
+    found: dict[str, Any] = {"evaluations": {name: children for name, (children, _, _) in own.items()}}
     if isinstance(config, ProcgenConfig):
-        return _games(config, card, stages) | found
+        return _games(config, card, own) | found
     return _images(config, card) | found if isinstance(config, ClassificationConfig) else found
 
 
-def _stages(config: Config) -> Stages:
+def stages(config: Config) -> Stages:
+    """Return what a run measures, stage by stage."""
     size = config.selection.size
     members = 1 if config.strategy.scope else size + config.selection.parent
     population, generations = config.search.population, config.search.generations

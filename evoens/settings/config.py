@@ -56,11 +56,15 @@ class StrategySettings(Section):
 
 
 class TrustRegionSettings(Section):
-    """Search for σ: the largest on the grid whose mean KL(parent ‖ child) stays at the target (dissertation 4.2.1)."""
+    """Search for σ: the largest on the grid whose mean KL(parent ‖ child) stays at the target (dissertation 4.2.1).
+
+    `frames` are the inputs on which it is measured; null is 256, or fewer, 8 at least, with a network so large that
+    these would take minutes.
+    """
 
     target_kl: Annotated[float, Field(gt=0)] = 0.02
     grid: tuple[Annotated[float, Field(gt=0)], ...] = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
-    frames: Natural = 256
+    frames: Natural | None = None
     children: Natural = 4
 
 

@@ -23,7 +23,7 @@ from evoens.tasks.classifier_report import calibration_details, measures_of, rem
 from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.images import Images, Normalise
-from evoens.tasks.data.preprocessing import BATCH, Preprocessing
+from evoens.tasks.data.preprocessing import Preprocessing, batch_of
 from evoens.tasks.independent import curve, worth
 from evoens.tasks.sgd import Examples
 from evoens.tasks.tuning import Tuner
@@ -92,7 +92,7 @@ class ClassificationProblem(FixedInputs):
 
     def batches(self, split: Split) -> Iterator[Tensor]:
         """See `FixedInputs.batches`."""
-        for pixels, _ in self._images(split).batches(BATCH):
+        for pixels, _ in self._images(split).batches(batch_of(self.data.shape)):
             yield self.normalise(pixels)
 
     def judge(self, split: Split, outputs: Tensor) -> Evaluation:
@@ -120,7 +120,7 @@ class ClassificationProblem(FixedInputs):
         """Return the probabilities, `(…, n, c)`, of the select split, of `split`, and of what is corrupted of it."""
         select, outputs = (yield from self.answers(self.split("select"))), (yield from self.answers(split))
         corrupted, images = [outputs[..., :0, :]], self.corrupted
-        for pixels in images.batches(split.first, split.count, BATCH) if images else ():
+        for pixels in images.batches(split.first, split.count, batch_of(self.data.shape)) if images else ():
             corrupted.append((yield self.normalise(pixels)))
         return select, outputs, torch.cat(corrupted, dim=-2)
 

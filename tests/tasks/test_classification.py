@@ -21,8 +21,8 @@ from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split, SplitName, answered
 from evoens.settings.classification import ClassificationSettings
-from evoens.tasks import classification
 from evoens.tasks.classification import ClassificationProblem, scores
+from evoens.tasks.data import preprocessing
 from evoens.tasks.data.data import Data, open_data
 from evoens.tasks.data.images import Normalise
 from evoens.tasks.networks.mlp import MLP
@@ -242,7 +242,7 @@ def test_the_verdicts_remark(
 def test_parts_in_any_batches_are_the_whole(
     make: Callable[..., ClassificationProblem], monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    monkeypatch.setattr(classification, "BATCH", batch)
+    monkeypatch.setattr(preprocessing, "BATCH", batch)
     problem = make()
     whole = reported(problem)
     parts = [reported(problem, problem.split("test").part(first, 20)) for first in (0, 20, 40)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -14,9 +14,15 @@ from evoens.errors import CheckpointError, ShapeError
 from evoens.tasks.data.decode import Look, shown
 from evoens.tasks.data.images import Normalise
 
-BATCH = 500  # images a pass
+BATCH, SIDE = 500, 64  # images a pass, of this side; of larger ones as many as have no more pixels
 WHOLE = 0.02  # as near a whole number as what float32 has made of a byte comes
 DARK, BRIGHT = 0.02, 0.98  # what pictures from 0 to 1 reach
+
+
+def batch_of(shape: Sequence[int]) -> int:
+    """Return how many images `(channels, height, width)` a pass has: a network's layers are as large as they are."""
+    _, height, width = shape
+    return max(1, min(BATCH, BATCH * SIDE * SIDE // (height * width)))
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Preprocessing:
         return asdict(self)
 
     def batches(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield images `(n, c, h, w)` of bytes as the network takes them, `BATCH` at a time.
+        """Yield images `(n, c, h, w)` of bytes as the network takes them, `batch_of` at a time.
 
         Raises:
             ShapeError: they are no such images, or have another size than the run's, where that does not resize.
@@ -66,7 +72,7 @@ class Preprocessing:
             found = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
             raise ShapeError(f"images: expected a tensor (n, channels, height, width) of uint8, found {found}")
         look = Look(self.shape[0], self.image_size, self.resize)
-        for part in torch.split(images, BATCH):
+        for part in torch.split(images, batch_of(self.shape)):
             pixels = shown(part.permute(0, 2, 3, 1).cpu().numpy(), look, str)
             if pixels.shape[1:] != self.shape:
                 raise ShapeError(f"images: expected {self.shape}, found {tuple(part.shape[1:])}")
