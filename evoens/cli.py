@@ -17,7 +17,7 @@ from evoens.commands import inspection, printing, session
 from evoens.commands.estimate import estimate
 from evoens.commands.group import Group
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
-from evoens.errors import Check, CheckpointError, ConfigError, EvoensError, one_line
+from evoens.errors import Check, CheckpointError, ConfigError
 
 app = typer.Typer(
     name="evoens",
@@ -274,18 +274,10 @@ def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:
         "parent": str(path) if path else "is trained first",
         **estimate(loaded.config, _card(path) if path else None),
     }
-    found |= _one_pass(loaded, found)
+    from evoens.commands.one_pass import measured  # noqa: PLC0415
+
+    found |= measured(loaded, found)
     (printing.print_json if json else printing.print_facts)(found)
-
-
-def _one_pass(loaded: Loaded, found: dict[str, Any]) -> dict[str, Any]:
-    """What a pass of the network tells of the run's seconds and gigabytes; nothing without its data."""
-    from evoens.commands.one_pass import one_pass  # noqa: PLC0415
-
-    try:
-        return one_pass(loaded, found)
-    except EvoensError as error:
-        return {"not measured": one_line(error)}
 
 
 def _card(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from evoens.commands.estimate import stages
 from evoens.config.load import Loaded
-from evoens.errors import ProblemError
+from evoens.errors import EvoensError, ProblemError, one_line
 from evoens.memory import GIGABYTE, nbytes
 from evoens.problem import FixedInputs, SplitName
 from evoens.settings.classification import DATASETS, ClassificationConfig
@@ -25,6 +25,14 @@ from evoens.threads import lanes
 
 INPUTS = 4  # that take the pass
 COPIES = 2  # of each member: one that predicts, one that is looked into
+
+
+def measured(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `one_pass` tells; without the data or the network, why nothing is known."""
+    try:
+        return one_pass(loaded, found)
+    except EvoensError as error:
+        return {"not measured": one_line(error)}
 
 
 def one_pass(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
