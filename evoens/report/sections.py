@@ -9,7 +9,8 @@ from evoens.console import duration, number
 from evoens.report import figures
 from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
-from evoens.report.facts import PLAYERS, Facts, Json
+from evoens.report.facts import Facts, Json
+from evoens.report.films import films
 from evoens.report.independent import independent
 from evoens.report.lineage import lineage
 from evoens.report.parts import Picture, Section, Table, drawn, uri
@@ -28,7 +29,7 @@ def sections(facts: Facts) -> list[Section]:
         return [*analyses(facts), _settings(facts)]
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
     rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
-    beside = [*reliability(facts), *independent(facts), *corruption(facts), *_play(facts)]
+    beside = [*reliability(facts), *independent(facts), *corruption(facts), *films(facts)]
     return [
         *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search)),
         *analyses(facts),
@@ -43,17 +44,6 @@ def _doubted(section: Section, unsure: str) -> Section:
         return section
     tables = [replace(table, caption=f"{table.caption} The cases {unsure}.".strip()) for table in section.tables]
     return replace(section, tables=tables)
-
-
-def _play(facts: Facts) -> list[Section]:
-    """Return the films, where there are any: not every problem can be filmed."""
-    shown = [
-        Picture(uri("gif", facts.pictures[file]), f"{who} plays one case of the test split.", who)
-        for file, who in PLAYERS.items()
-        if file in facts.pictures
-    ]
-    same = "The same case of the test split, with the same chance for both. One case shows a style, not a score."
-    return [Section("play", "On the screen", [same], pictures=shown)] if shown else []
 
 
 def _generations(facts: Facts) -> Section:
