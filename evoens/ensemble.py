@@ -17,8 +17,9 @@ from evoens.ensemble_folder import description_sha256, read_ensemble, write_ense
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
 from evoens.inputs import taken, usable
+from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
-from evoens.proof import proved_cut
+from evoens.proof import PROVED, proved_cut, proved_shrunk
 from evoens.shrink import shrink
 from evoens.spec import Located
 from evoens.strategy import Strategy, grow
@@ -64,6 +65,7 @@ class Ensemble:
         self._grown = [grow(parent, strategy, genome) for genome in different]
         self._trunk: nn.Module = nn.Identity()
         self._members: list[Child] = []
+        self._asked: Tensor | None = None
         self._making = Lock()
 
     def _make(self, inputs: Tensor) -> None:
@@ -71,6 +73,7 @@ class Ensemble:
         with self._making:
             if self._members:
                 return
+            self._asked = inputs[:PROVED].clone() if len(inputs) else None
             own = self.parent.weights
             touched = {name for grown in self._grown for name, weight in grown.items() if weight is not own[name]}
             found = proved_cut(self.parent, touched, inputs)
@@ -97,14 +100,21 @@ class Ensemble:
         shrunk: leave out the channels and neurons of which a member has no weights; these modules have no gradients.
 
         Raises:
-            EvoensError: they are to be shrunk, and torch.fx cannot trace the network.
+            EvoensError: they are to be shrunk, and torch.fx cannot trace the network, or their outputs are others.
         """
         grown = [self.parent.child(grow(self.parent, self.strategy, genome)).module for genome in self.genomes]
         if shrunk:
-            return [self._placed(shrink(module, {})) for module in grown]
+            return [self._placed(self._shrunk(module)) for module in grown]
         for parameter in (parameter for module in grown for parameter in module.parameters()):
             parameter.requires_grad_(parameter.is_floating_point())
         return [self._placed(module) for module in grown]
+
+    def _shrunk(self, module: nn.Module) -> nn.Module:
+        """Prove it on what was asked before, or on noise where the shape of inputs is known; else there is nothing."""
+        inputs = self._asked
+        if inputs is None and self.preprocessing is not None:
+            inputs = normals(self.seed, "shrunk", (PROVED, *self.preprocessing.shape))
+        return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.

@@ -134,6 +134,7 @@ class Parent:
         notes: how its outputs are understood, where that is not plain, a sentence each; a run says them.
         tuned: where the weights of its children are, a file each, when they are trained after they are born.
         whole: why children that touch these tensors share nothing, where they might (see `evoens.proof`).
+        proved: whether those layers that can be fused have been proved to stay the same.
     """
 
     def __init__(self, module: nn.Module, architecture: Architecture) -> None:
@@ -146,6 +147,7 @@ class Parent:
         self.tuned: Path | None = None
         self.whole: dict[frozenset[str], str] = {}
         self.layout, self.notes = torch.channels_last, tuple[str, ...]()
+        self.proved = False
         self.weights: dict[str, Tensor] = tensors(self.module)
         self.perturbed: tuple[str, ...] = _perturbed(self.module)
 
@@ -224,9 +226,13 @@ class Child:
 
 
 def fuse(module: nn.Module) -> None:
-    """Fuse all layers of `module` that can, as far as they are on a CPU; to be called in `channels_last`."""
+    """Fuse all layers of `module` that can, as far as they are on a CPU; to be called in `channels_last`.
+
+    One that was proved to be another once it is fused (`evoens.proof`) has `stays_plain`.
+    """
     for layer in module.modules():
-        if isinstance(layer, Fusible) and all(p.device.type == "cpu" for p in layer.parameters()):
+        plain = getattr(layer, "stays_plain", False)
+        if isinstance(layer, Fusible) and not plain and all(p.device.type == "cpu" for p in layer.parameters()):
             layer.fuse()
 
 

@@ -1,4 +1,4 @@
-"""Prove on inputs that a network cut in two is still the same function; where it is not, it is run whole."""
+"""Prove on inputs that a network made quicker is the same function: one cut in two, with fused layers, or shrunk."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from evoens.cut import Cut, Features, cut
-from evoens.parent import Parent
+from evoens.errors import EvoensError
+from evoens.parent import Fusible, Parent, fuse
+from evoens.shrink import shrink
 
-PROVED = 4  # inputs on which a cut is proved
-NUDGE = 0.1  # how far a child's weights are moved for it, in their mean size
+PROVED = 4  # inputs
+NUDGE = 0.1  # how far a child's weights are moved, in their mean size
+CLOSE, STEPS = 1e-3, 8  # what rounding may do: this much of the largest value, or so many steps of its precision
 
 
 def proved_cut(parent: Parent, touched: Collection[str], inputs: Tensor) -> Cut | None:
@@ -21,8 +24,11 @@ def proved_cut(parent: Parent, touched: Collection[str], inputs: Tensor) -> Cut 
 
     Why a network that can be cut is run whole nevertheless is then in `parent.whole`.
     """
+    if not len(inputs):
+        return None
+    prove_fused(parent, inputs)
     found = cut(parent.module, touched)
-    if found is None or not len(inputs):
+    if found is None:
         return None
     key = frozenset(touched)
     if key not in parent.whole:
@@ -53,6 +59,70 @@ def doubt(module: nn.Module, parts: Cut, touched: Collection[str], inputs: Tenso
     if writer or another:
         return f"{writer or another} writes into what other layers read"
     return "" if same else "cut in two it gives other outputs"
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def prove_fused(parent: Parent, inputs: Tensor) -> None:
+    """Leave for good the layers plain that are not the same to rounding once they are fused, or once children load."""
+    if parent.proved or parent.layout != torch.channels_last:  # where nothing is fused
+        return
+    parent.proved = True
+    given = dict[str, tuple[Tensor, ...]]()
+    module = copy.deepcopy(parent.module).to(memory_format=torch.channels_last)
+    fusible = {name: layer for name, layer in module.named_modules() if isinstance(layer, Fusible)}
+    for name in fusible:
+        layer = module.get_submodule(name)
+        layer.register_forward_pre_hook(lambda _, args, name=name: given.update({name: _copies(args)}))
+    if fusible:
+        some = inputs[:PROVED].cpu().clone()
+        module(some.contiguous(memory_format=torch.channels_last) if some.dim() == 4 else some)
+    for name, args in given.items():
+        layer = parent.module.get_submodule(name)
+        if not _fuses(copy.deepcopy(layer).to(memory_format=torch.channels_last), args):
+            layer.stays_plain = True  # type: ignore[assignment]
+
+
+def _fuses(layer: nn.Module, args: tuple[Tensor, ...]) -> bool:
+    plain, quick = copy.deepcopy(layer), layer
+    try:
+        own = quick.state_dict()
+        fuse(quick)
+        same = close(quick(*_copies(args)), plain(*_copies(args)))
+        _nudge((plain,), plain.state_dict())
+        for name, value in plain.state_dict().items():
+            own[name].copy_(value)
+        fuse(quick)
+        return same and close(quick(*_copies(args)), plain(*_copies(args)))
+    except Exception:  # whatever a user's layer does
+        return False
+
+
+@torch.no_grad()
+def proved_shrunk(module: nn.Module, inputs: Tensor) -> nn.Module:
+    """Return a child's module without the channels and neurons that have no weights left, proved on `inputs`.
+
+    Raises:
+        EvoensError: torch.fx cannot trace the module, or its outputs are not the same to rounding.
+    """
+    small, some = shrink(module, {}), inputs[:PROVED].cpu()
+    if not close(small(some.clone()), module(some.clone())):
+        raise EvoensError("the network without its empty channels: expected the outputs of the whole one, found others")
+    return small
+
+
+def close(a: Any, b: Any) -> bool:
+    """Whether two tensors differ by no more than rounding; those of different shapes do."""
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape):
+        return False
+    if not a.is_floating_point() or not a.numel():
+        return torch.equal(a, b)
+    scale = float(b.abs().nan_to_num(0, 0, 0).max())
+    return torch.allclose(a, b, rtol=0, atol=max(CLOSE, STEPS * torch.finfo(b.dtype).eps) * scale, equal_nan=True)
+
+
+def _copies(args: Any) -> tuple[Tensor, ...]:
+    return tuple(arg.clone() for arg in args)
 
 
 def _equal(found: Any, expected: Any) -> bool:

@@ -41,7 +41,7 @@ def shrink(module: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     activations, dropout, pooling, a mean over the pixels or a flattening into other such layers: all of LeNet and of an
     MLP but the classes, and the inner channels of residual blocks. Left as they are, zeros and all: what is added to or
     joined with another layer's output (the outer channels of residual blocks), grouped convolutions and what comes
-    before them, layers that are called twice, and the last channel of a layer that has no other.
+    before them, layers that are called twice or are subclasses, and the last channel of a layer that has no other.
 
     Args:
         module: a network that torch.fx can trace; fused layers must not be fused yet.
@@ -121,8 +121,13 @@ class _Ways:
         if user.all_input_nodes != [node] or (layer is not None and self.calls[str(user.target)] > 1):
             return False
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            return self._into(str(user.target), layer, values, flat)
-        if isinstance(layer, NORMS) and layer.num_features == len(values) and layer.running_mean is not None:
+            return _plain(layer) and self._into(str(user.target), layer, values, flat)
+        if (
+            isinstance(layer, NORMS)
+            and _plain(layer)
+            and layer.num_features == len(values)
+            and layer.running_mean is not None
+        ):
             self.norms.append(layer)
             return self.follow(user, _called(layer, values), flat)
         if kind in ELEMENTWISE:
@@ -150,7 +155,7 @@ def _take_out(root: nn.Module, node: fx.Node, calls: Mapping[str, int]) -> None:
     """Take the empty channels out of the layer that `node` calls, and out of all that they go into."""
     whole = root.get_submodule(str(node.target))
     layer = whole.conv if isinstance(whole, Bordered) else whole
-    if not isinstance(layer, nn.Conv2d | nn.Linear) or getattr(layer, "groups", 1) > 1:
+    if not isinstance(layer, nn.Conv2d | nn.Linear) or not _plain(layer) or getattr(layer, "groups", 1) > 1:
         return
     alive = layer.weight.flatten(1).any(1)
     if isinstance(whole, Bordered):
@@ -200,6 +205,11 @@ def _fold(root: nn.Module, name: str, values: Tensor, alive: Tensor) -> None:
         return
     more = lost.flatten(1).sum(1) if lost.dim() > 1 else lost
     layer.bias = nn.Parameter(more if layer.bias is None else layer.bias + more, requires_grad=False)
+
+
+def _plain(layer: nn.Module) -> bool:
+    """Whether a layer is torch's own, and nothing hangs on it: subclasses and hooks may do as they like."""
+    return type(layer) in (nn.Conv2d, nn.Linear, *NORMS) and not (layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def _name(node: fx.Node) -> str:

@@ -14,10 +14,10 @@ from torch.utils.hooks import RemovableHandle
 
 from evoens.errors import ProblemError, one_line
 from evoens.parent import Parent
+from evoens.proof import close, prove_fused
 
 ASKED = 4  # inputs
 SEED = 1  # of torch while the network is built again: another than a process starts with
-CLOSE, STEPS = 1e-3, 8  # what rounding may do: this much of the largest output, or so many steps of its precision
 
 Question = tuple[nn.Module, Tensor]
 """A network and what it is asked."""
@@ -44,6 +44,7 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
         remarks = _require_again((module, inputs), first)
         _require_alone((module, inputs), first)
         _require_rebuilt((module, inputs), parent, first)
+        prove_fused(parent, inputs)
     return remarks
 
 
@@ -78,7 +79,7 @@ def _require_again(question: Question, first: Tensor) -> list[str]:
     again = _answer(*question)
     if _same(again, first):
         return []
-    if not _close(again, first):
+    if not close(again, first):
         raise ProblemError(
             "the parent's network answers the same inputs otherwise when it is asked again, first in "
             f"{_parting(question, question)}; expected nothing to be drawn or counted in eval mode "
@@ -95,7 +96,7 @@ def _require_alone(question: Question, first: Tensor) -> None:
         alone = _answer(module, inputs[:1])
     except Exception as error:  # whatever a user's code does
         raise ProblemError(f"the parent's network cannot be asked for one input alone: {one_line(error)}") from error
-    if not _close(alone, first[:1]):
+    if not close(alone, first[:1]):
         raise ProblemError(
             "the parent's network answers an input by what else is in its batch, first in "
             f"{_parting(question, (module, inputs[:1]))}; expected the same answer alone (a BatchNorm keeps running "
@@ -105,7 +106,7 @@ def _require_alone(question: Question, first: Tensor) -> None:
 
 def _require_rebuilt(question: Question, parent: Parent, first: Tensor) -> None:
     again = Parent.from_weights(parent.architecture, parent.weights).module
-    if not _close(_answer(again, question[1]), first):
+    if not close(_answer(again, question[1]), first):
         raise ProblemError(
             "the parent's network, built again with the same weights, gives other outputs, first in "
             f"{_parting(question, (again, question[1]))}; expected all that it draws when it is made to be in its "
@@ -115,14 +116,6 @@ def _require_rebuilt(question: Question, parent: Parent, first: Tensor) -> None:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a, b) or torch.allclose(a, b, rtol=0, atol=0, equal_nan=True)
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Whether tensors differ by no more than rounding; those of different shapes do."""
-    if a.shape != b.shape or not a.is_floating_point():
-        return a.shape == b.shape and _same(a, b)
-    scale = float(b.abs().nan_to_num(0, 0, 0).max()) if b.numel() else 0.0
-    return torch.allclose(a, b, rtol=0, atol=max(CLOSE, STEPS * torch.finfo(b.dtype).eps) * scale, equal_nan=True)
 
 
 class _Call(NamedTuple):
@@ -142,7 +135,7 @@ def _parting(one: Question, other: Question) -> str:
 
 
 def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
-    return len(some) == len(others) and all(_close(a, b) for a, b in zip(some, others, strict=True))
+    return len(some) == len(others) and all(close(a, b) for a, b in zip(some, others, strict=True))
 
 
 def _calls(question: Question) -> list[_Call]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 
 from evoens.cut import cut
 from evoens.ensemble import Ensemble
+from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Plan
 from evoens.genome import Gene, Genome
-from evoens.parent import Architecture, Parent
+from evoens.parent import Architecture, Fusible, Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
-from evoens.proof import proved_cut
+from evoens.proof import prove_fused, proved_cut, proved_shrunk
+from evoens.tasks.networks.impala import ImpalaPolicy
 
 
 class Gate(nn.Module):
@@ -209,3 +212,72 @@ def test_nothing_is_printed_of_what_is_only_tried(capfd: pytest.CaptureFixture[s
         with pytest.raises(RuntimeError):
             part(torch.zeros(2, 5))
     assert capfd.readouterr().err == ""
+
+
+class Merged(nn.Module):
+    """Has a method of the name by which layers are fused, and means something else by it: it takes no other weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+        self.kept: Tensor | None = None
+
+    def fuse(self) -> None:
+        if self.kept is None:
+            self.kept = self.conv.weight.clone()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.conv.weight if self.kept is None else self.kept, self.conv.bias)
+
+
+def test_a_layer_that_would_not_stay_itself_is_not_fused() -> None:
+    module = nn.Sequential(Merged(), nn.Flatten(), nn.Linear(48, 2)).eval()
+    parent, inputs = Parent(module, Architecture("")), torch.randn(5, 3, 4, 4)
+    strategy = Noisy(0.5)
+    strategy.scope = ("0",)
+    ensemble = Ensemble(parent, strategy, strategy.ask(3, random.Random(0)))
+    with torch.inference_mode():
+        alone = torch.stack([member(inputs).softmax(-1) for member in ensemble.modules()])
+    assert (alone[0] - alone[1]).abs().max() > 1e-2
+    torch.testing.assert_close(ensemble.outputs(inputs), alone, rtol=0, atol=1e-5)
+
+
+def test_layers_of_our_own_stay_fused() -> None:
+    policy = ImpalaPolicy((4, 4, 4), 6)
+    parent = Parent(policy, Architecture(""))
+    frames = torch.randint(0, 256, (2, 6, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    prove_fused(parent, frames)
+    assert all(isinstance(layer, Fusible) for layer in policy.trunk.blocks)
+
+
+class Standardised(nn.Conv2d):
+    """Standardises its weights over the channels that come in, so that none of these can be taken out."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return F.conv2d(x, (self.weight - mean) / std, self.bias, self.stride, self.padding)
+
+
+class Branching(nn.Module):
+    """Scales by how many channels there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.first(x))) * self.first.out_features  # type: ignore[no-any-return]
+
+
+def emptied(module: nn.Module, name: str) -> nn.Module:
+    module.get_parameter(name).data[::2] = 0
+    return module.eval()
+
+
+def test_what_is_shrunk_is_the_same_or_refused() -> None:
+    standard = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), Standardised(8, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    pictures = torch.randn(3, 3, 8, 8)
+    small = proved_shrunk(emptied(standard, "0.weight"), pictures)
+    torch.testing.assert_close(small(pictures), standard(pictures))
+    with pytest.raises(EvoensError, match="without its empty channels"):
+        proved_shrunk(emptied(Branching(), "first.weight"), torch.randn(3, 6))
