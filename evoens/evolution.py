@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from evoens import selection
+from evoens.distinct import distinct
 from evoens.diversity.distances import mean_to_others
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch
@@ -51,6 +52,7 @@ def evolve(run: Run, number: int) -> None:
     parent, *outcomes = _measured(run, asked, split)
     if parent.evaluation is None:
         raise EvoensError(f"the parent itself failed: {parent.error}")
+    outcomes = _different(run, number, outcomes)
     alive = _alive(number, outcomes)
     reliable = reliability(torch.stack([cases for _, cases in alive]), run.config.seed)
     pool, errors = _race(run, [*_elites(run), *alive], split)
@@ -78,6 +80,18 @@ def _measured(run: Run, genomes: Sequence[Genome], split: Split) -> list[Outcome
     found = iter(measured)
     failed = [Outcome(genome, None, errors.get(genome.key)) for genome in genomes]
     return [parent, *(outcome if outcome.error else next(found) for outcome in failed)]
+
+
+def _different(run: Run, number: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes without those of children that one before them equals: a network counts once."""
+    alive = [(i, o.genome, o.evaluation.cases) for i, o in enumerate(outcomes) if o.evaluation is not None]
+    places = distinct(run.problem.parent, run.strategy, [(genome, cases) for _, genome, cases in alive])
+    if len(places) < len(alive):
+        run.warn(
+            f"generation {number + 1}: {len(alive)} children are {len(places)} different networks; each counts once"
+        )
+    again = {i for i, *_ in alive} - {alive[place][0] for place in places}
+    return [outcome for i, outcome in enumerate(outcomes) if i not in again]
 
 
 def _ask(run: Run, number: int) -> list[Genome]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from evoens.card import find_parent
 from evoens.console import Reporter
+from evoens.contract.check import broken
 from evoens.errors import SpecError, nearest
 from evoens.parent import Parent
 from evoens.run import Experiment
@@ -53,7 +54,7 @@ def open_experiment(
     problem = task.problem(parent)
     strategy = cls(**arguments)
     strategy.scope, strategy.parent = scope(config, parent), parent
-    said = task.cautions(problem)
+    said = [*broken(cls, arguments), *task.cautions(problem)]
     return Experiment(config, resolved, problem, strategy, source, arguments, card, said, task.unsure)
 
 

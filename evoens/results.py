@@ -26,6 +26,9 @@ def write_results(run: Run) -> None:
     chosen = run.state.selection
     assert chosen is not None
     members = [Genome.from_json(rows) for rows in chosen["members"]]
+    different, size = len({genome.key for genome in members if genome.genes}), run.config.selection.size
+    if different < size:
+        run.warn(f"the members are {different} different networks, where selection.size asks for {size}")
     settings = run.config.report
     contest = Contest(
         parent=run.problem.parent,

@@ -15,6 +15,7 @@ from torch import Tensor
 from evoens import selection
 from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.console import Reporter
+from evoens.distinct import distinct
 from evoens.diversity.distances import OF_OUTPUTS, of_saliency
 from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Evaluator, Outcome, Plan
@@ -179,8 +180,7 @@ class Run:
 
     def _history(self) -> dict[str, Any]:
         names = ("scope", "plan", "trust_region", "generations", "selection", "warnings")
-        own = {name: getattr(self.state, name) for name in names}
-        return {"measures": self.problem.shown(), "sigma": self.sigma, **own}
+        return {"measures": self.problem.shown(), "sigma": self.sigma, **{n: getattr(self.state, n) for n in names}}
 
     @property
     def sigma(self) -> float | None:
@@ -251,6 +251,7 @@ class Run:
         alive = [(o.genome, o.evaluation) for o in outcomes if o.evaluation is not None]
         if not alive:
             raise EvoensError(f"every candidate failed on the select split; the first: {outcomes[0].error}")
+        alive = [alive[i] for i in distinct(self.problem.parent, self.strategy, [(g, e.cases) for g, e in alive])]
         scores = [evaluation.score for _, evaluation in alive]
         places = self._members([genome for genome, _ in alive], [evaluation for _, evaluation in alive], scores)
         best = max(range(len(alive)), key=lambda i: scores[i])

@@ -59,6 +59,7 @@ LAYERS = [
         "room",
         "evaluate",
         "ledger",
+        "distinct",
         "selection",
         "trust_region",
         "tracker",

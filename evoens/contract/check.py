@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from evoens.contract.clauses import CLAUSES
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError, one_line
 from evoens.guest import failure, listening
-from evoens.spec import load_class, locate
+from evoens.spec import STRATEGIES, load_class, locate
 from evoens.strategy import Strategy
 
 _FRESH = "import sys; from evoens.contract.check import print_bits; print_bits(sys.argv[1], sys.argv[2:])"
@@ -35,14 +36,31 @@ def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
             subject = Subject(load_class(source, Strategy), small_parent())
         except EvoensError as error:
             return [Check("imports", False, str(error))]
-        checks = [Check("imports", True, f"{subject.cls.__name__}, a Strategy")]
-        for name, clause, gate in CLAUSES:
-            checks.append(_run(name, partial(clause, subject)))
-            if gate and not checks[-1].ok:
-                return checks
+        checks = [Check("imports", True, f"{subject.cls.__name__}, a Strategy"), *_clauses(subject)]
         if all(check.ok for check in checks):
             checks.append(_run("fresh process", partial(_fresh_process, subject, spec, folders)))
         return checks
+
+
+def broken(cls: type[Strategy], arguments: Mapping[str, Any]) -> list[str]:
+    """Return a sentence for each clause that a Strategy of a user's own, made with `arguments`, does not keep.
+
+    All are tried that need no other process, on the small network: a moment before a run. Those that ship keep them.
+    """
+    if cls.__module__.startswith(f"{STRATEGIES}."):
+        return []
+    with global_seed(0):
+        checks = _clauses(Subject(cls, small_parent(), arguments))
+    return [f"{cls.__name__} breaks a Strategy's contract, {c.name}: {c.detail}" for c in checks if not c.ok]
+
+
+def _clauses(subject: Subject) -> list[Check]:
+    checks = []
+    for name, clause, gate in CLAUSES:
+        checks.append(_run(name, partial(clause, subject)))
+        if gate and not checks[-1].ok:
+            break
+    return checks
 
 
 def _run(name: str, clause: Callable[[], str]) -> Check:

@@ -14,16 +14,15 @@ import torch
 from torch import Tensor
 
 from evoens.contract.keeping import keep
+from evoens.contract.reading import element_wise, names, scope
 from evoens.contract.subject import (
     CHILDREN,
     SIGMA,
-    TWINS,
     BrokenError,
     Subject,
     global_seed,
     global_state,
     require,
-    reseeded,
     same,
 )
 from evoens.genome import Genome
@@ -181,20 +180,6 @@ def _gene(s: Subject) -> str:
     return "every gene gives another child"
 
 
-def _names(s: Subject) -> str:
-    strategy, gene = s.new(), s.genomes()[0].genes[-1]
-    weight = s.parent.weights[TWINS[0]]
-    mine, other = ({"": strategy.perturb(name, weight.clone(), gene)} for name in TWINS)
-    if not same(mine, other):
-        return "tensors of equal shape get different noise"
-    again = {"": strategy.perturb(TWINS[0], weight.clone(), reseeded(gene))}
-    require(
-        same(mine, again),
-        f"{TWINS[0]} and {TWINS[1]}, of equal shape, get the same noise: draw by the tensor's name as well as the seed",
-    )
-    return "perturb draws no noise"
-
-
 def _scale(s: Subject) -> str:
     if not s.cls.scaled:
         return "it has no scale"
@@ -262,6 +247,7 @@ CLAUSES: tuple[tuple[str, Callable[[Subject], str], bool], ...] = (  # name, cla
     ("ask: count", _count, False),
     ("ask: repeatable", _repeatable, False),
     ("ask: elites", _elites, False),
+    ("ask: scope", scope, False),
     ("perturb: shape", _shape, True),
     ("keep", keep, True),
     ("perturb: finite", _finite, False),
@@ -269,7 +255,8 @@ CLAUSES: tuple[tuple[str, Callable[[Subject], str], bool], ...] = (  # name, cla
     ("perturb: pure", _pure, False),
     ("perturb: global random state", _global_random, False),
     ("perturb: gene", _gene, False),
-    ("perturb: names", _names, False),
+    ("perturb: names", names, False),
+    ("perturb: element-wise", element_wise, False),
     ("perturb: scale", _scale, False),
     ("state", _state, False),
     ("failed children", _failures, False),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,14 +46,16 @@ def reseeded(gene: Gene) -> Gene:
 
 @dataclass(frozen=True)
 class Subject:
-    """The class under test and a small parent."""
+    """The class under test and a small parent; `arguments` are what it is made with, its own defaults where None."""
 
     cls: type[Strategy]
     parent: Parent
+    arguments: Mapping[str, Any] | None = None
 
     def new(self) -> Strategy:
         """Make the Strategy as a run does."""
-        strategy = self.cls(**({"sigma": SIGMA} if self.cls.scaled else {}), density=0.5, parts=2)
+        usual = {**({"sigma": SIGMA} if self.cls.scaled else {}), "density": 0.5, "parts": 2}
+        strategy = self.cls(**(usual if self.arguments is None else self.arguments))
         strategy.parent = self.parent
         return strategy
 

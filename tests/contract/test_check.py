@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from evoens.contract.check import check_strategy
+from evoens.contract.check import broken, check_strategy
 from evoens.errors import Check
-from evoens.spec import shipped_strategies
+from evoens.spec import load_class, locate, shipped_strategies
+from evoens.strategy import Strategy
 
 BROKEN = Path(__file__).parent / "broken"
 
@@ -35,13 +36,16 @@ FAULTS = {
     "not_finite": (["perturb: finite"], "NaN or infinite"),
     "in_place": (["perturb: in place"], "changed the weight it was given"),
     "impure": (["perturb: pure"], "other bits for the same arguments"),
-    "order": (["perturb: pure"], "depends on what was perturbed before"),
+    "order": (["perturb: pure", "perturb: names"], "depends on what was perturbed before"),
     "told": (["perturb: pure"], "tell changed what perturb returns"),
     "global_draw": (["perturb: global random state"], "global state of torch"),
     "global_seed": (["perturb: global random state"], "global state of torch"),
     "numpy_seed": (["perturb: global random state"], "global state of numpy.random"),
     "ignores_sign": (["perturb: gene"], "child 1 has the same weights as child 0"),
     "does_nothing": (["perturb: gene"], "child 0 has the same weights as the parent"),
+    "same_noise_masked": (["perturb: names"], "of equal shape, get the same noise"),
+    "sums": (["perturb: element-wise"], "a sum, mean, norm or product over a tensor"),
+    "leaves_scope": (["ask: scope"], "8 of 8 genomes leave self.scope out"),
     "same_noise": (["perturb: names"], "of equal shape, get the same noise"),
     "keeps_floats": (["keep"], r"must return None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
     "unsettled": (["keep"], "still changes after `settled`, 0.0"),
@@ -109,3 +113,11 @@ def test_a_file_that_prints_is_no_fault(tmp_path: Path) -> None:
         "from evoens_strategies.noisy import Noisy\nprint('hello')\n\nclass Mine(Noisy): pass\n"
     )
     assert failed(check_strategy("chatty.py", [tmp_path])) == []
+
+
+def test_before_a_run_the_clauses_are_tried_with_its_own_arguments() -> None:
+    wants_more, sums = (load_class(locate(str(BROKEN / f"{name}.py")), Strategy) for name in ("wants_more", "sums"))
+    usual = {"sigma": 0.1, "density": 0.5, "parts": 2}
+    assert broken(wants_more, usual | {"rank": 2}) == []
+    (sentence,) = broken(sums, usual)
+    assert sentence.startswith("Broken breaks a Strategy's contract, perturb: element-wise: ")
