@@ -46,7 +46,7 @@ class Card(TypedDict):
     data: NotRequired[str]
     classes: NotRequired[list[str]]
     normalise: NotRequired[Scaling]
-    splits: NotRequired[dict[str, dict[str, Any]]]
+    splits: NotRequired[dict[str, Any]]
     split_seed: NotRequired[int]
     steps: NotRequired[Count]
     epochs: NotRequired[Count]
