@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 
 from evoens.console import duration, number
@@ -11,6 +10,7 @@ from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
 from evoens.report.facts import Facts, Json
 from evoens.report.films import films
+from evoens.report.going_on import going_on
 from evoens.report.independent import independent
 from evoens.report.lineage import lineage
 from evoens.report.parts import Picture, Section, Table, drawn, uri
@@ -28,7 +28,7 @@ def sections(facts: Facts) -> list[Section]:
     if not facts.begun:
         return [*analyses(facts), _settings(facts)]
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
-    rest = [make(facts) for make in (_sigma, _parent, _cost, _next, _settings)]
+    rest = [make(facts) for make in (_sigma, _parent, _cost, going_on, _settings)]
     beside = [*reliability(facts), *independent(facts), *corruption(facts), *films(facts)]
     return [
         *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search)),
@@ -261,30 +261,6 @@ def _compared(cost: Json) -> list[list[str]]:
         kept = f"{weights['parent']:,} of the parent, {weights['ensemble']:,} for the ensemble"
         rows.append(["Numbers to keep", kept])
     return rows
-
-
-def _next(facts: Facts) -> Section:
-    name, title, run = "next", "How to go on", shlex.quote(facts.place)
-    board = f"tensorboard --logdir {run}/tb"
-    if not facts.report:
-        shell = f"python -m evoens resume {run}\n{board}"
-        return Section(
-            name, title, ["If the run has been interrupted, it goes on from its last checkpoint:"], code=[shell]
-        )
-    commands = [*(["play"] if facts.filmed else []), "diversity", "inspect", "verify"]
-    shell = "\n".join([f"python -m evoens {command} {run}" for command in commands] + [board])
-    python = f"from evoens import load_ensemble\n\nensemble = load_ensemble({facts.place!r})\n"
-    return Section(name, title, code=[shell, python + _predicting(facts)])
-
-
-def _predicting(facts: Facts) -> str:
-    """How the ensemble is asked: a classifier by bytes and after temperature scaling, by which the verdict compares."""
-    if not facts.report.get("details", {}).get("temperature"):
-        return "probabilities = ensemble.predict(inputs)  # (n, *input) -> (n, c)"
-    return (
-        "probabilities = ensemble.predict_images(images, calibrated=True)  # (n, c, h, w) uint8 -> (n, classes)\n"
-        "answers = [ensemble.classes[i] for i in probabilities.argmax(-1)]"
-    )
 
 
 def _settings(facts: Facts) -> Section:

@@ -1,0 +1,33 @@
+"""The section on how to go on: the commands that come next, and how the ensemble is asked."""
+
+from __future__ import annotations
+
+import shlex
+
+from evoens.report.facts import Facts
+from evoens.report.parts import Section
+
+
+def going_on(facts: Facts) -> Section:
+    """Return the commands that come next, and how the ensemble is asked."""
+    name, title, run = "next", "How to go on", shlex.quote(facts.place)
+    board = f"tensorboard --logdir {run}/tb"
+    if not facts.report:
+        shell = f"python -m evoens resume {run}\n{board}"
+        return Section(
+            name, title, ["If the run has been interrupted, it goes on from its last checkpoint:"], code=[shell]
+        )
+    commands = [*(["play"] if facts.filmed else []), "diversity", "inspect", "verify"]
+    shell = "\n".join([f"python -m evoens {command} {run}" for command in commands] + [board])
+    python = f"from evoens import load_ensemble\n\nensemble = load_ensemble({facts.place!r})\n"
+    return Section(name, title, code=[shell, python + _predicting(facts)])
+
+
+def _predicting(facts: Facts) -> str:
+    """How the ensemble is asked: a classifier by bytes and after temperature scaling, by which the verdict compares."""
+    if not facts.report.get("details", {}).get("temperature"):
+        return "probabilities = ensemble.predict(inputs)  # (n, *input) -> (n, c)"
+    return (
+        "probabilities = ensemble.predict_images(images, calibrated=True)  # (n, c, h, w) uint8 -> (n, classes)\n"
+        "answers = [ensemble.classes[i] for i in probabilities.argmax(-1)]"
+    )
