@@ -15,7 +15,7 @@ from evoens.json_file import parse_json, read_json
 TORCHVISION = "torchvision:"
 """What stands before the name of weights that torchvision has."""
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class Levels(TypedDict):

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from evoens.allocator import keep_memory
-from evoens.card import find_parent, parent_files, read_card
+from evoens.card import find_parent
 from evoens.commands import inspection, printing, session
-from evoens.commands.estimate import estimate
+from evoens.commands.estimate import planned
+from evoens.commands.explain import COLUMNS, explain
 from evoens.commands.group import Group
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError
@@ -72,7 +73,10 @@ def run(
     loaded = load(problem, settings or (), name=name, retrain=retrain)
     folder = runs / loaded.config.name
     if dry_run:
-        _plan(loaded, folder, retrain, json)
+        from evoens.commands.one_pass import measured  # noqa: PLC0415
+
+        found = planned(loaded, folder, retrain)
+        (printing.print_json if json else printing.print_facts)(found | measured(loaded, found))
     else:
         session.refuse_existing(loaded, folder, overwrite)
         session.execute(loaded, folder, silent=quiet or json, retrain=retrain, overwrite=overwrite)
@@ -157,12 +161,19 @@ def list_(runs: Runs = RUNS, json: Json = False) -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A run, an ensemble, a parent or a problem.")],
+    path: Annotated[Path | None, typer.Argument(help="A run, an ensemble, a parent, a problem; a key of YAML.")] = None,
     key: Annotated[str | None, typer.Argument(help="The first characters of a child's key: show that child.")] = None,
+    *,
+    explained: Annotated[bool, typer.Option("--explain", help="What keys of a YAML mean: all, or PATH alone.")] = False,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """Show a run, ensemble, parent, child or problem."""
+    """Show a run, ensemble, parent, child, problem or key."""
+    if explained:
+        rows = explain(None if path is None else str(path))
+        return printing.print_json(rows) if json else printing.print_rows("keys", rows, COLUMNS)
+    if path is None:
+        raise typer.BadParameter("Missing argument 'path'.")
     if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in shipped_problems()):
         _print_config(load(path), json)
         return
@@ -265,24 +276,6 @@ def _print_config(loaded: Loaded, json: bool) -> None:
         printing.print_json(loaded.config.model_dump(mode="json", by_alias=True))
     else:
         printing.say(loaded.resolved, end="")
-
-
-def _plan(loaded: Loaded, folder: Path, retrain: bool, json: bool) -> None:
-    path = None if retrain else find_parent(loaded.config.parent.checkpoint, loaded.base)
-    found = {
-        "folder": str(folder),
-        "parent": str(path) if path else "is trained first",
-        **estimate(loaded.config, _card(path) if path else None),
-    }
-    from evoens.commands.one_pass import measured  # noqa: PLC0415
-
-    found |= measured(loaded, found)
-    (printing.print_json if json else printing.print_facts)(found)
-
-
-def _card(path: Path) -> dict[str, Any]:
-    """The card of the parent at `path`; an empty one where a user's own has none."""
-    return read_card(path) if parent_files(path)[1].is_file() else {}
 
 
 def _print_checks(checks: Sequence[Check], json: bool) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from damages import damages
+from parents import GOOD, write_parent
 from tiny_run import config, execute
 from typer.testing import CliRunner, Result
 
@@ -24,20 +23,6 @@ from evoens.plan import Plan
 from evoens.verify import folder_checks
 
 FILES = ("report.json", "history.json", "population.jsonl", "ensemble/genomes.json", "environment.json")
-OTHER: tuple[Any, ...] = (
-    "text",
-    "\ud800",
-    [],
-    {},
-    None,
-    -1,
-    10**400,
-    float("inf"),
-    float("nan"),
-    [[["x"]]],
-    True,
-    "\x00",
-)
 
 
 @pytest.fixture(scope="module")
@@ -61,41 +46,6 @@ def run(whole: Path, tmp_path: Path) -> Path:
 
 def call(*args: object) -> Result:
     return CliRunner().invoke(app, [str(arg) for arg in args])
-
-
-def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The way to every value within."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield (*way, key)
-        yield from places(inner, (*way, key))
-
-
-def mistyped(value: Any, draw: random.Random) -> Any:
-    """The same with something else in one place, or with a key less."""
-    value = copy.deepcopy(value)
-    *around, last = draw.choice(list(places(value)))
-    inner = value
-    for key in around:
-        inner = inner[key]
-    if draw.random() < 0.2:
-        del inner[last]
-    else:
-        inner[last] = draw.choice(OTHER)
-    return value
-
-
-def damages(file: Path, seed: int) -> Iterator[bytes]:
-    """Thirty of them."""
-    draw, data = random.Random(seed), file.read_bytes()
-    yield from (b"", b"null", b"[]", b"5", b'"x"', b"{}", b"\xff" * 9, b"\x00" * 9, b"[" * 100_000, b'{"a":' * 100_000)
-    yield b'{"step": ' + b"9" * 5000 + b"}"
-    yield from (data[: draw.randrange(len(data))] for _ in range(4))
-    lines = data.decode().splitlines() if file.suffix == ".jsonl" else [data.decode()]
-    for _ in range(15):
-        place = draw.randrange(len(lines))
-        wrong = json.dumps(mistyped(json.loads(lines[place]), draw))
-        yield "\n".join([*lines[:place], wrong, *lines[place + 1 :]]).encode()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,3 +91,25 @@ def test_the_older_checkpoint_is_taken(name: str, whole: Path, tmp_path: Path) -
         assert saved is not None and (saved.step == int(old.name)) == bool(skipped)
         assert all(len(line.splitlines()) == 1 and line.startswith(str(new)) for line in skipped)
         assert len(store.verify()) == 2
+
+
+def test_a_page_of_what_no_run_writes_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = json.loads((run / "report.json").read_text())
+    (run / "report.json").write_text(json.dumps({**report, "cost": {}}))
+    monkeypatch.setattr("evoens.report.page.sections", lambda facts: [facts.report["cost"]["seconds"]])
+    result = call("report", run)
+    expected = f"error: {run}: expected what a run leaves, found damage (KeyError: 'seconds')\n"
+    assert (result.exit_code, result.stderr) == (2, expected) and not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("seed", [7, 9])
+def test_a_damaged_card_is_told_and_no_traceback(seed: int, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(GOOD)
+    card = write_parent(tmp_path / "parent.safetensors").with_suffix(".json")
+    for data in list(damages(card, seed)):
+        card.write_bytes(data)
+        for args in (("validate", tmp_path / "x.yaml"), ("run", tmp_path / "x.yaml", "--dry-run"), ("inspect", card)):
+            result = call(*args)
+            assert result.exception is None or isinstance(result.exception, SystemExit), (args, data[:80])
+            lines = result.stderr.splitlines()
+            assert result.exit_code == (2 if lines else 0) and all(len(line) < 500 for line in lines), result.stderr

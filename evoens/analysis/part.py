@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
+from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.report.facts import read_finding
 from evoens.report.parts import Table
+from evoens.tensor_file import load_tensors
 
 Kept = Mapping[str, Tensor]
 
@@ -93,8 +94,8 @@ def carry_out(part: Part, folder: Path, key: str, on_step: Callable[[int], None]
 
 def _step(part: Part, number: int, path: Path) -> Kept:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError):  # not there yet, or cut off by a full disk
+        return load_tensors(path)
+    except CheckpointError:  # not there yet, or cut off by a full disk
         kept = part.step(number)
         write_atomic(path, save({name: value.contiguous() for name, value in kept.items()}))
         return kept

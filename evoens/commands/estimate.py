@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from evoens.card import find_parent, parent_files, read_card
+from evoens.config.load import Loaded
+from evoens.json_file import as_written
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import CANDIDATES, SO_FAR, Config
 from evoens.settings.procgen import ProcgenConfig
@@ -13,6 +17,15 @@ RULES = 2  # of action, by which a policy plays the test levels
 
 Stages = dict[str, tuple[int, str, int]]
 """For each stage: predictors measured, the split, members each."""
+
+
+def planned(loaded: Loaded, folder: Path, retrain: bool) -> dict[str, Any]:
+    """Return where a run would go, which parent it would have, and what `estimate` says of it."""
+    path = None if retrain else find_parent(loaded.config.parent.checkpoint, loaded.base)
+    card = None if path is None else read_card(path) if parent_files(path)[1].is_file() else {}
+    parent = "is trained first" if path is None else str(path)
+    with as_written(parent, "a parent's card"):
+        return {"folder": str(folder), "parent": parent, **estimate(loaded.config, card)}
 
 
 def estimate(config: Config, card: dict[str, Any] | None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def faults_of(error: ValidationError, model: type[BaseModel], value: Any, writte
 
     `written` is how numbers and the like stand in the YAML, for those that were meant as text.
     """
-    schema = _Schema(model)
+    schema = Schema(model)
     found: dict[Keys, Fault] = {}
     for detail in error.errors(include_url=False):
         if detail["type"] == "conflict":
@@ -69,7 +69,7 @@ def _conflicts(keys: Keys, conflicts: list[tuple[str, str, str]]) -> Iterator[Fa
         yield Fault((*keys, *key.split(".")), message, ((*keys, *other.split(".")),))
 
 
-class _Schema:
+class Schema:
     """The JSON schema of a model: it knows what is expected at each key, in a form that can be said."""
 
     def __init__(self, model: type[BaseModel]) -> None:
@@ -133,7 +133,7 @@ class _Schema:
         known = [
             key for option in schema.get("anyOf", [schema]) for key in self._resolved(option).get("properties", {})
         ]
-        elsewhere = [path for path in self._paths(self.root) if path.endswith(f".{word}")]
+        elsewhere = [path for path in self.paths() if path.endswith(f".{word}")]
         if elsewhere:
             return Fault(loc, f'unknown key; did you mean "{elsewhere[0]}"?')
         return unknown_key(loc, known)
@@ -142,10 +142,11 @@ class _Schema:
         options = [self._resolved(option) for option in schema.get("anyOf", [schema])]
         return [word for option in options for word in (*option.get("enum", ()), *filter(None, [option.get("const")]))]
 
-    def _paths(self, schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
-        for key, inner in self._resolved(schema).get("properties", {}).items():
+    def paths(self, schema: dict[str, Any] | None = None, prefix: str = "") -> Iterator[str]:
+        """Yield every key that is always there, dotted: those of sections that may be null are not."""
+        for key, inner in self._resolved(self.root if schema is None else schema).get("properties", {}).items():
             yield prefix + key
-            yield from self._paths(inner, f"{prefix}{key}.")
+            yield from self.paths(inner, f"{prefix}{key}.")
 
     def phrase(self, schema: dict[str, Any]) -> str:
         """Return what is expected, as in `an integer ≥ 4` or `one of easy, hard`."""

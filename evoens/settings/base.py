@@ -86,6 +86,7 @@ class ProblemSettings(Section):
     """What is solved: the part of a YAML that the engine leaves to the problem; `type` says which problem it is."""
 
     type: str
+    """Which kind of problem it is."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -97,3 +98,4 @@ class ParentSettings(Section):
     """Where the parent's weights are, and how it is trained when they are not there."""
 
     checkpoint: PathText
+    """The parent's weights; they are trained, and written there, where they are not there yet."""

@@ -29,23 +29,23 @@ class Cut(Section):
     """A split: `count` images of a pool, or that share of it, or (null) all that the other splits leave."""
 
     from_: Literal["train", "test"] = Field(alias="from")
+    """The pool that the split is cut from."""
     count: Annotated[
         Natural | Share | None,
         Field(json_schema_extra={"expected": "an integer ≥ 1, a share of the images between 0 and 1, or null"}),
     ] = None
+    """The number of images, or the share of the pool; null is all that the other splits leave."""
 
 
 class SplitCuts(Section):
-    """The four disjoint splits, stratified by class: the parent learns on `train`, the rest it never sees.
-
-    With `allow_missing` a class may be rare: a split, a pool or all of the data need not have an image of it.
-    """
+    """The four disjoint splits, stratified by class: the parent learns on `train`, the rest it never sees."""
 
     train: Cut = Cut(from_="train")
     search: Cut = Cut(from_="train", count=0.1)
     select: Cut = Cut(from_="train", count=0.1)
     test: Cut = Cut(from_="test")
     allow_missing: bool = False
+    """Whether a split, a pool or all of the data may be without an image of some class."""
 
     @property
     def cuts(self) -> dict[str, Cut]:
@@ -73,7 +73,9 @@ class Normalisation(Section):
     """Subtract `mean` from each channel of an image in [0, 1], then divide by `std`."""
 
     mean: Annotated[tuple[float, ...], Field(min_length=1)]
+    """What is subtracted from each channel of an image in [0, 1]."""
     std: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    """What each channel is then divided by."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """One number a channel, in both."""
@@ -95,37 +97,45 @@ class CorruptionSettings(Section):
     """The first `images` of the test split are looked at again, corrupted in each of `kinds` and `severities`."""
 
     kinds: Annotated[tuple[Corruption, ...], Field(min_length=1)] = PUBLISHED
+    """The kinds of corruption."""
     severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], Field(min_length=1)] = (1, 2, 3, 4, 5)
+    """How severe they are."""
     images: Natural = 1000
+    """The first images of the test split are corrupted, so many."""
 
 
 class ClassificationSettings(ProblemSettings):
     """Which images are classified, and how they are cut and shown to the network.
 
-    `data` is one of the named sets, a folder with a folder of images for each class (or such folders in `train/` and
-    `test/` or `val/`), or an `.npz` file. `classes` gives the order in which the network has them, where that is not
-    the order of their names, as numbers or as text. Photos are turned as their EXIF says, brought to 8 bits a channel,
-    and what is transparent is laid on white. `split_seed` draws which images each split gets: apart from the run's
-    `seed`, so that runs with other seeds can share a parent without measuring it on what it has learnt. `image_size`
-    resizes (the shorter side to `resize`, else to the same) and crops the centre; without it all images must have one
-    size. `normalise` is by default what the train split's images give. `augment` is for training only: `crop` shifts by
-    up to an eighth of the side, `flip` mirrors left and right. `members_by` is what the greedy selection of members
-    aims at. `corruption` asks for corrupted test images too.
+    Folders of classes may lie in `train/` and `test/` or `val/`. Photos are turned as their EXIF says, brought to 8
+    bits a channel, and what is transparent is laid on white.
     """
 
     type: Literal["classification"]
+    """Images in classes."""
     data: PathText
+    """A named set, a folder with a folder of images for each class, or an `.npz` file."""
     splits: SplitCuts = SplitCuts()
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | None = None
+    """The order in which the network has the classes; null is that of their names."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Draws which images each split gets; runs of other seeds can so share a parent."""
     channels: Literal[1, 3] | None = None
+    """1 for grey images, 3 for colour; null is as the data are."""
     image_size: Natural | None = None
+    """The side of the square that is cropped from the centre; null where all images have one size."""
     resize: Natural | None = None
+    """To what the shorter side is resized before the crop; null is `image_size`."""
     normalise: Normalisation | None = None
+    """As the network learnt to see images; null is what the train split's images give."""
     augment: tuple[Literal["crop", "flip"], ...] = ()
+    """For training: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right."""
     score: Literal["accuracy", "log-likelihood"] = "accuracy"
+    """What fitness is."""
     members_by: Literal["accuracy", "nll", "calibrated-nll"] = "calibrated-nll"
+    """What the greedy selection of members aims at."""
     corruption: CorruptionSettings | None = None
+    """Corrupted test images beside the clean ones; null is none."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -163,19 +173,33 @@ class TrainSettings(Section):
     """
 
     epochs: Natural = 8
+    """Passes over the train split."""
     batch: Natural = 128
+    """Images of a step."""
     optimiser: Literal["adam", "sgd"] = "adam"
+    """Adam, or SGD with Nesterov's momentum."""
     learning_rate: Positive = 1e-3
+    """The highest, or the only one."""
     schedule: Literal["constant", "step", "linear", "cosine", "one-cycle"] = "constant"
+    """How the learning rate goes on over the training."""
     milestones: tuple[Unit, ...] = (0.5, 0.75)
+    """The shares of the steps at which `step` or `linear` changes it."""
     decay: Fraction = 0.1
+    """The factor of `step` at each milestone."""
     initial_rate: Positive = 1e-3
+    """Where `one-cycle` begins."""
     final_rate: NotNegative = 1e-7
+    """Where `linear`, `cosine` and `one-cycle` end."""
     warmup: Share = 0.1
+    """The share of the steps over which `one-cycle` goes up."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """SGD's, or Adam's first; the highest of `one-cycle`."""
     low_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.85
+    """The lowest momentum of `one-cycle`."""
     weight_decay: NotNegative = 0.0
+    """Its coefficient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """In which the network is trained; `auto` takes the quicker on this machine."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """Milestones go up; a line needs two."""
@@ -194,30 +218,33 @@ class TuneSettings(TrainSettings):
     """
 
     epochs: Annotated[int, Field(ge=0)] = 1
+    """Passes over the train split; 0 trains no child."""
     batch_norm: Literal["learnt", "re-estimated"] = "learnt"
+    """Running statistics as training leaves them, or taken anew at its end over the train split."""
 
 
 class ClassifierParent(ParentSettings):
     """The network, where its weights are, and how it is trained when they are not there.
 
-    `network` is one of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`, with its `arguments`.
-    `independent` more networks are trained like it from other seeds, to say how many of them the ensemble is worth.
-    `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`. `weights` is the key
-    under which they lie in it, where it has several, as `model` and `model_ema`. `learnt_on` says what a parent that
-    was not trained here has learnt on: `train` (what the data call so), a folder or an .npz file of images or a list
-    of these (`[]` where it has seen none of the data), or `unknown`; by default its card says it, and where it has
-    none, it is unknown.
+    The `checkpoint` is a file that evoens wrote, or a state dict, or `torchvision:IMAGENET1K_V1`. What it has learnt on
+    is `train` (what the data call so), a folder or an .npz file of images or a list of these (`[]` where it has seen
+    none of the data), or `unknown`.
     """
 
     network: PathText = "lenet-l"
+    """One of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
+    """What the network is built with."""
     weights: Layer | None = None
+    """The key under which the weights lie in the checkpoint, where it has several, as `model` and `model_ema`."""
     learnt_on: Annotated[
         PathText | tuple[PathText, ...] | None,
         Field(json_schema_extra={"expected": "train, unknown, a path of images or a list of paths"}),
     ] = None
+    """What a parent that was not trained here has learnt on; null is what its card says, else `unknown`."""
     train: TrainSettings = TrainSettings()
     independent: Annotated[int, Field(ge=0)] = 0
+    """Networks that are trained from other seeds, to say how many of them the ensemble is worth."""
 
 
 class ClassificationConfig(Config):

@@ -28,20 +28,23 @@ ELITES, MEMBERS = 4, 8  # where nothing is said, of a population that is large e
 
 
 class StrategySettings(Section):
-    """The Strategy's class and its own arguments; `sigma: auto` is found by the trust-region search.
+    """The Strategy's class and its own arguments.
 
-    `scope` says which layers genes touch: names or patterns, `{from: layer}` for it and all after it, null for all;
-    `auto` tries each layer alone and takes the best. What comes before them is computed once for all children that look
-    at the same inputs.
+    What comes before the scope's layers is computed once for all children that look at the same inputs.
     """
 
     model_config = ConfigDict(extra="allow")
 
     class_: ClassText = Field(alias="class")
+    """A Strategy that ships, or one of your own."""
     sigma: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """The scale of the noise; `auto` searches for the one at which children leave the parent by `target_kl`."""
     density: Fraction = 0.5
+    """The share of the weights that a gene touches."""
     parts: Natural = 2
+    """2: a mask and its anti-mask; more: so many equal parts; 1: a mask alone."""
     scope: Scope = None
+    """The layers that genes touch: names or patterns, or `from: layer`; null is all, `auto` tries each alone."""
 
     @property
     def extra(self) -> dict[str, Any]:
@@ -56,57 +59,64 @@ class StrategySettings(Section):
 
 
 class TrustRegionSettings(Section):
-    """Search for σ: the largest on the grid whose mean KL(parent ‖ child) stays at the target (dissertation 4.2.1).
-
-    `frames` are the inputs on which it is measured; null is 256, or fewer, 8 at least, with a network so large that
-    these would take minutes.
-    """
+    """Search for σ: the largest on the grid whose mean KL(parent ‖ child) stays at the target (dissertation 4.2.1)."""
 
     target_kl: Annotated[float, Field(gt=0)] = 0.02
+    """The mean KL(parent ‖ child), in nats, at which σ is taken."""
     grid: tuple[Annotated[float, Field(gt=0)], ...] = (0.0025, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.08)
+    """The σ that are tried; it goes on beyond its ends where they do not reach the target."""
     frames: Natural | None = None
+    """The inputs on which it is measured; null is 256, or down to 8 where a large network would take minutes."""
     children: Natural = 4
+    """The children that are drawn at each σ."""
 
 
 class RacingSettings(Section):
     """Give more levels to the children still in contention, `step` at a time, until `levels` are spent on each."""
 
     step: Natural = 16
+    """The cases that are added at a time."""
     levels: Natural = 96
+    """The cases that each child is measured on at most."""
 
 
 class SearchSettings(Section):
-    """The evolution: children per generation, generations, elites that stay and breed.
-
-    With `diversity` a child's fitness is its score and that many times its mean distance, `diversity_by`, to the other
-    children and the elites.
-    """
+    """The evolution: children per generation, generations, elites that stay and breed."""
 
     population: Natural = 16
+    """The children of each generation."""
     generations: Natural = 1
+    """How many generations there are."""
     elites: Annotated[int, Field(ge=0)] = ELITES
+    """The best children that stay and breed; half the population at most, unless more are given."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
+    """What a child's mean distance to the others is worth in its fitness."""
     diversity_by: Distance = "disagreement"
+    """How that distance is measured."""
     racing: RacingSettings | None = None
+    """More cases for the children that are still in contention; null measures all alike."""
 
 
 class SelectionSettings(Section):
     """How members are chosen on the select split, and how they become one predictor.
 
-    `greedy` adds the member that helps the ensemble most, with `replacement` one that is in it already too, which then
-    counts twice (Caruana et al. 2004), and with `diversity` times its mean distance, `diversity_by`, to those chosen as
-    a bonus; `top` takes the best by their own score. `combine` is the rule by which the members' outputs become one.
-    With `parent` the parent votes beside the members, as in the dissertation's algorithms 1 to 3; in its tables it does
-    not.
+    With `parent` the parent votes as in the dissertation's algorithms 1 to 3; in its tables it does not.
     """
 
     rule: Literal["greedy", "top"] = "greedy"
+    """`greedy` adds the member that helps the ensemble most, `top` takes the best by their own score."""
     size: Natural = MEMBERS
+    """The members of the ensemble; the whole population at most, unless more are given."""
     replacement: bool = False
+    """Whether a member may be added again, and then counts twice (Caruana et al. 2004)."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
+    """What a candidate's mean distance to those chosen is worth."""
     diversity_by: Distance = "disagreement"
+    """How that distance is measured."""
     combine: Literal["mean", "logit-mean", "geometric-mean", "majority-vote", "median"] = "mean"
+    """The rule by which the members' outputs become one."""
     parent: bool = False
+    """Whether the parent votes beside the members."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """Only the greedy rule knows replacement and diversity."""
@@ -119,13 +129,16 @@ class ReportSettings(Section):
     """The final comparison: how many draws of random children, and how many bootstrap resamples."""
 
     random_draws: Natural = 4
+    """How many ensembles of random children the ensemble is compared with."""
     bootstrap: Annotated[int, Field(ge=100)] = 2000
+    """The resamples from which intervals are taken."""
 
 
 class DataSettings(Section):
     """Where data sets lie; the environment variable EVOENS_DATA serves when `root` is not set."""
 
     root: PathText | None = None
+    """The folder of data sets; the environment variable EVOENS_DATA serves when it is not set."""
 
 
 class Config(Section):
@@ -141,7 +154,9 @@ class Config(Section):
     }
 
     name: Name
+    """The run's name, and its folder's."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of all that is drawn."""
     problem: ProblemSettings
     parent: ParentSettings
     strategy: StrategySettings

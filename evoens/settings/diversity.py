@@ -21,26 +21,32 @@ class OutputSettings(Section):
     """How members differ in what they answer on so many inputs."""
 
     inputs: Several = 10_000
+    """The inputs whose answers are compared."""
 
 
 class ClusterSettings(Section):
     """t-SNE of what members answer on so many inputs."""
 
     inputs: Annotated[int, Field(ge=30)] = 1000
+    """The inputs whose answers are laid out by t-SNE."""
 
 
 class ActivationSettings(Section):
     """CKA of these layers (null: all that have no layers inside) on so many inputs."""
 
     inputs: Several = 1024
+    """The inputs whose activations are compared."""
     layers: Annotated[tuple[Layer, ...], Field(min_length=1)] | None = None
+    """The layers that are compared; null is all that have no layers inside."""
 
 
 class AttributionSettings(Section):
     """What members look at in so many inputs."""
 
     inputs: Natural = 256
+    """The inputs on which is seen what members look at."""
     method: Literal["saliency", "smoothgrad", "integrated-gradients"] = "smoothgrad"
+    """How that is measured."""
 
 
 class FeatureSettings(Section):
@@ -51,31 +57,42 @@ class FeatureSettings(Section):
     """
 
     layer: Layer | None = None
+    """Whose units are pictured; null is the last convolution, or the first layer that members do not share."""
     units: Natural = 16
+    """How many units are pictured."""
     sign: Literal[1, -1] = 1
+    """1 for what raises a unit most, -1 for what lowers it."""
     steps: Natural = 256
+    """The steps of the search for a picture."""
 
 
 class LandscapeSettings(Section):
     """The loss on so many inputs, on a grid of `points` by `points` networks around the parent."""
 
     inputs: Several = 1000
+    """The inputs on which the loss is measured."""
     points: Annotated[int, Field(ge=3, le=101)] = 21
+    """The networks along each side of the grid."""
 
 
 class MutationSettings(Section):
     """What noise of each strength on each share of the weights does to so many `children`, on so many inputs."""
 
     inputs: Several = 1000
+    """The inputs on which children are measured."""
     children: Several = 8
+    """The children of each strength and share."""
     sigmas: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=2)] = (0.005, 0.01, 0.02, 0.05, 0.1)
+    """The strengths of noise."""
     densities: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (1.0, 0.5, 0.1)
+    """The shares of the weights that are touched."""
 
 
 class DiversitySettings(Section):
     """What `python -m evoens diversity` looks at; the run itself watches a little of it in each generation."""
 
     parts: Annotated[tuple[Part, ...], Field(min_length=1)] = PARTS
+    """What is looked at."""
     outputs: OutputSettings = OutputSettings()
     clusters: ClusterSettings = ClusterSettings()
     activations: ActivationSettings = ActivationSettings()

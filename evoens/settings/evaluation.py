@@ -28,8 +28,11 @@ class EvaluationSettings(Section):
     """
 
     precision: Precision = "float32"
+    """In which children are measured; it decides bits, and with them fitness and members."""
     timeout: Annotated[float, Field(gt=0)] | None = None
+    """The seconds after which a child's measurement is given up, and the child has failed; null is never."""
     memory: Annotated[float, Field(gt=0)] | None = None
+    """The gigabytes that may be kept for measuring; null is 2, or a quarter of the machine's where that is less."""
 
 
 DEFAULT = EvaluationSettings()

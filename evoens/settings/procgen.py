@@ -23,7 +23,9 @@ class Levels(Section):
     """Level seeds `start` to `start + count − 1` (Procgen); `count` 0 is every level from `start` on."""
 
     start: Annotated[int, Field(ge=0)]
+    """The first level's seed."""
     count: Annotated[int, Field(ge=0)]
+    """How many levels there are; 0 is every one from `start` on."""
 
     def __str__(self) -> str:
         return f"{self.start} to {self.start + self.count - 1}" if self.count else f"{self.start} and on"
@@ -76,11 +78,17 @@ class ProcgenSettings(ProblemSettings):
     """
 
     type: Literal["procgen"] = "procgen"
+    """Games of Procgen."""
     game: Game
+    """Which game is played; `--set problem.game=…` takes that game's parent with it."""
     difficulty: Literal["easy", "hard"] = "easy"
+    """Of the game's levels."""
     frame_stack: Annotated[int, Field(ge=1, le=8)] = 2
+    """The frames that the policy sees at once."""
     action: Literal["sampled", "greedy"] = "sampled"
+    """Whether an action is drawn from the policy's probabilities, or the likeliest is taken."""
     max_episode_steps: Natural | None = None
+    """Where games of the search and select splits are ended; null plays them out, as test games always are."""
     levels: SplitLevels = SplitLevels()
 
     @property
@@ -97,20 +105,35 @@ class PPOSettings(Section):
     """
 
     steps: Natural = 8_000_000
+    """Environment steps of the whole training."""
     network: tuple[Natural, Natural, Natural] = (16, 32, 32)
+    """The channels of the IMPALA network's three stages."""
     envs: Natural = 64
+    """Games that are played side by side."""
     rollout: Natural = 256
+    """Steps of each game between two updates."""
     minibatches: Natural = 8
+    """Into how many parts a rollout is cut for the updates."""
     epochs: Natural = 3
+    """How often each rollout is learnt from."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    """Adam's."""
     cooldown: Fraction | None = None
+    """The last share of the steps, over which the learning rate falls to zero on a line; null is none."""
     gamma: Fraction = 0.999
+    """The discount of later rewards."""
     gae_lambda: Fraction = 0.95
+    """λ of generalised advantage estimation."""
     clip: Fraction = 0.2
+    """How far the ratio of new to old probabilities counts."""
     entropy: Annotated[float, Field(ge=0)] = 0.01
+    """The weight of the entropy bonus."""
     value_coefficient: Annotated[float, Field(gt=0)] = 0.25
+    """The weight of the value loss."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 0.5
+    """To which gradients are clipped."""
     target_kl: Annotated[float, Field(gt=0)] | None = 0.01
+    """The KL divergence of an update that ends its epochs early; null never does."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """A rollout must split into whole minibatches."""

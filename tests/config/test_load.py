@@ -186,6 +186,17 @@ def test_elites_and_members_follow_a_small_population(sets: list[str], elites: i
     assert (config.search.elites, config.selection.size) == (elites, size)
 
 
+def test_models_need_no_parent() -> None:
+    text = "name: x\nproblem: {type: classification, data: digits}\nstrategy: {class: noisy}\n"
+    path = write(text + "parent: {network: lenet-m, checkpoint: gone.pt}\n")
+    sets = ["problem.splits.test.from=train", "problem.splits.test.count=0.1"]
+    with pytest.raises(ConfigError, match=r"parent\.checkpoint: expected a path that ends in \.safetensors where"):
+        load(path, sets)
+    assert load(path, sets, parent=False).config.parent.checkpoint == "gone.pt"
+    with pytest.raises(ConfigError, match="expected one of lenet-s, lenet-m"):
+        load(path, [*sets, "parent.network=lenet-q"], parent=False)
+
+
 def test_elites_that_are_given_are_still_checked() -> None:
     message = "search.elites: expected fewer than search.population (4), found 4"
     assert faults(GOOD, "search.population=4", "search.elites=4") == [
