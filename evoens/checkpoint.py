@@ -167,6 +167,13 @@ def _check(folder: Path) -> Check:
     return Check(f"checkpoint {folder.name}", True, f"step {step}, every file as its manifest says")
 
 
+def filled(now: dict[str, Any], saved: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return what a checkpoint says, with what is kept only since it was begun as it is now, and a sentence on that."""
+    lacking = ", ".join(key for key in now if key not in saved)
+    told = [f"begun before this was kept, so that it may have changed since: {lacking}"] if lacking else []
+    return {**now, **saved}, told
+
+
 def require_same(now: dict[str, Any], saved: dict[str, Any], folder: Path, force: bool) -> list[str]:
     """Compare what decides a run's results with what its checkpoint says of it.
 

@@ -193,12 +193,13 @@ def report(folder: Folder, runs: Runs = RUNS) -> None:
 @app.command()
 def verify(
     path: Annotated[Path | None, typer.Argument(help="A run or an ensemble; without one, the streams only.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Run the code that the folder brings along.")] = False,
     json: Json = False,
 ) -> None:
     """Check published vectors, fingerprints and hashes."""
     from evoens.verify import verify  # noqa: PLC0415
 
-    _print_checks(verify(path), json)
+    _print_checks(verify(path, trust=trust), json)
 
 
 @app.command()

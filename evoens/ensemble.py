@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evoens.architecture import undisturbed
 from evoens.calibration import tempered
 from evoens.combine import combine
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
 from evoens.inputs import taken, usable
+from evoens.known_code import Trust
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
 from evoens.proof import PROVED, proved_cut, proved_shrunk
@@ -172,21 +174,35 @@ class Ensemble:
         write_ensemble(self, folder, source, arguments, about)
 
 
-def load_ensemble(path: str | Path) -> Ensemble:
+def load_ensemble(path: str | Path, trust: bool = False) -> Ensemble:
     """Rebuild an ensemble from the folder that `Ensemble.save` wrote (or from a run's folder), every hash checked.
+
+    A folder with Python files of its own is code, and loading it runs them. Random states, default device and default
+    dtype stay as they are.
+
+    Args:
+        path: the folder.
+        trust: run files that have changed since they were saved, and import whatever packages the folder names.
 
     Raises:
         CheckpointError: a file is missing or damaged, or a member does not come out as the bits that were saved.
-        SpecError: the Strategy's class is not there.
+        SpecError: code is not there, has changed, or is not of evoens, of torchvision or of the folder.
+        ShapeError: the network is not the one that the weights are of.
     """
-    parent, strategy, genomes, document = read_ensemble(Path(path))
-    shown = document.get("preprocessing")
-    return Ensemble(
-        parent,
-        strategy,
-        genomes,
-        rule=document["combine"],
-        seed=document.get("seed", 0),
-        temperature=document.get("temperature"),
-        preprocessing=Preprocessing.from_json(shown) if shown else None,
-    )
+    return open_ensemble(Path(path), Trust.ALL if trust else Trust.NOTHING)
+
+
+def open_ensemble(path: Path, trust: Trust) -> Ensemble:
+    """Do as `load_ensemble` does, for whoever trusts some of it."""
+    with undisturbed():
+        parent, strategy, genomes, document = read_ensemble(path, trust)
+        shown = document.get("preprocessing")
+        return Ensemble(
+            parent,
+            strategy,
+            genomes,
+            rule=document["combine"],
+            seed=document.get("seed", 0),
+            temperature=document.get("temperature"),
+            preprocessing=Preprocessing.from_json(shown) if shown else None,
+        )

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
+from evoens.architecture import Architecture
 from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.json_file import as_written, read_json
-from evoens.parent import Architecture, Parent, fingerprint
-from evoens.spec import Located, load_class, locate
-from evoens.strategy import Strategy, grow, tuned_file
-from evoens.tensor_file import load_tensors
+from evoens.known_code import Trust, known_architecture, known_strategy
+from evoens.own_code import Code
+from evoens.parent import Parent, fingerprint
+from evoens.spec import Located, load_class
+from evoens.strategy import Strategy, grow, tuned_file, tuned_weights
+from evoens.tensor_file import parse_tensors
 
 if TYPE_CHECKING:
     from evoens.ensemble import Ensemble
 
 FORMAT = 1
 CONTIGUOUS = "contiguous"  # of images, where the network takes no other
+PARENT = "parent.safetensors"
 MEMBERS = "members"  # the folder of the weights that members were tuned to
+NETWORK = "network"  # the folder of a network's files, where the Strategy has others of these names
 
 
 class _Description(TypedDict):
@@ -43,22 +49,27 @@ def write_ensemble(
     ensemble: Ensemble, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]
 ) -> None:
     """Write what `Ensemble.save` describes."""
-    parent = ensemble.parent
+    parent, strategy = ensemble.parent, ensemble.strategy
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({k: v.contiguous() for k, v in parent.weights.items()})
-    write_atomic(folder / "parent.safetensors", weights)
+    write_atomic(folder / PARENT, weights)
     if parent.tuned is not None:
         _save_tuned(ensemble, folder / MEMBERS)
-    own_file = Path(source.module).name if isinstance(source.module, Path) else None
-    if own_file is not None:
-        write_atomic(folder / own_file, Path(source.module).read_bytes())
-    spec = f"{own_file}:{type(ensemble.strategy).__name__}" if own_file else source.spec
+    architecture = _save_code(parent.architecture, source.code, folder)
+    spec = f"{source.code.main}:{type(strategy).__name__}" if source.code else source.spec
+    helpers = {"helpers": source.code.helpers} if source.code and source.code.helpers else {}
     document = {
         "format": FORMAT,
         "about": about,
-        "architecture": asdict(_save_network(parent, folder, own_file)),
+        "architecture": architecture.to_json(),
         "parent": {"fingerprint": parent.fingerprint, "sha256": hashlib.sha256(weights).hexdigest()},
-        "strategy": {"spec": spec, "sha256": source.sha256, "arguments": arguments},
+        "strategy": {
+            "spec": spec,
+            "sha256": source.sha256,
+            **helpers,
+            "arguments": arguments,
+            "scope": list(strategy.scope),
+        },
         "combine": ensemble.rule,
         "seed": ensemble.seed,
         "temperature": ensemble.temperature,
@@ -68,7 +79,7 @@ def write_ensemble(
         "members": [
             {
                 "key": genome.key,
-                "weights_sha256": fingerprint(grow(parent, ensemble.strategy, genome)),
+                "weights_sha256": fingerprint(grow(parent, strategy, genome)),
                 "genome": genome.to_json(),
             }
             for genome in ensemble.genomes
@@ -78,20 +89,23 @@ def write_ensemble(
     write_atomic(folder / "genomes.json", json.dumps(document, indent=1) + "\n")
 
 
-def _save_network(parent: Parent, folder: Path, taken: str | None) -> Architecture:
-    """Copy the file of a user's own network, and return the architecture as it is named beside the copy.
+def _save_code(architecture: Architecture, strategy: Code | None, folder: Path) -> Architecture:
+    """Write the files of a user's own Strategy and network, and return the architecture as it is named there.
 
-    taken: the name of a file that is there already, which may hold the network too.
+    Where both have a file of one name, and not the same, the network's come into a folder of their own.
     """
-    architecture = parent.architecture.within(Path())
-    if not architecture.own:
-        return architecture
-    data = Path(parent.architecture.source().module).read_bytes()
-    place, _, name = architecture.target.rpartition(":")
-    if place == taken and (folder / taken).read_bytes() != data:
-        place = f"network_{place}"
-    write_atomic(folder / place, data)
-    return replace(architecture, target=f"{place}:{name}")
+    files = dict(strategy.files) if strategy else {}
+    if architecture.own:
+        source = architecture.source()
+        assert source.code is not None
+        same = all(files.get(name, data) == data for name, data in source.code.files.items())
+        place = "" if same else f"{NETWORK}/"
+        files |= {f"{place}{name}": data for name, data in source.code.files.items()}
+        architecture = replace(architecture, target=f"{place}{source.code.main}:{source.name}")
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / name, data)
+    return architecture
 
 
 def _save_tuned(ensemble: Ensemble, folder: Path) -> None:
@@ -102,7 +116,7 @@ def _save_tuned(ensemble: Ensemble, folder: Path) -> None:
         write_atomic(tuned_file(folder, genome), tuned_file(ensemble.parent.tuned, genome).read_bytes())
 
 
-def read_ensemble(folder: Path) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
+def read_ensemble(folder: Path, trust: Trust) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
     """Return parent, Strategy, the members' genomes and the description of an ensemble's or a run's folder.
 
     Raises:
@@ -112,8 +126,8 @@ def read_ensemble(folder: Path) -> tuple[Parent, Strategy, list[Genome], dict[st
         folder = folder / "ensemble"
     document = read_description(folder)
     with as_written(folder / "genomes.json", "an ensemble's description"):
-        parent = load_parent(folder, document)
-        strategy = load_strategy(folder, document)
+        parent = load_parent(folder, document, trust)
+        strategy = load_strategy(folder, document, parent, trust)
         genomes = [load_member(folder, row, parent, strategy) for row in document["members"]]
         check_description(folder, document)
     return parent, strategy, genomes, document
@@ -128,38 +142,58 @@ def read_description(folder: Path) -> dict[str, Any]:
     return document
 
 
-def load_parent(folder: Path, document: dict[str, Any]) -> Parent:
-    """Load the parent, its file's hash checked before it is parsed, its fingerprint after."""
-    path = folder / "parent.safetensors"
-    try:
-        data = path.read_bytes()
-        _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
-        architecture = Architecture(**document["architecture"]).within(folder)
-        parent = Parent.from_weights(architecture, load_tensors(path))
-    except OSError as error:
-        raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
-    _require(path, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
+def load_parent(folder: Path, document: dict[str, Any], trust: Trust) -> Parent:
+    """Load the parent: its file is checked before it is parsed, and its network's shapes before memory is taken."""
+    weights = load_weights(folder, document)
+    architecture = known_architecture(folder, document, trust)
+    architecture.require_shapes({name: tuple(value.shape) for name, value in weights.items()})
+    parent = Parent.from_weights(architecture, weights)
+    _require(folder / PARENT, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
     parent.tuned = folder / MEMBERS if document.get("tuned") else None
     if document.get("layout") == CONTIGUOUS:
         parent.layout = torch.contiguous_format
     return parent
 
 
-def load_strategy(folder: Path, document: dict[str, Any]) -> Strategy:
-    """Make the Strategy, its file's hash checked before it is imported."""
+def load_weights(folder: Path, document: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the parent's tensors, checked as they can be without its network."""
+    path = folder / PARENT
+    try:
+        data = path.read_bytes()
+        _require(path, document["parent"]["sha256"], hashlib.sha256(data).hexdigest(), "the file")
+        weights = parse_tensors(data, path)
+    except OSError as error:
+        raise CheckpointError(f"{path}: expected the parent's weights: {error}") from error
+    _require(path, document["parent"]["fingerprint"], fingerprint(weights), "the parent")
+    return weights
+
+
+def load_strategy(folder: Path, document: dict[str, Any], parent: Parent | None, trust: Trust) -> Strategy:
+    """Make the Strategy, its files' hashes checked before any is imported."""
     row = document["strategy"]
-    source = locate(row["spec"], [folder])
-    _require(folder, row["sha256"], source.sha256, f"the Strategy {row['spec']}")
-    strategy: Strategy = load_class(source, Strategy)(**row["arguments"])
+    strategy: Strategy = load_class(known_strategy(folder, document, trust), Strategy)(**row["arguments"])
+    strategy.parent, strategy.scope = parent, tuple(row.get("scope", ()))
     return strategy
 
 
 def load_member(folder: Path, row: dict[str, Any], parent: Parent, strategy: Strategy) -> Genome:
     """Return a member's genome, its key checked, and that it gives the weights it was saved with."""
+    genome = load_genome(folder, row, tuned=False)
+    _require_weights(folder, row, genome, grow(parent, strategy, genome))
+    return genome
+
+
+def load_genome(folder: Path, row: dict[str, Any], tuned: bool) -> Genome:
+    """Return a member's genome, its key checked, and the weights it was tuned to: what can be without rebuilding it."""
     genome = Genome.from_json(row["genome"])
     _require(folder, row["key"], genome.key, "a genome's key")
-    _require(folder, row["weights_sha256"], fingerprint(grow(parent, strategy, genome)), f"member {genome.key[:12]}")
+    if tuned and genome.genes:
+        _require_weights(folder, row, genome, tuned_weights(folder / MEMBERS, genome))
     return genome
+
+
+def _require_weights(folder: Path, row: dict[str, Any], genome: Genome, weights: dict[str, Tensor]) -> None:
+    _require(folder, row["weights_sha256"], fingerprint(weights), f"member {genome.key[:12]}")
 
 
 def check_description(folder: Path, document: dict[str, Any]) -> None:

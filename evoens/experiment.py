@@ -54,8 +54,8 @@ def open_experiment(
     problem = task.problem(parent)
     strategy = cls(**arguments)
     strategy.scope, strategy.parent = scope(config, parent), parent
-    said = [*broken(cls, arguments), *task.cautions(problem)]
-    return Experiment(config, resolved, problem, strategy, source, arguments, card, said, task.unsure)
+    data, said = task.contents(), [*broken(cls, arguments), *task.cautions(problem)]
+    return Experiment(config, resolved, problem, strategy, source, arguments, card, data, said, task.unsure)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib
-import inspect
-import sysconfig
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from evoens.adapt import adapted
-from evoens.errors import EvoensError, SpecError, nearest, one_line
-from evoens.spec import Located, _import, locate
+from evoens.architecture import Architecture as Architecture  # noqa: PLC0414 (asked for here too)
 from evoens.tensors import first_names, load, plain, tensors
 
 Predictor = Callable[[Tensor], Tensor]
@@ -34,90 +27,6 @@ class Fusible(Protocol):
 
     def fuse(self) -> None:
         """Give up gradients and hooks, and take up the weights as they are now; outputs stay the same to rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Architecture:
-    """How to build the module anew, from JSON values alone.
-
-    Attributes:
-        target: `package.module:Class`, a torch.nn.Module; `torchvision.models:name`, any of its classifiers; or
-            `path/to/file.py:name`, a torch.nn.Module class or a function that returns a module.
-        arguments: its keyword arguments.
-        sha256: of the file, as it must be when the module is built; a path cannot go without.
-    """
-
-    target: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    sha256: str | None = None
-
-    def build(self) -> nn.Module:
-        """Build the module, its weights not yet loaded.
-
-        Raises:
-            SpecError: there is no such class or function, its file has changed, or it does not take these arguments.
-            EvoensError: whatever else the class itself finds wrong.
-        """
-        try:
-            module = self._builder()(**self.arguments)
-        except EvoensError:
-            raise
-        except Exception as error:  # whatever a user's code does
-            raise SpecError(f'"{self.target}" cannot be built: {one_line(error)}') from error
-        if not isinstance(module, nn.Module):
-            raise SpecError(f'"{self.target}": expected a torch.nn.Module, found {type(module).__name__}')
-        return module if self.target.startswith("evoens.") else adapted(module, self.target)
-
-    def _builder(self) -> Callable[..., object]:
-        """Return the class or function; nothing else may be called, since the name comes from a file."""
-        place, _, name = self.target.rpartition(":")
-        file = place.endswith(".py") or self.sha256 is not None
-        source = _import(self.source()) if file else importlib.import_module(place)
-        found = getattr(source, name, None)
-        if not _builds(found, source, place):
-            known = [n for n, value in vars(source).items() if _builds(value, source, place)]
-            wanted = "expected a torch.nn.Module class, or a function of torchvision.models or a file"
-            raise TypeError(f"{wanted}, found no such {name!r}{nearest(name, known)}")
-        return found
-
-    @property
-    def own(self) -> bool:
-        """Whether the module is from a user's own file."""
-        return self.target.rpartition(":")[0].endswith(".py")
-
-    def within(self, folder: Path) -> Architecture:
-        """Return the same with a user's own file looked for in `folder`."""
-        place, _, name = self.target.rpartition(":")
-        return replace(self, target=f"{folder / Path(place).name}:{name}") if self.own else self
-
-    def source(self) -> Located:
-        """Return the target's file, which is the one that was recorded; what has moved is looked for right here.
-
-        Raises:
-            SpecError: there is none, it has changed, or it belongs to an installed package.
-        """
-        place, _, name = self.target.rpartition(":")
-        moved = self.own and not Path(place).is_file()
-        found = locate(f"{Path(place).name}:{name}" if moved else self.target, [Path(place).parent, Path()])
-        if found.sha256 != self.sha256:
-            expected = f"sha256 {self.sha256[:16]}…" if self.sha256 else "the sha256 of the file beside its name"
-            raise SpecError(f'"{self.target}": expected {expected}, found a file with {found.sha256[:16]}…')
-        if isinstance(found.module, Path) and _installed(found.module):  # their hashes are no secret
-            raise SpecError(f'"{self.target}": expected a file of your own, found one of an installed package')
-        return found
-
-
-def _builds(value: object, source: ModuleType, place: str) -> TypeGuard[Callable[..., object]]:
-    """Whether `value`, found in the module or file that a target names with `place`, may be called."""
-    if not inspect.isfunction(value):
-        return isinstance(value, type) and issubclass(value, nn.Module)
-    shipped = place == "torchvision.models" and value.__name__ in source.list_models(module=source)
-    return shipped or (place.endswith(".py") and value.__module__ == source.__name__)
-
-
-def _installed(file: Path) -> bool:
-    packages = {"site-packages", "dist-packages"}
-    return file.is_relative_to(Path(sysconfig.get_path("stdlib")).resolve()) or bool(packages & set(file.parts))
 
 
 class Parent:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from evoens import selection
@@ -22,6 +21,7 @@ from evoens.evaluate import Evaluator, Outcome, Plan
 from evoens.evolution import evolve
 from evoens.files import write_atomic
 from evoens.genome import Genome
+from evoens.identity import identity_of, known_since
 from evoens.json_file import as_written
 from evoens.ledger import Ledger
 from evoens.measuring import Measuring
@@ -35,19 +35,22 @@ from evoens.settings.diversity import Distance
 from evoens.sigma_search import find_sigma
 from evoens.soundness import ASKED, check
 from evoens.spec import Located
-from evoens.state import RunState, environment, versions
+from evoens.state import RunState, environment
 from evoens.strategy import Strategy, grow, learn, learnt
 from evoens.tracker import Tracker
 
 APART = 256  # inputs on which children's answers are compared, where none are known yet
-APART_FROM: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
 MEASURING = "measuring.txt"  # who is being measured, while the process lives
 TUNED = "tuned"  # the folder of the weights that children were trained to
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything a run is made of: the checked config and its text, the problem with its parent, the Strategy."""
+    """Everything a run is made of: the checked config and its text, the problem with its parent, the Strategy.
+
+    Attributes:
+        data: the sha256 of each split's cases (see `Task.contents`).
+    """
 
     config: Config
     resolved: str
@@ -56,18 +59,13 @@ class Experiment:
     source: Located
     arguments: dict[str, Any]
     parent_card: dict[str, Any]
+    data: dict[str, str]
     cautions: Sequence[str] = ()
     unsure: str = ""
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for a run to go on to the same bits."""
-        return {
-            "config": self.config.model_dump(mode="json", by_alias=True, exclude=APART_FROM),
-            "strategy file (sha256)": self.source.sha256,
-            "parent (fingerprint)": self.problem.parent.fingerprint,
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-        }
+        return identity_of(self)
 
 
 class Run:
@@ -139,9 +137,11 @@ class Run:
         with as_written(self.store.folder, "the state of a run"):
             identity = saved.state.pop("identity")
             self.state = RunState(**saved.state)
-            identity = with_precision(self, identity, self._identity)
-            changed = require_same(self._identity, identity, self.folder, self.force)
+            known, told = known_since(with_precision(self, identity, self._identity), self._identity, self.config)
+            changed = require_same(self._identity, known, self.folder, self.force)
             self.ledger = Ledger.load(self.state.ledger, saved.tensors)
+        for sentence in told:
+            self.reporter.warn(sentence)
         if changed:
             self._go_on_changed(changed)
         self._saved = self.state.to_json()

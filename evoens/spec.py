@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from evoens.errors import SpecError, nearest, one_line
+from evoens.own_code import Code, read_code, source_sha256
 
 STRATEGIES = "evoens_strategies"
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A class's source before it is imported: what the string meant, and the file's sha256."""
+    """A class's source before it is imported: what the string meant, and the file's sha256.
+
+    Attributes:
+        code: a user's own file as it was read, and its helpers.
+    """
 
     spec: str
     module: str | Path
     name: str | None
     sha256: str
+    code: Code | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, spec: str, code: Code, name: str | None) -> Located:
+        """Return where `spec` was found to be a file of a user's own."""
+        return cls(spec, code.path, name, code.sha256, code)
 
 
 def shipped_strategies() -> list[str]:
@@ -47,19 +56,33 @@ def locate(spec: str, folders: Sequence[Path] = ()) -> Located:
         path = next((p.resolve() for p in tried if p.is_file()), None)
         if path is None:
             raise SpecError(f'"{spec}": expected a Python file, found none at {", ".join(map(str, tried))}')
-        return Located(spec, path, name or None, _sha256(path))
+        return Located.of(spec, read_code(path), name or None)
     module = target if name else f"{STRATEGIES}.{target}"
-    try:
-        found = importlib.util.find_spec(module)
-    except Exception:  # finding a module imports its package, which may fail in any way
-        found = None
-    if found is None or found.origin is None or not Path(found.origin).is_file():
+    file = module_file(module)
+    if file is None:
         known = shipped_strategies()
         raise SpecError(
             f'"{spec}": expected one of {", ".join(known)}, path/to/file.py:Class or package.module:Class'
             + nearest(spec, known)
         )
-    return Located(spec, module, name or None, _sha256(Path(found.origin)))
+    return Located(spec, module, name or None, source_sha256(file.read_bytes()))
+
+
+def module_file(module: str) -> Path | None:
+    """Return the file of an installed module, or None; no package around it is imported, as `find_spec` would."""
+    top, *inner = module.split(".")
+    try:
+        found = importlib.util.find_spec(top) if all((top, *inner)) else None
+    except (ImportError, ValueError):  # ValueError: already imported, and of no origin
+        found = None
+    if found is None:
+        return None
+    file, folders = Path(found.origin or ""), list(found.submodule_search_locations or [])
+    for name in inner:
+        files = [Path(folder, *place) for folder in folders for place in ((name, "__init__.py"), (f"{name}.py",))]
+        file = next((path for path in files if path.is_file()), Path())
+        folders = [str(Path(folder, name)) for folder in folders]
+    return file if file.is_file() else None
 
 
 def load_class(located: Located, base: type) -> type:
@@ -68,7 +91,7 @@ def load_class(located: Located, base: type) -> type:
     Raises:
         SpecError: the source does not import, or holds no such class, or the class does not derive from `base`.
     """
-    module = _import(located)
+    module = import_module(located)
     if located.name is None:
         own: list[type] = [c for c in vars(module).values() if _is_own_subclass(c, base, module)]
         if len(own) != 1:
@@ -96,20 +119,13 @@ def _is_own_subclass(value: object, base: type, module: ModuleType) -> bool:
     )
 
 
-def _import(located: Located) -> ModuleType:
-    name = f"evoens_user_{located.sha256[:16]}"  # by content: two files of one name never mix
+def import_module(located: Located) -> ModuleType:
+    """Import the located source.
+
+    Raises:
+        SpecError: it does not import.
+    """
     try:
-        if isinstance(located.module, str):
-            return importlib.import_module(located.module)
-        spec = importlib.util.spec_from_file_location(name, located.module)
-        assert spec is not None and spec.loader is not None
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    except Exception as error:
-        sys.modules.pop(name, None)
+        return located.code.load() if located.code else importlib.import_module(str(located.module))
+    except (Exception, SystemExit) as error:
         raise SpecError(f'"{located.spec}" does not import: {one_line(error)}') from error
-    return module
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

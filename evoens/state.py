@@ -10,7 +10,10 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("evoens", "torch", "numpy", "procgen-mirror", "procgen", "stable-baselines3", "imagehash", "pydantic")
+PACKAGES = (
+    *("evoens", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "procgen-mirror", "procgen"),
+    *("stable-baselines3", "imagehash", "pydantic"),
+)
 
 
 @dataclass
@@ -46,6 +49,12 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def machine() -> dict[str, str]:
+    """Return what of the machine decides bits."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), "device": device}
 
 
 def environment() -> dict[str, Any]:

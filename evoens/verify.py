@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from evoens import ensemble_folder, noise
+from evoens.architecture import undisturbed
 from evoens.checkpoint import CheckpointStore
 from evoens.errors import Check, CheckpointError, EvoensError
 from evoens.genome import Genome, Mask
+from evoens.known_code import Trust, known_architecture, known_strategy, strangers
 
 T = TypeVar("T")
 
@@ -44,8 +46,12 @@ SUMS = (  # 0.015 − 0.02 · z, z of (0, "conv.weight"): rounded once instead o
 )
 
 
-def verify(path: Path | None = None) -> list[Check]:
+def verify(path: Path | None = None, *, trust: bool = False) -> list[Check]:
     """Check the published vectors on this machine and, with a `path`, the folder of a run or of an ensemble.
+
+    Args:
+        path: the folder.
+        trust: run what is neither evoens's nor torchvision's; without it, only its hashes are checked.
 
     Returns:
         One check a thing, in order; what cannot be looked at because something before it is broken is left out.
@@ -53,7 +59,7 @@ def verify(path: Path | None = None) -> list[Check]:
     Raises:
         CheckpointError: there is no such folder, or it is neither a run's nor an ensemble's.
     """
-    return [*vectors(), *(folder_checks(path) if path is not None else ())]
+    return [*vectors(), *(folder_checks(path, trust) if path is not None else ())]
 
 
 # ---- the standard
@@ -120,13 +126,13 @@ def _sums(device: str, where: str) -> Check:
 # ---- folders
 
 
-def folder_checks(path: Path) -> list[Check]:
+def folder_checks(path: Path, trust: bool = False) -> list[Check]:
     """Check every file of a run's or an ensemble's folder that carries a hash."""
     folder = path if (path / "genomes.json").is_file() else path / "ensemble"
     checkpoints = path / "checkpoints"
     if not folder.is_dir() and not checkpoints.is_dir():
         raise CheckpointError(f"{path}: expected the folder of a run or of an ensemble, found neither in it")
-    checks = list(_ensemble(folder)) if folder.is_dir() else []
+    checks = list(_ensemble(folder, trust)) if folder.is_dir() else []
     checks += CheckpointStore(checkpoints).verify()
     if (path / "population.jsonl").is_file():
         checks.append(_population(path / "population.jsonl"))
@@ -143,25 +149,50 @@ def _try(load: Callable[[], T]) -> tuple[T | None, str]:
         return None, f"genomes.json is no ensemble's description ({error!r})"
 
 
-def _ensemble(folder: Path) -> Iterator[Check]:
+def _ensemble(folder: Path, trust: bool) -> Iterator[Check]:
     document, why = _try(partial(ensemble_folder.read_description, folder))
     if document is None:
         yield Check("genomes.json", False, why)
         return
     _, why = _try(partial(ensemble_folder.check_description, folder, document))
     yield Check("genomes.json", not why, why or "as it was written")
-    parent, why = _try(partial(ensemble_folder.load_parent, folder, document))
-    yield Check("parent", parent is not None, why or f"file and fingerprint {document['parent']['fingerprint'][:16]}…")
-    strategy, why = _try(partial(ensemble_folder.load_strategy, folder, document))
-    yield Check("strategy", strategy is not None, why or f"{document['strategy']['spec']}, its file as it was")
-    if parent is None or strategy is None:
-        return
+    unknown, _ = _try(partial(strangers, document))
+    known = trust or unknown == []  # a description without a Strategy or a network may name anything
+    yield from _rebuilt(folder, document) if known else _unrun(folder, document, unknown or ["its code"])
+
+
+def _rebuilt(folder: Path, document: dict[str, Any]) -> Iterator[Check]:
+    """Load everything; nothing is run that has changed."""
+    with undisturbed():
+        parent, why = _try(partial(ensemble_folder.load_parent, folder, document, Trust.PACKAGES))
+        detail = why or f"file and fingerprint {document['parent']['fingerprint'][:16]}…"
+        yield Check("parent", parent is not None, detail)
+        strategy, why = _try(partial(ensemble_folder.load_strategy, folder, document, parent, Trust.PACKAGES))
+        yield Check("strategy", strategy is not None, why or f"{document['strategy']['spec']}, its file as it was")
+        if parent is not None and strategy is not None:
+            rebuilt = partial(ensemble_folder.load_member, folder, parent=parent, strategy=strategy)
+            yield from _members(document, rebuilt, "rebuilt to the same bits")
+
+
+def _members(document: dict[str, Any], load: Callable[[Any], object], found: str) -> Iterator[Check]:
     if not document.get("members"):
         yield Check("members", False, "genomes.json lists none")
         return
     for place, row in enumerate(document["members"]):
-        _, why = _try(partial(ensemble_folder.load_member, folder, row, parent, strategy))
-        yield Check(f"member {place}", not why, why or f"{row['key'][:12]}… rebuilt to the same bits")
+        _, why = _try(partial(load, row))
+        yield Check(f"member {place}", not why, why or f"{row['key'][:12]}… {found}")
+
+
+def _unrun(folder: Path, document: dict[str, Any], unknown: Sequence[str]) -> Iterator[Check]:
+    """Check by hashes alone, and say what that leaves out."""
+    left = f"not rebuilt, as that runs {' and '.join(unknown)}: --trust does"
+    _, why = _try(partial(ensemble_folder.load_weights, folder, document))
+    _, changed = _try(partial(known_architecture, folder, document, Trust.PACKAGES))
+    why = why or changed
+    yield Check("parent", not why, why or f"file and fingerprint {document['parent']['fingerprint'][:16]}…; {left}")
+    _, why = _try(partial(known_strategy, folder, document, Trust.PACKAGES))
+    yield Check("strategy", not why, why or f"{document['strategy']['spec']}, its file as it was")
+    yield from _members(document, partial(ensemble_folder.load_genome, folder, tuned=bool(document.get("tuned"))), left)
 
 
 def _population(path: Path) -> Check:

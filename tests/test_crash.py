@@ -40,7 +40,7 @@ def assert_same(root: Path) -> None:
             assert (broken / name).read_bytes() == (whole / name).read_bytes(), name
         reports = [timeless(json.loads((run / "report.json").read_text())) for run in (broken, whole)]
         assert reports[0] == reports[1]
-        assert not list(broken.rglob(".unfinished*")) and load_ensemble(broken)
+        assert not list(broken.rglob(".unfinished*")) and load_ensemble(broken, trust=True)
 
 
 def test_killed_at_every_stage(tmp_path: Path) -> None:

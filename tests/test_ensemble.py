@@ -72,13 +72,13 @@ def test_no_member_no_ensemble(ensemble: Ensemble) -> None:
 
 
 def test_loaded_predicts_the_same_bits(ensemble: Ensemble, saved: Path, tiny_problem: TinyProblem) -> None:
-    loaded = load_ensemble(saved)
+    loaded = load_ensemble(saved, trust=True)
     assert loaded.genomes == ensemble.genomes
     assert torch.equal(loaded.predict(tiny_problem.probe(30)), ensemble.predict(tiny_problem.probe(30)))
 
 
 def test_a_run_folder_names_its_ensemble(saved: Path) -> None:
-    assert len(load_ensemble(saved.parent).genomes) == 4
+    assert len(load_ensemble(saved.parent, trust=True).genomes) == 4
 
 
 def test_an_own_strategy_file_travels_with_the_ensemble(tiny_problem: TinyProblem, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_own_strategy_file_travels_with_the_ensemble(tiny_problem: TinyProble
         tmp_path / "e", located, {"sigma": 0.25}, {}
     )
     source.unlink()
-    loaded = load_ensemble(tmp_path / "e")
+    loaded = load_ensemble(tmp_path / "e", trust=True)
     weights = grow(loaded.parent, loaded.strategy, loaded.genomes[0])
     assert torch.equal(weights["last.weight"], tiny_problem.parent.weights["last.weight"] * 0.75)
 
@@ -107,7 +107,7 @@ def test_a_flipped_bit_is_found(saved: Path, name: str) -> None:
     data[place] = ord("7") if data[place] != ord("7") else ord("8")
     (saved / name).write_bytes(data)
     with pytest.raises(CheckpointError, match=r"has changed|damage"):
-        load_ensemble(saved)
+        load_ensemble(saved, trust=True)
 
 
 def test_a_member_that_does_not_come_out_the_same_is_refused(saved: Path) -> None:
@@ -116,14 +116,14 @@ def test_a_member_that_does_not_come_out_the_same_is_refused(saved: Path) -> Non
     document["members"][1] |= {"genome": genome.to_json(), "key": genome.key}
     (saved / "genomes.json").write_text(json.dumps(document))
     with pytest.raises(CheckpointError, match=f"member {genome.key[:12]} has changed"):
-        load_ensemble(saved)
+        load_ensemble(saved, trust=True)
 
 
 @pytest.mark.parametrize("name", ["parent.safetensors", "genomes.json"])
 def test_a_missing_file_is_named(saved: Path, name: str) -> None:
     (saved / name).unlink()
     with pytest.raises(CheckpointError, match=name):
-        load_ensemble(saved)
+        load_ensemble(saved, trust=True)
 
 
 def test_a_member_that_was_chosen_twice_counts_twice_and_is_computed_once(tiny_problem: TinyProblem) -> None:
@@ -141,8 +141,8 @@ def test_the_rule_goes_with_the_ensemble(tiny_problem: TinyProblem, tmp_path: Pa
     logs = ensemble.outputs(inputs).double().log().mean(0)
     torch.testing.assert_close(ensemble.predict(inputs).double(), torch.softmax(logs, -1), rtol=1e-5, atol=1e-7)
     ensemble.save(tmp_path, locate("noisy"), ARGUMENTS, {})
-    assert load_ensemble(tmp_path).rule == "geometric-mean"
-    assert torch.equal(load_ensemble(tmp_path).predict(inputs), ensemble.predict(inputs))
+    assert load_ensemble(tmp_path, trust=True).rule == "geometric-mean"
+    assert torch.equal(load_ensemble(tmp_path, trust=True).predict(inputs), ensemble.predict(inputs))
 
 
 def test_ties_are_drawn_by_the_seed_here_and_where_it_is_loaded(tiny_problem: TinyProblem, tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_ties_are_drawn_by_the_seed_here_and_where_it_is_loaded(tiny_problem: Ti
         ensemble = Ensemble(tiny_problem.parent, strategy, members, rule="majority-vote", seed=seed)
         ensemble.save(tmp_path / str(seed), locate("noisy"), {"sigma": 2.0}, {})
         answers.append(ensemble.predict(inputs))
-        assert torch.equal(load_ensemble(tmp_path / str(seed)).predict(inputs), answers[-1])
+        assert torch.equal(load_ensemble(tmp_path / str(seed), trust=True).predict(inputs), answers[-1])
         assert torch.equal(majority_vote(ensemble.outputs(inputs), seed), answers[-1])
     assert not torch.equal(*answers)
 
@@ -208,13 +208,13 @@ def test_calibrated_probabilities_are_those_at_the_temperature_that_was_saved(
     by_hand = plain ** (1 / 1.75) / (plain ** (1 / 1.75)).sum(-1, keepdim=True)
     torch.testing.assert_close(ensemble.predict(inputs, calibrated=True), by_hand)
     ensemble.save(tmp_path, locate("noisy"), ARGUMENTS, {})
-    loaded = load_ensemble(tmp_path)
+    loaded = load_ensemble(tmp_path, trust=True)
     assert torch.equal(loaded.predict(inputs, calibrated=True), ensemble.predict(inputs, calibrated=True))
     assert torch.equal(loaded.predict(inputs), ensemble.predict(inputs))
     text = (tmp_path / "genomes.json").read_text()
     (tmp_path / "genomes.json").write_text(text.replace('"temperature": 1.75', '"temperature": 1.5'))
     with pytest.raises(CheckpointError, match="the description has changed"):
-        load_ensemble(tmp_path)
+        load_ensemble(tmp_path, trust=True)
 
 
 def test_an_ensemble_of_before_has_neither_temperature_nor_preprocessing(
@@ -224,7 +224,7 @@ def test_an_ensemble_of_before_has_neither_temperature_nor_preprocessing(
     del document["temperature"], document["preprocessing"]
     document["sha256"] = description_sha256(document)
     (saved / "genomes.json").write_text(json.dumps(document))
-    ensemble, inputs = load_ensemble(saved), tiny_problem.probe(5)
+    ensemble, inputs = load_ensemble(saved, trust=True), tiny_problem.probe(5)
     assert ensemble.classes is None and ensemble.predict(inputs).shape == (5, 3)
     with pytest.raises(EvoensError, match=r"^calibrated: expected a classifier's ensemble, saved with its temperature"):
         ensemble.predict(inputs, calibrated=True)

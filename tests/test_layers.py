@@ -27,6 +27,7 @@ LAYERS = [
         "spec",
         "tensors",
         "adapt",
+        "own_code",
         "allocator",
         "threads",
         "card",
@@ -34,6 +35,7 @@ LAYERS = [
     },
     {
         "reach",
+        "architecture",
         "parent",
         "cut",
         "proof",
@@ -52,6 +54,7 @@ LAYERS = [
         "memory",
         "ensemble",
         "ensemble_folder",
+        "known_code",
         "plan",
         "planning",
         "trials",
@@ -70,6 +73,7 @@ LAYERS = [
     },
     {
         "run",
+        "identity",
         "evolution",
         "scope_search",
         "sigma_search",

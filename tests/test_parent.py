@@ -217,7 +217,7 @@ def test_a_file_is_the_one_that_was_recorded_or_is_not_run(tmp_path: Path) -> No
         ("copyfile", "found no such 'copyfile'"),
         ("os", "found no such 'os'"),
         ("number", "expected a torch.nn.Module, found int"),
-        ("broken", "cannot be built: 'no such key'"),
+        ("broken", "cannot be built: KeyError: 'no such key'"),
     ],
 )
 def test_only_a_files_own_functions_are_called(name: str, message: str, tmp_path: Path) -> None:

@@ -161,9 +161,12 @@ def test_the_parent_votes_where_it_is_asked_to(tmp_path: Path, tuned: bool) -> N
         1 if tuned else 4
     )
     inputs = problem.inputs[2 * COUNT :]
-    members, parent = load_ensemble(tmp_path / "alone").outputs(inputs), alone.problem.parent.predict(inputs)
+    members, parent = (
+        load_ensemble(tmp_path / "alone", trust=True).outputs(inputs),
+        alone.problem.parent.predict(inputs),
+    )
     expected = (members.sum(0) + parent) / 4
-    assert torch.allclose(load_ensemble(tmp_path / "with").predict(inputs), expected, atol=1e-6)
+    assert torch.allclose(load_ensemble(tmp_path / "with", trust=True).predict(inputs), expected, atol=1e-6)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -223,7 +226,7 @@ def test_figures_of_the_report_are_right(finished: Path) -> None:
     genomes = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(finished)}
     parent = right_answers(problem, Genome(), TEST)
     best = right_answers(problem, genomes[report["best_child"]["key"]], TEST)
-    outputs = load_ensemble(finished).predict(problem.inputs[2 * COUNT :])
+    outputs = load_ensemble(finished, trust=True).predict(problem.inputs[2 * COUNT :])
     together = (outputs.argmax(-1) == problem.labels[2 * COUNT :]).double().numpy()
     for name, cases in {"parent": parent, "best_child": best, "ensemble": together}.items():
         for block, values in ((report[name]["test"], cases), (report[name]["test_difference"], cases - parent)):
@@ -240,7 +243,7 @@ def test_the_ensemble_on_disk_is_the_members(finished: Path) -> None:
     weights = load_file(finished / "ensemble" / "parent.safetensors")
     assert all(torch.equal(weights[name], value) for name, value in TinyFrames().parent.weights.items())
     genomes = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(finished)}
-    assert load_ensemble(finished).genomes == tuple(genomes[key] for key in keys)
+    assert load_ensemble(finished, trust=True).genomes == tuple(genomes[key] for key in keys)
 
 
 def test_costs_count_every_measurement_once(finished: Path) -> None:
@@ -333,7 +336,9 @@ def test_failed_children_are_recorded_and_never_selected(tmp_path: Path) -> None
         assert any(row["key"][:12] in warning for warning in listener.warnings)
     reasons = " ".join(report["warnings"])
     assert "ArithmeticError: no such child" in reasons and "outputs are not finite" in reasons
-    assert set(load_ensemble(tmp_path / "run").genomes).isdisjoint(Genome.from_json(row["genome"]) for row in failed)
+    assert set(load_ensemble(tmp_path / "run", trust=True).genomes).isdisjoint(
+        Genome.from_json(row["genome"]) for row in failed
+    )
 
 
 def test_all_failing_stops_the_run(tmp_path: Path) -> None:
@@ -361,7 +366,7 @@ def test_a_strategy_without_a_scale_is_not_searched_for_one(tmp_path: Path, spec
     assert [history["sigma"], *(row["sigma"] for row in history["generations"])] == [None] * 3
     document = json.loads((tmp_path / "ensemble" / "genomes.json").read_text())
     assert document["strategy"]["arguments"] == {"density": 0.5, "parts": 2}
-    members = load_ensemble(tmp_path).modules()
+    members = load_ensemble(tmp_path, trust=True).modules()
     weights = [dict(member.named_parameters())["first.weight"] for member in members]
     assert all(0.4 < float((weight == 0).float().mean()) < 0.6 for weight in weights)
 
@@ -672,4 +677,6 @@ def test_sigma_is_found_before_any_child_is_trained(tmp_path: Path) -> None:
     assert tuned.state.trust_region == plain.state.trust_region and tuned.state.sigma == plain.state.sigma
     assert [row["fitness"] for row in tuned.state.population] == [row["fitness"] for row in plain.state.population]
     assert len(list((tmp_path / "tuned" / "tuned").iterdir())) == len(tuned.state.population)
-    assert load_ensemble(tmp_path / "tuned").genomes == load_ensemble(tmp_path / "plain").genomes
+    assert (
+        load_ensemble(tmp_path / "tuned", trust=True).genomes == load_ensemble(tmp_path / "plain", trust=True).genomes
+    )

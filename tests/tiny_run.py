@@ -104,7 +104,7 @@ def experiment(settings: Config, problem: TinyProblem | None = None, spec: str =
     arguments = {**scale, "density": 0.5, "parts": 2, **more}
     strategy = cls(**arguments)
     resolved = resolved_yaml(settings, Path())
-    return Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {})
+    return Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {}, {})
 
 
 def execute(folder: Path, settings: Config | None = None, *, force: bool = False, **of: Any) -> tuple[Run, Listener]:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from evoens.card import find_parent
-from evoens.ensemble import Ensemble, load_ensemble
+from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment import open_strategy, strategy_arguments
 from evoens.genome import Genome
 from evoens.json_file import read_rows
+from evoens.known_code import Trust
 from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.report.written import Child
@@ -112,7 +113,7 @@ def of_run(task: Task, config: Config, base: Path, folder: Path) -> Subject:
         CheckpointError: it has fewer than two members, or a file of it is missing or damaged.
     """
     finished = (folder / "ensemble" / "genomes.json").is_file()
-    ensemble = load_ensemble(folder) if finished else _so_far(task, config, base, folder)
+    ensemble = open_ensemble(folder, Trust.PACKAGES) if finished else _so_far(task, config, base, folder)
     if len(ensemble.genomes) < 2:
         raise CheckpointError(f"{folder}: expected at least two members to compare, found {len(ensemble.genomes)}")
     names = tuple(f"member {i + 1}" for i in range(len(ensemble.genomes)))

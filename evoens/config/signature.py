@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evoens.errors import SpecError, nearest
-from evoens.spec import Located
+from evoens.spec import Located, module_file
 
 _IMPORTS = ast.Import | ast.ImportFrom
 
@@ -75,13 +75,14 @@ def _parse(path: Path, located: Located) -> ast.Module:
 
 
 def _check_imports(tree: ast.Module, path: Path, located: Located) -> None:
+    beside = {Path(helper).parts[0].removesuffix(".py") for helper in (located.code.files if located.code else ())}
     for node in tree.body:
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = [node.module]
         for name in names:
             package = name.split(".")[0]
-            if not _installed(package):
+            if package not in beside and not _installed(package):
                 raise SpecError(f'"{located.spec}": {path}:{node.lineno} imports {package}, which is not installed')
 
 
@@ -164,8 +165,5 @@ def _arguments(arguments: ast.arguments) -> dict[str, bool]:
 
 
 def _origin(module: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module) if module else None
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+    file = module_file(module)
+    return file if file and file.suffix == ".py" else None

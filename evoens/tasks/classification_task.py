@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,19 @@ from torch import Tensor
 
 from evoens.adapt import layout
 from evoens.allocator import keep_memory
+from evoens.architecture import Architecture
 from evoens.card import parent_files
 from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError, about
 from evoens.files import write_atomic
-from evoens.parent import Architecture, Parent
+from evoens.parent import Parent
 from evoens.problem import Problem
 from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.chance import cautions
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.alike import repeated
-from evoens.tasks.data.data import Data, open_data
+from evoens.tasks.data.data import SPLITS, Data, open_data
 from evoens.tasks.data.images import Normalise
 from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.fitting import fit, machine
@@ -115,6 +116,11 @@ class ClassificationTask(Task):
             message = f"{path}: expected a parent that has not learnt on images of search, select and test"
             raise CheckpointError(f"{message}, found one that has, on {which}; --retrain trains one anew")
 
+    def contents(self) -> dict[str, str]:
+        """See `Task.contents`; the train split counts where children or further networks learn from it."""
+        learns = self.config.tune is not None or self.config.parent.independent
+        return {name: self.data.splits[name].sha256() for name in SPLITS[0 if learns else 1 :]}
+
     def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
         """See `Task.train`."""
         self._fit(self.config.seed, folder, on_progress, force)
@@ -150,11 +156,13 @@ class ClassificationTask(Task):
     def _identity(self) -> dict[str, Any]:
         return {
             "data": hashlib.sha256(json.dumps(self.data.describe(["train"]), sort_keys=True).encode()).hexdigest(),
-            "architecture": asdict(self.architecture) | self._own_file(),
+            "architecture": self.architecture.to_json(helpers=False) | self._own_file(),
             "train": self.config.parent.train.model_dump(mode="json"),
             "augment": list(self.config.problem.augment),
             "seed": self.config.seed,
             "machine": machine(),
+            "pixels and labels": self.data.splits["train"].sha256(),
+            "helpers": self.architecture.helpers,
         }
 
     def _own_file(self) -> dict[str, str]:
@@ -181,7 +189,7 @@ class ClassificationTask(Task):
     ) -> dict[str, Any]:
         curve, described = state["curve"], self.data.describe(["train"])
         return {
-            "architecture": asdict(self.architecture),
+            "architecture": self.architecture.to_json(),
             **{name: described[name] for name in ("data", "shape", "classes", "normalise")},
             "splits": self.config.problem.splits.model_dump(mode="json", by_alias=True),
             "split_seed": self.config.problem.split_seed,

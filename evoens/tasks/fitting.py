@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens.checkpoint import CheckpointStore, RunLock, require_same
+from evoens.checkpoint import CheckpointStore, RunLock, filled, require_same
 from evoens.progress import OnProgress, Progress
 from evoens.tasks.sgd import Training
 
@@ -52,7 +52,8 @@ def fit(
     with RunLock(folder):
         saved, skipped = store.latest()
         if saved is not None:
-            skipped += require_same(own, saved.state["identity"], folder, force)
+            known, told = filled(own, saved.state["identity"])
+            skipped += [*told, *require_same(own, known, folder, force)]
         for sentence in skipped:
             warnings.warn(sentence, stacklevel=2)
         training = make(saved.state["precision"] if saved else None)

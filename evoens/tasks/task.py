@@ -38,6 +38,10 @@ class Task(ABC):
             CheckpointError: its files are missing, damaged, or do not fit.
         """
 
+    def contents(self) -> dict[str, str]:
+        """Return the sha256 of each split's cases, where these are read from files, which may change."""
+        return {}
+
     @abstractmethod
     def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
         """Train a parent in `folder`, or go on from its newest checkpoint to the bits an unbroken training would have.

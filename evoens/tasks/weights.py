@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evoens.architecture import Architecture
 from evoens.card import TORCHVISION, parent_files, read_parent
 from evoens.errors import CheckpointError, nearest
-from evoens.parent import Architecture
 from evoens.tasks.state_dicts import Found, Wanted, nearest_state_dict, state_dicts
 from evoens.tasks.weight_files import read_file
 from evoens.tensor_file import parse_tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from evoens.errors import ShapeError
 from evoens.problem import evenly
 
 BLOCK = 1 << 26  # bytes looked at in one go
+HASHED = 1 << 30  # bytes of pixels that are hashed, in a second or two
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +65,16 @@ class Images:
         """Yield as `batches` does, in an order that only `seed` and `epoch` decide, on every machine."""
         for which in torch.split(shuffled(len(self), seed, epoch), size):
             yield self.take(which), self.labels[which]
+
+    def sha256(self) -> str:
+        """Return the sha256 of labels and pixels; where they are more than `HASHED` bytes, of evenly spread images."""
+        digest = hashlib.sha256(
+            f"{len(self)} × {tuple(self.pixels.shape[1:])}".encode() + self.labels.numpy().tobytes()
+        )
+        size = math.prod(self.pixels.shape[1:])
+        for images, _ in self.spread(max(1, HASHED // size)).batches(max(1, BLOCK // size)):
+            digest.update(images.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel over all images, a byte counting from 0 to 1.

@@ -15,7 +15,7 @@ from evoens.errors import ShapeError, SpecError, nearest
 from evoens.spec import Located, locate
 
 if TYPE_CHECKING:
-    from evoens.parent import Architecture
+    from evoens.architecture import Architecture
 
 TORCHVISION = "torchvision.models:"
 
@@ -63,7 +63,7 @@ def architecture(
         SpecError: there is no such network, with the nearest name, or no such file.
         ShapeError: the network takes square images only, or colour only.
     """
-    from evoens.parent import Architecture  # noqa: PLC0415 (imports torch)
+    from evoens.architecture import Architecture  # noqa: PLC0415 (imports torch)
 
     own = dict(arguments or {})
     if name in NETWORKS:
@@ -75,8 +75,8 @@ def architecture(
             raise ShapeError(f"{name}: expected images of 3 channels, found {shape[0]}")
         return Architecture(name, {"num_classes": classes, **own})
     found = locate_network(name, folders)
-    if found is not None and isinstance(found.module, Path):
-        return Architecture(f"{found.module}:{found.name}", own, found.sha256)
+    if found is not None and found.code is not None:
+        return Architecture.of(found.code, str(found.name), own)
     return Architecture(name, own)
 
 

@@ -1,0 +1,63 @@
+"""The identity of a run: settings, code, data, versions and machine, all that must be the same for it to go on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import ValidationError
+
+from evoens.architecture import TORCHVISION, Architecture
+from evoens.checkpoint import filled
+from evoens.own_code import source_sha256
+from evoens.spec import module_file
+from evoens.state import machine, versions
+
+if TYPE_CHECKING:
+    from evoens.run import Experiment
+    from evoens.settings.config import Config
+
+DATA = "data (pixels or labels)"
+APART: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
+
+
+def identity_of(experiment: Experiment) -> dict[str, Any]:
+    """Return what must be the same for a run to go on to the same bits."""
+    code, parent = experiment.source.code, experiment.problem.parent
+    return {
+        "config": _settings(experiment.config),
+        "strategy file (sha256)": experiment.source.sha256,
+        "parent (fingerprint)": parent.fingerprint,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        DATA: experiment.data,
+        "files of the strategy": code.helpers if code else {},
+        "files of the network": _files(parent.architecture),
+        "machine": machine(),
+    }
+
+
+def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> tuple[dict[str, Any], list[str]]:
+    """Return a checkpoint's identity with what was not kept yet when it was begun, and a sentence on that, if any.
+
+    Settings that there were not had their defaults; whatever else is not there is taken to be as it is now.
+    """
+    whole, told = filled(now, saved)
+    whole["versions"], more = filled(now["versions"], saved["versions"])
+    with suppress(ValidationError):  # settings that are no more: they are named as differences
+        whole["config"] = _settings(type(config).model_validate(saved["config"]))
+    return whole, [*told, *more]
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    return config.model_dump(mode="json", by_alias=True, exclude=APART)
+
+
+def _files(architecture: Architecture) -> dict[str, str]:
+    """The sha256 of each file of a network that is neither evoens's nor torchvision's."""
+    place = architecture.target.rpartition(":")[0]
+    if architecture.own:
+        return {name: source_sha256(data) for name, data in architecture.files().items()}
+    file = module_file(place) if not place.startswith(("evoens", TORCHVISION)) else None
+    return {place: source_sha256(file.read_bytes())} if file else {}
