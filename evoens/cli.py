@@ -122,18 +122,20 @@ def train_parent(
 def validate(
     problems: Annotated[list[str], typer.Argument(help="YAML files, or names of problems that ship.")],
     settings: Settings = None,
+    data: Annotated[bool, typer.Option("--data", help="Open every image, too.")] = False,
     json: Json = False,
 ) -> None:
     """Check YAML files: every fault at once, with its place."""
     faults: list[str] = []
     for problem in problems:
         try:
-            load(problem, settings or ())
+            loaded = load(problem, settings or ())
+            found = session.read_data(loaded) if data else []
         except ConfigError as error:
             faults += str(error).split("\n")
         else:
             if not json:
-                printing.say(f"{problem}: ok")
+                printing.say("\n".join([f"{problem}: ok", *found]))
     if json:
         printing.print_json({"ok": not faults, "faults": faults})
         raise typer.Exit(session.WRONG if faults else 0)

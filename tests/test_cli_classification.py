@@ -403,3 +403,27 @@ def test_quick_commands_import_nothing_heavy(here: Path, args: tuple[str, ...]) 
     )
     done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_validate_data_opens_every_image(here: Path) -> None:
+    for number in (3, 50, 90):
+        path = next(Path("images").rglob(f"{number:04d}.png"))
+        path.write_bytes(path.read_bytes()[:70])
+    assert call("validate", "own.yaml").stdout == "own.yaml: ok\n"  # names are all that it looks at
+    result = call("validate", "own.yaml", "--data")
+    assert result.exit_code == 2 and result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("own.yaml:4:3: problem.data: images/blue/0003.png: expected an image, found what cannot be")
+    assert line.endswith("and 2 more that cannot be taken: green/0050.png, red/0090.png")
+    for name in ("blue/0003.png", "green/0050.png", "red/0090.png"):
+        Path("images", name).unlink()
+    Path("images/red/notes.txt").write_text("")
+    result = call("validate", "own.yaml", "--data")
+    assert result.stdout.splitlines() == [
+        "own.yaml: ok",
+        "images, train: 117 images 3×8×8 of 3 classes (blue 39, green 39, red 39)",
+    ]
+    (warning,) = " ".join(result.stderr.split()).split("warning: ")[1:]
+    assert warning == "images: counted 117 images of 3 classes; left out: 1 as no image (red/notes.txt)"
+    assert json.loads(call("validate", "own.yaml", "--data", "--json").stdout) == {"ok": True, "faults": []}
+    assert call("validate", "procgen_bigfish", "--data").stdout == "procgen_bigfish: ok\n"  # no images to open

@@ -72,6 +72,19 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     return path, card, f"{path}: a parent of {task.summary(card)}"
 
 
+def read_data(loaded: Loaded) -> list[str]:
+    """Open every image of a problem's data; return a line for each pool of them, none where there are no images.
+
+    Raises:
+        ConfigError: something is wrong with them; the message has its place.
+    """
+    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.tasks import open_task  # noqa: PLC0415
+
+    with located(loaded), Reporter(quiet=True) as reporter, said_by(reporter):
+        return open_task(loaded.config, loaded.base, reporter.preparation).read()
+
+
 @contextmanager
 def interruptible(command: str, needs: Path) -> Iterator[None]:
     """Turn Ctrl-C into the command that goes on, once there is something to go on with."""

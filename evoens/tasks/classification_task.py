@@ -91,6 +91,10 @@ class ClassificationTask(Task):
             self.unsure = "" if known else unsure(self.config, self.data, self.base)
             return Parent.from_weights(self.architecture, weights), dict(self._card)
 
+    def read(self) -> list[str]:
+        """See `Task.read`."""
+        return self.data.counted()
+
     def cautions(self, problem: Problem) -> list[str]:
         """See `Task.cautions`: what of the data is not counted, equal pictures, doubt about what is unseen, chance."""
         assert isinstance(problem, ClassificationProblem)

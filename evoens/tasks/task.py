@@ -22,6 +22,10 @@ class Task(ABC):
     budget: str
     unsure: str = ""
 
+    def read(self) -> list[str]:
+        """Read all data there are, and return what they are, a line each; often there are none."""
+        return []
+
     def cautions(self, problem: Problem) -> list[str]:
         """Return what the user should know of the loaded parent and the data before a run, a sentence each."""
         return []

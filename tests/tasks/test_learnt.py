@@ -144,3 +144,22 @@ def test_verdict_tables_page_and_list_say_it(folder: Path, monkeypatch: pytest.M
     assert WORDS not in console
     listed = " ".join(CliRunner().invoke(app, ["list"]).stdout.split())
     assert listed.count(WORDS) == 1
+
+
+def test_the_readmes_recipe_measures_on_photos_that_were_held_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    (recipe,) = (block for block in re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL) if "data: photos" in block)
+    Path("mine.yaml").write_text(recipe)
+    shutil.copytree("images", "photos/train")
+    own_classifier.write_images(Path("photos/test"), each=20)
+    result = CliRunner().invoke(app, ["validate", "mine.yaml", "--data"])
+    assert result.exit_code == 0, result.output
+    assert "photos, train: 120 images 3×64×64" in result.output and "photos, test: 60 images" in result.output
+    Path("mine.yaml").write_text(recipe.replace("test: {from: test}", "test: {from: train, count: 0.2}"))
+    result = CliRunner().invoke(app, ["validate", "mine.yaml"])
+    assert (
+        result.exit_code == 2 and "problem.splits.test.from: expected images that the parent has not" in result.output
+    )

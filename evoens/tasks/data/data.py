@@ -21,6 +21,7 @@ from evoens.tasks.data.sources import open_source
 from evoens.tasks.data.splits import MEASURED, Indices, check_split, cut, described
 
 SPLITS = ("train", *MEASURED)
+SHOWN = 20  # classes in a line
 PUBLISHED = {"CIFAR10": "CIFAR-10-C", "CIFAR100": "CIFAR-100-C"}
 """The folders in the data root of corrupted test sets as published (Hendrycks & Dietterich 2019)."""
 
@@ -88,6 +89,22 @@ class Data:
         """A pool that is open, or that of the search split, which every run needs."""
         opened = self._source.opened
         return self._source.pool(opened[0]) if opened else self._splits.pool("search")
+
+    def counted(self) -> list[str]:
+        """Return how many images each pool has, in all and of each class; all are opened, of a named set those in use.
+
+        Raises:
+            ProblemError: some cannot be read; the message names them.
+        """
+        place, lines = self._source.place, []
+        for name in place.pools if place.kind != "named" else self._source.opened:
+            pool = self._source.pool(name)
+            counts = torch.bincount(pool.labels, minlength=len(pool.classes)).tolist()
+            each = [f"{label} {count}" for label, count in zip(pool.classes, counts, strict=True)]
+            shown = ", ".join(each[:SHOWN]) + (f", … {len(each) - SHOWN} more" if len(each) > SHOWN else "")
+            shape = "×".join(map(str, pool.shape))
+            lines.append(f"{place.name}, {name}: {len(pool)} images {shape} of {len(each)} classes ({shown})")
+        return lines
 
     @property
     def notes(self) -> list[str]:
