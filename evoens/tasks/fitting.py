@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.checkpoint import CheckpointStore, RunLock, filled, require_same
+from evoens.json_file import as_written
 from evoens.progress import OnProgress, Progress
 from evoens.tasks.sgd import Training
 
@@ -51,14 +52,18 @@ def fit(
     store = CheckpointStore(folder / "checkpoints", keep=1)
     with RunLock(folder):
         saved, skipped = store.latest()
+        precision = None
         if saved is not None:
-            known, told = filled(own, saved.state["identity"])
-            skipped += [*told, *require_same(own, known, folder, force)]
+            with as_written(store.folder, "the state of a training"):
+                known, told = filled(own, saved.state["identity"])
+                skipped += [*told, *require_same(own, known, folder, force)]
+                precision = saved.state["precision"]
         for sentence in skipped:
             warnings.warn(sentence, stacklevel=2)
-        training = make(saved.state["precision"] if saved else None)
+        training = make(precision)
         if saved is not None:
-            training.restore(saved.state, saved.tensors)
+            with as_written(store.folder, "the state of a training"):
+                training.restore(saved.state, saved.tensors)
         if training.finished:
             return training
         with SummaryWriter(folder / "tb", purge_step=training.epochs + 1) as writer:

@@ -141,8 +141,8 @@ def _torchvision(name: str, architecture: Architecture) -> dict[str, Tensor]:
         ) from error
     except ValueError as error:
         raise CheckpointError(f"{TORCHVISION}{name}: expected weights that fit {network}: {error}") from error
-    except (OSError, RuntimeError) as error:  # no network, or half a file
+    except Exception as error:  # no network, half a file, or something else under its name
         folder, file = Path(torch.hub.get_dir()) / "checkpoints", str(weights.url).rpartition("/")[2]
-        why = " ".join(str(error).split())
+        why = " ".join(str(error).split()) if isinstance(error, OSError | RuntimeError) else "no file of weights"
         message = f"{TORCHVISION}{name}: could not be downloaded ({why}); put {file} into {folder} by hand"
         raise CheckpointError(message) from error

@@ -187,3 +187,13 @@ def test_tensorboard_has_every_epoch_once(tmp_path: Path) -> None:
         scalars = events.Scalars(f"training/{name}")
         assert [event.step for event in scalars] == [1, 2, 3, 4]
         assert [event.value for event in scalars] == pytest.approx([row[name] for row in curve])
+
+
+def test_a_checkpoint_of_something_else_is_one_line(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints")
+    for state in ({}, {"identity": 5}, {"identity": identity()}, {"identity": identity(), "precision": "float32"}):
+        store.save(1, state)
+        said = r"checkpoints: expected the state of a training, found damage \("
+        with pytest.raises(CheckpointError, match=said) as caught:
+            train(tmp_path)
+        assert len(str(caught.value).splitlines()) == 1

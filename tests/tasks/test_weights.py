@@ -228,6 +228,16 @@ def test_a_missing_download_says_what_to_put_where(
     )
 
 
+def test_something_else_under_the_name_of_a_download_is_said_without_torchs_advice(
+    squeezenet: Architecture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"<html>not found</html>")
+    said = refused(Path("torchvision:IMAGENET1K_V1"), squeezenet)
+    assert said.startswith("could not be downloaded (no file of weights); put squeezenet1_1-b8a52dc0.pth into ")
+
+
 def test_names_and_classes_that_torchvision_does_not_have(
     squeezenet: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
