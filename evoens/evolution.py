@@ -16,9 +16,9 @@ from evoens import selection
 from evoens.distinct import distinct
 from evoens.diversity.distances import mean_to_others
 from evoens.diversity.pictures import png
-from evoens.diversity.watch import Diversity, watch
+from evoens.diversity.watch import Diversity, watch, watch_answers
 from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError
+from evoens.errors import EvoensError, one_line
 from evoens.evaluate import Outcome
 from evoens.files import write_atomic
 from evoens.genome import Genome
@@ -195,7 +195,8 @@ def _watch(
     run.state.generations.append(asdict(summary))
     run.tracker.generation(summary, seen.picture, _lineage(run, members, fitness["parent"]))
     (run.folder / "pictures").mkdir(exist_ok=True)
-    write_atomic(run.folder / "pictures" / "saliency.png", png(seen.picture))
+    if seen.picture is not None:
+        write_atomic(run.folder / "pictures" / "saliency.png", png(seen.picture))
     run.reporter.generation(summary)
     run.save()
 
@@ -207,11 +208,18 @@ def _lineage(run: Run, members: Sequence[Genome], parent: float) -> Figure:
 
 
 def _look(run: Run, ensemble: Ensemble) -> Diversity:
-    """Watch the members, and beside them the parent, on the same pictures."""
-    problem = run.problem
-
+    """Watch the members, and beside them the parent, on the same pictures; their answers where no more can be had."""
+    problem, seed = run.problem, run.config.seed
     members = [problem.looker(module) for module in ensemble.modules()]
-    return watch(members, problem.pictures(), run.config.seed, problem.looker(problem.parent.module))
+    parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
+    try:
+        return watch(members, problem.pictures(), seed, problem.looker(parent))
+    except Exception as error:  # whatever a user's network does when it is differentiated
+        why = f"the network has no gradient by its inputs ({one_line(error)})"
+        sentence = f"what members look at is neither drawn nor compared: {why}"
+        if sentence not in run.state.warnings:
+            run.warn(sentence)
+        return watch_answers(members, problem.pictures(), seed)
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

@@ -83,14 +83,15 @@ class Tracker:
         self._writer.add_text("trust region", markdown(head, rows), 0)
         self._writer.flush()
 
-    def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8], lineage: Figure) -> None:
+    def generation(self, summary: Generation, saliency: npt.NDArray[np.uint8] | None, lineage: Figure) -> None:
         """Write all numbers of a generation, what its members look at `(height, width, 3)`, and who comes from whom."""
         step = summary.generation + 1
         for tag, value in _scalars(summary):
             self._writer.add_scalar(tag, value, step)
         for line, tag, value in _shared(summary):
             self._lines[line].add_scalar(tag, value, step)
-        self._writer.add_image("saliency", saliency, step, dataformats="HWC")
+        if saliency is not None:
+            self._writer.add_image("saliency", saliency, step, dataformats="HWC")
         self._writer.add_figure("lineage", lineage, step)
         for writer in (self._writer, *self._lines.values()):
             writer.flush()

@@ -31,11 +31,12 @@ class Measure:
 class Diversity:
     """The measures by name (kl in nats, the others as shares, 0 to 1), and a picture of the members' saliency.
 
-    `picture` is RGB `(height, width, 3)` uint8: probe frames, and below them what each member looks at.
+    `picture` is RGB `(height, width, 3)` uint8: probe frames, and below them what each member looks at; None where
+    only answers were watched.
     """
 
     measures: dict[str, Measure]
-    picture: Pixels
+    picture: Pixels | None
 
     def to_json(self) -> dict[str, dict[str, float]]:
         """Return `{name: {"value", "floor"}}`."""
@@ -70,6 +71,14 @@ def watch(members: Iterable[Looker], probe: Tensor, seed: int, parent: Looker | 
     return Diversity(_measures(pairs), saliency_strip(probe, maps, list(shown)))
 
 
+def watch_answers(members: Iterable[Looker], probe: Tensor, seed: int) -> Diversity:
+    """Do as `watch`, of the answers alone: for networks that have no gradient by their frames."""
+    draws = [noisy_copies(probe, COPIES, SIGMA, 2 * seed + draw).flatten(0, 1) for draw in range(2)]
+    with torch.no_grad():
+        pairs = [[torch.softmax(module(copies.clone()).float(), -1).cpu() for copies in draws] for module in members]
+    return Diversity(_of_answers([torch.stack(side) for side in zip(*pairs, strict=True)]), None)
+
+
 def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
     actions = greedy_actions(module, probe)
     a, b = (view(module, copies, actions) for copies in draws)
@@ -78,11 +87,15 @@ def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple
 
 def _measures(pairs: Sequence[tuple[View, View]]) -> dict[str, Measure]:
     sides = list(zip(*pairs, strict=True))
-    outputs = [torch.stack([seen.outputs for seen in side]) for side in sides]
+    measures = _of_answers([torch.stack([seen.outputs for seen in side]) for side in sides])
     bits = [hash_bits(coloured(torch.stack([seen.maps for seen in side]))) for side in sides]
-    distances = {"kl": pairwise_kl(*outputs), "disagreement": pairwise_disagreement(*outputs)}
-    distances |= {name: pairwise_bits(bits[0][name], bits[1][name]) for name in bits[0]}
-    return {name: _measure(matrix) for name, matrix in distances.items()}
+    return measures | {name: _measure(pairwise_bits(bits[0][name], bits[1][name])) for name in bits[0]}
+
+
+def _of_answers(sides: Sequence[Tensor]) -> dict[str, Measure]:
+    """Measure probabilities `(k, n, c)` under either draw."""
+    a, b = sides
+    return {"kl": _measure(pairwise_kl(a, b)), "disagreement": _measure(pairwise_disagreement(a, b))}
 
 
 def _measure(distances: Tensor) -> Measure:

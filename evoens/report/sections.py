@@ -118,7 +118,8 @@ def _saliency(facts: Facts) -> Section:
         for file, data in facts.pictures.items()
         if file.startswith("saliency") and file.endswith(".png")
     ]
-    return Section("saliency", "What the members look at", [] if shown else [NOT_YET], pictures=shown)
+    nothing = "The network has no gradient by its inputs: there is nothing to draw." if facts.generations else NOT_YET
+    return Section("saliency", "What the members look at", [] if shown else [nothing], pictures=shown)
 
 
 def _population(facts: Facts) -> Section:

@@ -9,7 +9,7 @@ from scipy.stats import entropy
 from torch import Tensor, nn
 
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies, view
-from evoens.diversity.watch import watch
+from evoens.diversity.watch import watch, watch_answers
 from evoens.errors import ShapeError
 
 NAMES = ["kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour"]
@@ -92,3 +92,12 @@ def test_a_lone_member_differs_from_nobody(probe: Tensor) -> None:
 def test_somebody_must_be_there(probe: Tensor) -> None:
     with pytest.raises(ShapeError, match="at least one member"):
         watch([], probe, 0)
+
+
+def test_answers_alone_are_watched_as_they_are_beside_the_maps(probe: Tensor) -> None:
+    members = [member(0.05, seed) for seed in (1, 2, 3)]
+    whole, answers = watch(members, probe, 7), watch_answers(members, probe, 7)
+    assert list(answers.measures) == ["kl", "disagreement"] and answers.picture is None
+    for name, measure in answers.measures.items():
+        assert measure.value == pytest.approx(whole.measures[name].value, rel=1e-5)
+        assert measure.floor == pytest.approx(whole.measures[name].floor, rel=1e-5)
