@@ -33,6 +33,15 @@ def test_attention_is_counted_though_inference_fuses_it(frozen: bool) -> None:
         assert flops(layer, (5, 16)) == 2 * (products + 2 * 5 * 5 * 16)
 
 
+@pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize("directions", [1, 2])
+def test_recurrent_layers_are_counted_step_by_step(kind: type[nn.RNNBase], gates: int, directions: int) -> None:
+    """Two layers over 5 steps: from 3 inputs and 8 units, then from what both directions gave and 8 units."""
+    layer = kind(3, 8, num_layers=2, bidirectional=directions == 2, batch_first=True).eval()
+    products = 5 * directions * gates * 8 * ((3 + 8) + (8 * directions + 8))
+    assert flops(layer, (5, 3)) == 2 * products
+
+
 @pytest.mark.slow
 def test_a_vision_transformer_costs_what_is_published() -> None:
     assert flops(vit_b_16(), (3, 224, 224)) / 2e9 == pytest.approx(17.56, abs=0.01)
