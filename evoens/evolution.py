@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evoens import selection
 from evoens.distinct import distinct
-from evoens.diversity.distances import mean_to_others
+from evoens.diversity.distances import OF_OUTPUTS, mean_to_others
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch, watch_answers
 from evoens.ensemble import Ensemble
@@ -220,6 +220,23 @@ def _look(run: Run, ensemble: Ensemble) -> Diversity:
         if sentence not in run.state.warnings:
             run.warn(sentence)
         return watch_answers(members, problem.pictures(), seed)
+
+
+def require_looks(run: Run) -> None:
+    """Have the parent looked at, where children are to be bred or chosen by what they look at.
+
+    Raises:
+        EvoensError: the network has no gradient by its inputs.
+    """
+    for name, own in (("search", run.config.search), ("selection", run.config.selection)):
+        if not own.diversity or own.diversity_by in OF_OUTPUTS:
+            continue
+        try:
+            run.apart([Genome()], own.diversity_by)
+        except Exception as error:  # whatever a user's network does when it is differentiated
+            expected = f"expected one of {', '.join(OF_OUTPUTS)}, found {own.diversity_by}"
+            why = f"the network has no gradient by its inputs ({one_line(error)})"
+            raise EvoensError(f"{name}.diversity_by: {expected}: {why}", (name, "diversity_by")) from error
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

@@ -67,7 +67,8 @@ def quickest(
         others = [replace(first, children=1)] if first.children > 1 else []
         if places >= GROUP:
             others.append(Plan("vmap", "contiguous", settings.precision, GROUP))
-        weights = [tensors := {name: module.state_dict()[name] for name in own}, _flipped(tensors)]
+        found = module.state_dict()  # a tail has none of what only training uses
+        weights = [tensors := {name: found[name] for name in own if name in found}, _flipped(tensors)]
         trials = [_rows(inputs, size) for size in sorted({*SIZES, *batches.sizes, PROBED} - {0})]
         rooms = [make(first)]
         for plan in others:

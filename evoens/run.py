@@ -18,7 +18,7 @@ from evoens.distinct import distinct
 from evoens.diversity.distances import OF_OUTPUTS, of_saliency
 from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Evaluator, Outcome, Plan
-from evoens.evolution import evolve
+from evoens.evolution import evolve, require_looks
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.identity import identity_of, known_since
@@ -199,6 +199,7 @@ class Run:
         if not self.state.finished:
             share, reached = reach(self.problem.parent)
             (self.warn if share < SMALL else self.reporter.stage)(reached)
+            require_looks(self)
             sound = check(self.problem.parent, self.problem.probe(ASKED))
             for sentence in (*self.problem.parent.notes, *sound, *self.experiment.cautions):
                 self.warn(sentence)

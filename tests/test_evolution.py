@@ -9,6 +9,7 @@ import pytest
 from tiny_run import FrameNet, TinyFrames, config, execute
 from torch import Tensor
 
+from evoens.errors import EvoensError
 from evoens.parent import Architecture, Parent
 
 
@@ -51,3 +52,12 @@ def test_what_a_network_keeps_of_being_looked_at_does_not_end_the_run(tmp_path: 
     """A tensor with its history cannot be copied, and every child is a copy of the parent."""
     execute(tmp_path, config(search={"generations": 1}), problem=problem_of(Keeps))
     assert (tmp_path / "pictures" / "saliency.png").exists()
+
+
+def test_a_distance_by_what_members_look_at_is_refused_before_any_work(tmp_path: Path) -> None:
+    settings = config(search={"diversity": 0.5, "diversity_by": "wavelet"})
+    with pytest.raises(
+        EvoensError, match=r"search\.diversity_by: expected one of kl.* found wavelet: the network has no"
+    ):
+        execute(tmp_path, settings, problem=problem_of(Levels))
+    assert not (tmp_path / "population.jsonl").exists()
