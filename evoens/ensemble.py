@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -148,8 +148,10 @@ class Ensemble:
         outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
         return tempered(outputs, self.temperature) if calibrated and self.temperature else outputs
 
-    def predict_images(self, images: Tensor, calibrated: bool = False) -> Tensor:
-        """Return what `predict` says of images `(n, c, h, w)` of bytes, brought to size and normalised as in the run.
+    def predict_images(self, images: Tensor | Sequence[str | Path], calibrated: bool = False) -> Tensor:
+        """Return what `predict` says of images, brought to size and normalised as in the run.
+
+        images: bytes `(n, c, h, w)`, or the paths of n files.
 
         Raises:
             ShapeError: they are no such images. EvoensError: nothing is known of how images reach the network.

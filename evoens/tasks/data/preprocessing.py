@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evoens.errors import CheckpointError, ShapeError
-from evoens.tasks.data.decode import Look, shown
+from evoens.tasks.data.decode import Look, decoded, shown
+from evoens.tasks.data.folder import ImageFiles
 from evoens.tasks.data.images import Normalise
 
 BATCH, SIDE = 500, 64  # images a pass, of this side; of larger ones as many as have no more pixels
@@ -62,21 +64,41 @@ class Preprocessing:
         """Return it as JSON."""
         return asdict(self)
 
-    def batches(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield images `(n, c, h, w)` of bytes as the network takes them, `batch_of` at a time.
+    def batches(self, images: Tensor | Sequence[str | Path]) -> Iterator[Tensor]:
+        """Yield images, `(n, c, h, w)` of bytes or the paths of files, as the network takes them, `BATCH` at a time.
 
         Raises:
             ShapeError: they are no such images, or have another size than the run's, where that does not resize.
+            ProblemError: a file is no image, or has another size.
         """
-        if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.dim() != 4:
-            found = f"{tuple(images.shape)} of {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
+        if not isinstance(images, Tensor):
+            listed = isinstance(images, Sequence) and not isinstance(images, str)
+            if not (listed and all(isinstance(path, str | Path) for path in images)):
+                raise ShapeError(f"images: expected a tensor of uint8, or paths, found {type(images).__name__}")
+        elif images.dtype != torch.uint8 or images.dim() != 4:
+            found = f"{tuple(images.shape)} of {images.dtype}"
             raise ShapeError(f"images: expected a tensor (n, channels, height, width) of uint8, found {found}")
-        look = Look(self.shape[0], self.image_size, self.resize)
-        for part in torch.split(images, batch_of(self.shape)):
-            pixels = shown(part.permute(0, 2, 3, 1).cpu().numpy(), look, str)
-            if pixels.shape[1:] != self.shape:
-                raise ShapeError(f"images: expected {self.shape}, found {tuple(part.shape[1:])}")
+        if not len(images):
+            raise ShapeError("images: expected at least one, found none")
+        for first in range(0, len(images), BATCH):
+            part = images[first : first + BATCH]
+            pixels = self._of_bytes(part) if isinstance(part, Tensor) else self._of_files(part)
             yield self._normalise(pixels)
+
+    @property
+    def _look(self) -> Look:
+        return Look(self.shape[0], self.image_size, self.resize)
+
+    def _of_bytes(self, images: Tensor) -> Tensor:
+        pixels = shown(images.permute(0, 2, 3, 1).cpu().numpy(), self._look, str)
+        if pixels.shape[1:] != self.shape:
+            raise ShapeError(f"images: expected {self.shape}, found {tuple(images.shape[1:])}")
+        return pixels
+
+    def _of_files(self, paths: Sequence[str | Path]) -> Tensor:
+        _, height, width = self.shape
+        files = ImageFiles([Path(path) for path in paths], self._look, None if self.image_size else (width, height))
+        return decoded(len(paths), files.load, str, self._look)
 
     @cached_property
     def _normalise(self) -> Normalise:

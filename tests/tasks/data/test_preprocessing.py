@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from evoens.errors import CheckpointError, ShapeError
+from evoens.errors import CheckpointError, ProblemError, ShapeError
 from evoens.tasks.data.images import Normalise
 from evoens.tasks.data.preprocessing import Preprocessing
 
@@ -38,8 +40,26 @@ def test_colours_become_grey_as_pillow_has_it() -> None:
     assert torch.equal(torch.cat(list(GREY.batches(pictures))), expected)
 
 
+def test_files_come_out_as_from_torchvision(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path, shape in zip(paths, ((3, 20, 31), (1, 40, 25), (3, 15, 15)), strict=True):
+        transforms.ToPILImage()(images(*shape)).save(path)
+    steps = [transforms.Resize(15), transforms.CenterCrop(12), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+    expected = [transforms.Compose(steps)(Image.open(path).convert("RGB")) for path in paths]
+    assert torch.equal(torch.cat(list(OWN.batches(paths))), torch.stack(expected))
+    assert torch.equal(torch.cat(list(OWN.batches([str(path) for path in paths]))), torch.stack(expected))
+    with pytest.raises(ProblemError, match=r"0.png: expected 12×12 as the first has, found 31×20"):
+        list(GREY.batches(paths))
+
+
 def test_what_are_no_images_is_refused() -> None:
-    for wrong in (images(3, 12, 12), images(2, 1, 12, 12).float(), images(2, 1, 12, 12).numpy()):
+    for other in (images(2, 1, 12, 12).numpy(), [images(1, 12, 12)], "photo.png", 7):
+        with pytest.raises(ShapeError, match=r"^images: expected a tensor of uint8, or paths, found "):
+            list(GREY.batches(other))  # type: ignore[arg-type]
+    for none in (images(0, 1, 12, 12), []):
+        with pytest.raises(ShapeError, match=r"^images: expected at least one, found none$"):
+            list(GREY.batches(none))
+    for wrong in (images(3, 12, 12), images(2, 1, 12, 12).float()):
         with pytest.raises(
             ShapeError, match=r"^images: expected a tensor \(n, channels, height, width\) of uint8, found "
         ):
