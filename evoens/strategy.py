@@ -35,8 +35,8 @@ class Strategy(ABC):
 
     `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). The engine sets the rest
     before it asks: `scope`, which `ask` gives to new genes, says which tensors they touch, all when empty; `elites` are
-    the genomes that stayed from the generation before; `parent` is the network that children are asked for. What
-    `perturb` needs to know of it belongs into genes: an ensemble is rebuilt without asking.
+    the genomes that stayed from the generation before; `parent` is the network that children are asked for. An ensemble
+    is rebuilt with the same `parent` and `scope`; what else `perturb` needs to know belongs into genes.
 
     Raises:
         GenomeError: no gene can have this scale, or no mask this density and number of parts.
