@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from evoens.config.signature import read_signature
 from evoens.errors import SpecError
 from evoens.spec import Located, load_class, locate, shipped_strategies
 from evoens.strategy import Strategy
@@ -119,3 +120,18 @@ def test_what_cannot_be_used_says_why(text: str, name: str, message: str, tmp_pa
         load_class(locate(f"mine.py:{name}" if name else "mine.py", [tmp_path]), Strategy)
     if "does not import" in message:
         assert not {m for m in set(sys.modules) - modules if m.startswith("evoens_user_")}  # no half module stays
+
+
+def test_no_package_is_imported_on_the_way_to_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "canary" / "deep").mkdir(parents=True)
+    (tmp_path / "canary" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "canary" / "deep" / "sub.py").write_text(MINE)  # deep is a package without a file
+    monkeypatch.syspath_prepend(str(tmp_path))
+    located = locate("canary.deep.sub:Mine")
+    assert located.sha256 == hashlib.sha256(MINE.encode()).hexdigest() and "canary" not in sys.modules
+    for missing in ("canary.none:Mine", "canary.deep:Mine", "unittest.__main__.x:Y"):
+        with pytest.raises(SpecError, match=r"package\.module:Class"):
+            locate(missing)
+    heir = tmp_path / "heir.py"
+    heir.write_text("from canary.deep.sub import Mine\n\n\nclass Heir(Mine):\n    pass\n")
+    assert read_signature(locate(str(heir) + ":Heir")) is not None and "canary" not in sys.modules
