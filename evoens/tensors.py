@@ -70,7 +70,9 @@ def load(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
     for name, first in first_names(module).items():
         if name != first and not given[name].equal(given[first]):
             raise ShapeError(f"{name}: expected the values of {first}, the same tensor in the network, found others")
-    module.load_state_dict(given)
+    whole = module.state_dict()  # says of which version each layer's tensors are: MNASNet takes none without it
+    whole.update(given)
+    module.load_state_dict(whole)
 
 
 def named(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torchvision.models import mnasnet0_5
 
 from evoens import noise
 from evoens.cut import cut
@@ -196,3 +197,10 @@ def test_what_the_network_froze_is_not_trained() -> None:
     assert again.frozen == {"0.bias"}
     whole = Parent(network.requires_grad_(False), parent.architecture)  # only to be asked
     assert whole.frozen == frozenset()
+
+
+def test_a_network_that_asks_for_the_version_of_its_weights_is_told() -> None:
+    weights = mnasnet0_5(num_classes=3).state_dict()
+    module = mnasnet0_5(num_classes=3)
+    load(module, dict(weights))
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
