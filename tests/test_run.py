@@ -343,7 +343,7 @@ def test_failed_children_are_recorded_and_never_selected(tmp_path: Path) -> None
 
 def test_all_failing_stops_the_run(tmp_path: Path) -> None:
     spec = strategy_file(tmp_path, FAILS, nan="False", raises="True") + ":Fails"
-    with pytest.raises(EvoensError, match=r"all 6 children of generation 1 failed; the first: Arith.* no such child"):
+    with pytest.raises(EvoensError, match=r"all 6 children of generation 1 failed; the first: .*Arith.* no such child"):
         execute(tmp_path / "run", spec=spec)
     assert not (tmp_path / "run" / "report.json").exists()
 
