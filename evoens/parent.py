@@ -93,7 +93,13 @@ class Parent:
         return module
 
     def child(self, weights: Mapping[str, Tensor]) -> Child:
-        """Return a child of its own module, holding the parent's tensors except those in `weights`."""
+        """Return a child of its own module, holding the parent's tensors except those in `weights`.
+
+        Raises:
+            KeyError: the parent has no tensor of such a name.
+        """
+        for name in weights.keys() - self.weights.keys():
+            raise KeyError(name)
         child = Child(copy.deepcopy(self.module))
         child.load({**self.weights, **weights})
         return child

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from evoens.threads import ROUNDING
+
 PACKAGES = (
     *("evoens", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "procgen-mirror", "procgen"),
     *("stable-baselines3", "imagehash", "pydantic"),
@@ -54,7 +56,8 @@ def versions() -> dict[str, str]:
 def machine() -> dict[str, str]:
     """Return what of the machine decides bits."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"cpu": torch.backends.cpu.get_cpu_capability(), "device": device}
+    rounding = os.environ.get(ROUNDING, "")
+    return {"cpu": torch.backends.cpu.get_cpu_capability(), "device": device, ROUNDING: rounding}
 
 
 def environment() -> dict[str, Any]:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from evoens.threads import sleep_at_barriers
+from evoens.threads import round_alike, sleep_at_barriers
 
 sleep_at_barriers()  # before anything below imports torch
+round_alike()
 
 from collections.abc import Iterator
 

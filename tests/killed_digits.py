@@ -63,8 +63,9 @@ def main(root: Path) -> None:
     moments = json.loads((root / "whole" / "moments.json").read_text())
     lasting = [moment for moment in moments if not moment.endswith(killed.AFTER)]
     training = [m for m in lasting if m.startswith("training")]
-    rest = [m for m in lasting if not m.startswith("training")]
-    chosen = training[:: len(training) // 3] + rest[:: len(rest) // 3]
+    begun = [m for m in lasting if m.startswith("build") and not m.endswith("flushed")]  # only while there is no file
+    rest = [m for m in lasting if not m.startswith(("training", "build"))]
+    chosen = begun + training[:: len(training) // 3] + rest[:: len(rest) // 3]
     missed = killed.chain(root / "0", chosen)
     print(json.dumps({"killed": len(chosen), "training": len(training), "missed": missed, "moments": chosen}))
 

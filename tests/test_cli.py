@@ -224,7 +224,6 @@ def test_as_a_process_there_is_no_traceback_and_no_colour() -> None:
         ["--help"],
         ["list"],
         ["validate", "problems/x.yaml"],
-        ["run", "problems/x.yaml", "--dry-run"],
         ["list", "--json"],
     ],
     ids=" ".join,

@@ -109,7 +109,7 @@ WRONG = {
         'parent.network: "nets.small:Net": expected one of lenet-s', "model.py:build", "nets.small:Net"
     ),
     "no such torchvision network": Wrong(
-        'own.yaml:11:3: parent.network: "torchvision.models:resnet8" cannot be built: expected a torch.nn.Module class',
+        'own.yaml:11:3: parent.network: "torchvision.models:resnet8" … TypeError: expected a torch.nn.Module class',
         "model.py:build",
         "torchvision.models:resnet8",
     ),
@@ -124,7 +124,9 @@ WRONG = {
     ),
     "returns no module": network('" … ": expected a torch.nn.Module, found int', own_classifier.MODEL, "wrong"),
     "is no function": network('" … found no such \'number\'', own_classifier.MODEL, "number"),
-    "raises": network('" … " cannot be built: two lines', "def build():\n    raise ValueError('two\\nlines')\n"),
+    "raises": network(
+        '" … " cannot be built: ValueError: two lines', "def build():\n    raise ValueError('two\\nlines')\n"
+    ),
     "forward raises": network(
         "the parent does not take images (3, 8, 8) (channels, height, width): … mat1 and mat2 shapes",
         NET + "nn.Sequential(nn.Flatten(), nn.Linear(3, 3))\n",
@@ -159,7 +161,7 @@ WRONG = {
         "weigths.pt",
     ),
     "wrong ending": weights(
-        "expected a file that ends in .safetensors, .pt, .pth, found weights.h5",
+        "expected a file that ends in .safetensors, .pt, .pth, .ckpt, .bin, .pth.tar, found weights.h5",
         lambda: Path("weights.pt").rename("weights.h5"),
         "weights.h5",
     ),
@@ -168,11 +170,11 @@ WRONG = {
     )),
     "weights of another network": weights("weights.pt: expected the weights of ", other_weights),
     "damaged weights": weights(
-        "weights.pt: expected a state dict that torch.save wrote, found none: ",
+        "weights.pt: expected a state dict that torch.save wrote, found a file of another kind",
         lambda: Path("weights.pt").write_bytes(b"weights"),
     ),
     "damaged safetensors": weights(
-        "w.safetensors: expected safetensors, found damage: ",
+        "w.safetensors: expected safetensors, found damage (SafetensorError: ",
         lambda: Path("w.safetensors").write_bytes(b"weights"),
         "w.safetensors",
     ),
@@ -393,15 +395,16 @@ def test_a_run_goes_on_by_its_name(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert Path("../runs/own/ensemble/genomes.json").read_bytes() == genomes
 
 
-@pytest.mark.parametrize("args", [("validate", "own.yaml"), ("run", "own.yaml", "--dry-run")], ids=" ".join)
-def test_quick_commands_import_nothing_heavy(here: Path, args: tuple[str, ...]) -> None:
+def test_validate_imports_nothing_heavy(here: Path) -> None:
     code = (
         "import sys\nfrom evoens.cli import app\n"
         "try: app(sys.argv[1:])\nexcept SystemExit as end: assert not end.code\n"
         "heavy = {'torch', 'torchvision', 'PIL', 'sklearn', 'numpy'} & sys.modules.keys()\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", code, *args], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "validate", "own.yaml"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -123,15 +123,15 @@ def test_what_cannot_be_used_says_why(text: str, name: str, message: str, tmp_pa
 
 
 def test_no_package_is_imported_on_the_way_to_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "canary" / "deep").mkdir(parents=True)
-    (tmp_path / "canary" / "__init__.py").write_text("raise SystemExit('imported')")
-    (tmp_path / "canary" / "deep" / "sub.py").write_text(MINE)  # deep is a package without a file
+    (tmp_path / "unopened" / "deep").mkdir(parents=True)
+    (tmp_path / "unopened" / "__init__.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "unopened" / "deep" / "sub.py").write_text(MINE)  # deep is a package without a file
     monkeypatch.syspath_prepend(str(tmp_path))
-    located = locate("canary.deep.sub:Mine")
-    assert located.sha256 == hashlib.sha256(MINE.encode()).hexdigest() and "canary" not in sys.modules
-    for missing in ("canary.none:Mine", "canary.deep:Mine", "unittest.__main__.x:Y"):
+    located = locate("unopened.deep.sub:Mine")
+    assert located.sha256 == hashlib.sha256(MINE.encode()).hexdigest() and "unopened" not in sys.modules
+    for missing in ("unopened.none:Mine", "unopened.deep:Mine", "unittest.__main__.x:Y"):
         with pytest.raises(SpecError, match=r"package\.module:Class"):
             locate(missing)
     heir = tmp_path / "heir.py"
-    heir.write_text("from canary.deep.sub import Mine\n\n\nclass Heir(Mine):\n    pass\n")
-    assert read_signature(locate(str(heir) + ":Heir")) is not None and "canary" not in sys.modules
+    heir.write_text("from unopened.deep.sub import Mine\n\n\nclass Heir(Mine):\n    pass\n")
+    assert read_signature(locate(str(heir) + ":Heir")) is not None and "unopened" not in sys.modules

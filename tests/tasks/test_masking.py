@@ -66,7 +66,9 @@ def examples() -> Examples:
 def begin(strategy: Strategy, genome: Genome, optimiser: str = "adam", module: nn.Module | None = None) -> Training:
     """A child's training, as the tuner begins it."""
     ours, settings = parent(), TrainSettings(epochs=EPOCHS, batch=8, **OPTIMISERS[optimiser])
-    module = module or ours.child(born(ours, strategy, genome)).module
+    if module is None:
+        module = ours.trainable()
+        module.load_state_dict(born(ours, strategy, genome), strict=False)
     training = Training(module, examples(), settings, seed=7, draws=False)
     weights = {n: w for n, w in module.named_parameters() if n in ours.perturbed}
     training.masking = GeneMasking(strategy, genome, weights, training.optimiser)
