@@ -164,6 +164,16 @@ def _at_most(number: int) -> Iterator[None]:
         hook.remove()
 
 
+def global_state() -> dict[str, bytes]:
+    """Return the state of every global generator, by its module's name."""
+    _, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "random": repr(random.getstate()).encode(),
+        "numpy.random": np.asarray(key).tobytes() + repr(rest).encode(),
+        "torch": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Build networks as if nothing had been set: on the CPU, in float32; and leave what is set as the caller has it.

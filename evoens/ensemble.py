@@ -18,6 +18,7 @@ from evoens.ensemble_folder import description_sha256, read_ensemble, write_ense
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
 from evoens.inputs import taken, usable
+from evoens.json_file import as_written
 from evoens.known_code import Trust
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
@@ -146,7 +147,7 @@ class Ensemble:
         if calibrated and self.temperature is None:
             raise EvoensError("calibrated: expected a classifier's ensemble, saved with its temperature, found none")
         outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
-        return tempered(outputs, self.temperature) if calibrated and self.temperature else outputs
+        return tempered(outputs, self.temperature) if calibrated and self.temperature is not None else outputs
 
     def predict_images(self, images: Tensor | Sequence[str | Path], calibrated: bool = False) -> Tensor:
         """Return what `predict` says of images, brought to size and normalised as in the run.
@@ -199,6 +200,8 @@ def open_ensemble(path: Path, trust: Trust) -> Ensemble:
     with undisturbed():
         parent, strategy, genomes, document = read_ensemble(path, trust)
         shown = document.get("preprocessing")
+        with as_written(path, "an ensemble's description"):
+            preprocessing = Preprocessing.from_json(shown) if shown else None
         return Ensemble(
             parent,
             strategy,
@@ -206,5 +209,5 @@ def open_ensemble(path: Path, trust: Trust) -> Ensemble:
             rule=document["combine"],
             seed=document.get("seed", 0),
             temperature=document.get("temperature"),
-            preprocessing=Preprocessing.from_json(shown) if shown else None,
+            preprocessing=preprocessing,
         )

@@ -6,14 +6,16 @@ import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import save
 from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from evoens.architecture import Architecture
+from evoens.combine import RULES
 from evoens.errors import CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
@@ -43,6 +45,10 @@ class _Description(TypedDict):
     architecture: NotRequired[dict[str, Any]]
     strategy: NotRequired[dict[str, Any]]
     members: NotRequired[list[dict[str, Any]]]
+    combine: NotRequired[str]
+    seed: NotRequired[int]
+    temperature: NotRequired[Annotated[float, Field(gt=0, allow_inf_nan=False)] | None]
+    preprocessing: NotRequired[dict[str, Any] | None]
 
 
 def write_ensemble(
@@ -139,6 +145,8 @@ def read_description(folder: Path) -> dict[str, Any]:
     document = read_json(path, "an ensemble's description", _Description)
     if document.get("format") != FORMAT:
         raise CheckpointError(f"{path}: expected format {FORMAT}, found {str(document)[:60]}")
+    if (rule := document.get("combine")) not in RULES:
+        raise CheckpointError(f"{path}: combine: expected one of {', '.join(RULES)}, found {str(rule)[:60]}")
     return document
 
 

@@ -48,7 +48,7 @@ def known_architecture(folder: Path, document: Mapping[str, Any], trust: Trust) 
         return architecture
     if place != TORCHVISION:
         raise SpecError(_package(folder, architecture.target))
-    if any(architecture.arguments.get(key) for key in ("weights", "weights_backbone")):
+    if any(value for key, value in architecture.arguments.items() if key.startswith(("weights", "pretrained"))):
         raise SpecError(f"{folder}: {architecture.target} would download weights; {_TOLD} lets it")
     return architecture
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
+from evoens.architecture import global_state
 from evoens.errors import ProblemError, one_line
 from evoens.parent import Parent
 from evoens.proof import close, prove_fused
@@ -39,6 +40,7 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
         torch.manual_seed(SEED)
         module, inputs = copy.deepcopy(parent.module), inputs.cpu().clone()
         _require_inputs_left(module, inputs)
+        _require_nothing_drawn(module, inputs)
         first = _answer(module, inputs)
         _require_tensors_left(module, parent)
         remarks = _require_again((module, inputs), first)
@@ -64,6 +66,23 @@ def _require_inputs_left(module: nn.Module, inputs: Tensor) -> None:
         module(given)
     if writers:
         raise ProblemError(f"the parent's network writes into its inputs, {writers[0]}; expected it to leave them")
+
+
+def _require_nothing_drawn(module: nn.Module, inputs: Tensor) -> None:
+    """What shows once in a thousand answers shows in the generators' states each time."""
+    entered, drew = dict[str, dict[str, bytes]](), list[str]()
+
+    def look(name: str, _: Any) -> None:
+        if global_state() != entered[name]:
+            drew.append(name)
+
+    with _watched(module, look, lambda name, _: entered.update({name: global_state()})):
+        _answer(module, inputs)
+    if drew:
+        raise ProblemError(
+            f"the parent's network draws when it predicts, first in {drew[0]}; expected nothing to be drawn in eval "
+            "mode (F.dropout takes training=self.training)"
+        )
 
 
 def _require_tensors_left(module: nn.Module, parent: Parent) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -214,6 +215,21 @@ def test_calibrated_probabilities_are_those_at_the_temperature_that_was_saved(
     text = (tmp_path / "genomes.json").read_text()
     (tmp_path / "genomes.json").write_text(text.replace('"temperature": 1.75', '"temperature": 1.5'))
     with pytest.raises(CheckpointError, match="the description has changed"):
+        load_ensemble(tmp_path, trust=True)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": 0}, {"temperature": ""}, {"temperature": True}, {"combine": 7}, {"combine": "best"},
+              {"preprocessing": {"classes": 3}}, {"seed": "0"}]
+)  # fmt: skip
+def test_what_a_description_says_of_predictions_is_checked(
+    tiny_problem: TinyProblem, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    classifier(tiny_problem).save(tmp_path, locate("noisy"), ARGUMENTS, {})
+    document = json.loads((tmp_path / "genomes.json").read_text()) | wrong
+    document["sha256"] = description_sha256(document)
+    (tmp_path / "genomes.json").write_text(json.dumps(document))
+    with pytest.raises(CheckpointError):
         load_ensemble(tmp_path, trust=True)
 
 

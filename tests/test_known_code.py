@@ -108,8 +108,9 @@ def test_a_huge_network_is_refused_before_it_takes_memory(saved: Path, target: s
         load_ensemble(saved)
 
 
-def test_no_weights_are_downloaded(saved: Path) -> None:
-    change(saved, "architecture", target="torchvision.models:resnet18", arguments={"weights": "DEFAULT"})
+@pytest.mark.parametrize("arguments", [{"weights": "DEFAULT"}, {"pretrained": True}, {"pretrained_backbone": True}])
+def test_no_weights_are_downloaded(saved: Path, arguments: dict[str, Any]) -> None:
+    change(saved, "architecture", target="torchvision.models:resnet18", arguments=arguments)
     with pytest.raises(SpecError, match="resnet18 would download weights"):
         load_ensemble(saved)
 

@@ -39,6 +39,13 @@ class Dropping(Plain):
         self.part = Drops()
 
 
+class Rarely(Plain):
+    """Draws, and hardly ever to any effect."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.dropout(x, 1e-9))
+
+
 class Awake(Plain):
     """Turns its dropout on again whenever it is asked."""
 
@@ -132,8 +139,9 @@ def parent(cls: type[nn.Module]) -> Parent:
 
 
 FAULTS = {
-    Dropping: "asked again, first in part (Drops)",
-    Awake: "asked again, first in part (Dropout)",
+    Dropping: "draws when it predicts, first in part (Drops)",
+    Rarely: "draws when it predicts, first in the forward of Rarely",
+    Awake: "draws when it predicts, first in part (Dropout)",
     Counting: "asked again, first in the forward of Counting",
     Moving: "moves its own mean",
     Momentum: "moves its own norm.running_mean",

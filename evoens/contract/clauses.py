@@ -13,6 +13,7 @@ from random import Random
 import torch
 from torch import Tensor
 
+from evoens.architecture import global_state
 from evoens.contract.keeping import keep
 from evoens.contract.reading import element_wise, names, scope
 from evoens.contract.subject import (
@@ -21,7 +22,6 @@ from evoens.contract.subject import (
     BrokenError,
     Subject,
     global_seed,
-    global_state,
     require,
     same,
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from evoens.contract.subject import TWINS, Subject, global_seed, global_state, require, reseeded, same
+from evoens.architecture import global_state
+from evoens.contract.subject import TWINS, Subject, global_seed, require, reseeded, same
 from evoens.genome import Gene
 
 

@@ -104,13 +104,3 @@ def global_seed(seed: int) -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         torch.set_rng_state(states[2])
-
-
-def global_state() -> dict[str, bytes]:
-    """Return the state of every global generator, by its module's name."""
-    _, key, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
-    return {
-        "random": repr(random.getstate()).encode(),
-        "numpy.random": np.asarray(key).tobytes() + repr(rest).encode(),
-        "torch": torch.get_rng_state().numpy().tobytes(),
-    }
