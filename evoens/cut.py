@@ -20,6 +20,7 @@ Given = Tensor | Features
 
 SHAPES = ("shape", "ndim", "dtype", "device")  # what tells of a tensor, and is none
 _TRACING = threading.Lock()
+_CALL = nn.Module.__call__  # as it is while no thread traces: torch.fx puts its own in its place meanwhile
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class _Part(fx.GraphModule):
     def recompile(self) -> Any:
         """See torch.fx, which puts a call of its own in the place of the module's."""
         code = super().recompile()
-        type(self).__call__ = nn.Module.__call__  # type: ignore[method-assign]
+        type(self).__call__ = _CALL  # type: ignore[method-assign]
         return code
 
 

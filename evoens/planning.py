@@ -2,7 +2,7 @@
 
 Precision is a setting. The layout and how many run side by side follow from the network, the machine and the settings:
 kernels of another layout add up in another order, and so do those of another number of threads, at some batch sizes
-(IMPALA: seven frames; a mapped network: nearly always, but for single linear layers).
+(IMPALA: seven frames; a mapped network: nearly always).
 """
 
 from __future__ import annotations

@@ -55,9 +55,11 @@ def side_by_side(count: int) -> Iterator[ThreadPoolExecutor]:
     import torch  # noqa: PLC0415
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // count))  # a new thread starts with what is set here
+    share = max(1, threads // count)
+    torch.set_num_threads(share)
     try:
-        with ThreadPoolExecutor(count) as pool:
+        # each thread is told, too: MKL counts by thread, and one that it finds untold has as many as are idle
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as pool:
             yield pool
     finally:
         torch.set_num_threads(threads)

@@ -68,6 +68,7 @@ def test_a_childs_bits_do_not_depend_on_who_shares_its_pass() -> None:
         torch.testing.assert_close(answers[place], parent.child(others[place]).predict(frames), rtol=0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("plan", [Plan(children=4), Plan("vmap", children=4)], ids=["loop", "vmap"])
 def test_a_tail_takes_features_that_serve_all_children(plan: Plan) -> None:
     parent = policy()
