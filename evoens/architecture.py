@@ -152,6 +152,7 @@ def _at_most(number: int) -> Iterator[None]:
     made = 0
 
     def count(module: nn.Module, name: str, parameter: object) -> None:
+        """Count one parameter more."""
         nonlocal made
         made += 1
         if made > number:

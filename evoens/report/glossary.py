@@ -117,6 +117,7 @@ class Glossary:
         seen: set[Term] = set()
 
         def link(found: re.Match[str]) -> str:
+            """Return the term as it stands, linked the first time."""
             term = _BY_WORD[found[0].lower()]
             if term in seen:
                 return found[0]

@@ -91,6 +91,7 @@ def decoded(count: int, load: Callable[[int], Bytes], name: Callable[[], str], l
     rows = max(1, BLOCK // prod(shape[1:]))
 
     def fill(start: int, block: Bytes) -> None:
+        """Decode some images into their place; raise once so many are bad, or at the end."""
         _fill(load, start, block, bad)
         if bad and (len(bad) >= MOST or start + len(block) == count):
             raise _summed(bad)
