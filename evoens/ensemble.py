@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from evoens.architecture import undisturbed
 from evoens.calibration import tempered
 from evoens.combine import combine
+from evoens.cut import Features
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
@@ -23,6 +24,7 @@ from evoens.known_code import Trust
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
 from evoens.proof import PROVED, proved_cut, proved_shrunk
+from evoens.shared import Kept
 from evoens.shrink import shrink
 from evoens.spec import Located
 from evoens.strategy import Strategy, grow
@@ -67,6 +69,7 @@ class Ensemble:
         self._places = [different.index(genome) for genome in self.genomes]
         self._grown = [grow(parent, strategy, genome) for genome in different]
         self._trunk: nn.Module = nn.Identity()
+        self._touched = frozenset[str]()
         self._members: list[Child] = []
         self._asked: Tensor | None = None
         self._making = Lock()
@@ -78,8 +81,8 @@ class Ensemble:
                 return
             self._asked = inputs[:PROVED].clone() if len(inputs) else None
             own = self.parent.weights
-            touched = {name for grown in self._grown for name, weight in grown.items() if weight is not own[name]}
-            found = proved_cut(self.parent, touched, inputs)
+            self._touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
+            found = proved_cut(self.parent, self._touched, inputs)
             if found:
                 self._trunk = self._placed(found.trunk)
                 if self.parent.layout == torch.channels_last:
@@ -119,8 +122,10 @@ class Ensemble:
             inputs = normals(self.seed, "shrunk", (PROVED, *self.preprocessing.shape))
         return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
 
-    def outputs(self, inputs: Tensor) -> Tensor:
+    def outputs(self, inputs: Tensor, kept: Kept | None = None, batch: int = 0) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.
+
+        kept: what ensembles of this parent share on recorded inputs, of which these are the `batch`-th batch.
 
         Raises:
             ShapeError: the network does not take these inputs.
@@ -130,10 +135,13 @@ class Ensemble:
                 self.preprocessing.check(inputs)
             self._make(self.parent.laid_out(inputs))
         with taken(inputs), torch.inference_mode():
-            shared = self._trunk(self.parent.laid_out(inputs.to(self.device)))
-            parts = shared if isinstance(shared, tuple) else (shared,)
-            found = [member.predict(*parts) for member in self._members]
+            features = (kept or Kept(0)).get((batch, self._touched), lambda: self._features(inputs))
+            found = [member.predict(*features) for member in self._members]
         return torch.stack([found[place] for place in self._places]).to(inputs.device)
+
+    def _features(self, inputs: Tensor) -> Features:
+        shared = self._trunk(self.parent.laid_out(inputs.to(self.device)))
+        return shared if isinstance(shared, tuple) else (shared,)
 
     def predict(self, inputs: Tensor, calibrated: bool = False) -> Tensor:
         """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.

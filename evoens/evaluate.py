@@ -13,13 +13,14 @@ from evoens.ensemble import Ensemble
 from evoens.errors import ProblemError, one_line
 from evoens.genome import Genome
 from evoens.measuring import FATAL, Measuring
+from evoens.memory import budget
 from evoens.parent import Parent
 from evoens.plan import Plan
 from evoens.planning import GLANCE, Batches, quickest
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.room import Results, Room
 from evoens.settings.evaluation import DEFAULT, EvaluationSettings
-from evoens.shared import parting, touched
+from evoens.shared import Kept, parting, touched
 from evoens.strategy import Strategy, grow
 
 __all__ = ["Evaluator", "Outcome", "Plan"]
@@ -103,13 +104,21 @@ class Evaluator:
                 told += 1
         return [outcomes[place] for place in range(len(genomes))]
 
-    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64) -> Tensor:
-        """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass."""
+    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
+        """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass.
+
+        kept: what children share on these inputs, where they are asked for again; see `kept`.
+        """
         rows = []
         for start in range(0, len(genomes), GROUP):
             children = Ensemble(self.parent, self.strategy, genomes[start : start + GROUP], self.device)
-            rows.append(torch.cat([children.outputs(part) for part in torch.split(inputs, batch)], dim=1))
+            parts = enumerate(torch.split(inputs, batch))
+            rows.append(torch.cat([children.outputs(part, kept, place) for place, part in parts], dim=1))
         return torch.cat(rows)
+
+    def kept(self) -> Kept:
+        """Return room for what children share on inputs that are asked for again."""
+        return Kept(budget(self.settings.memory))
 
     def _quickest(self) -> Plan:
         inputs, parts = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)

@@ -52,7 +52,7 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     problem, settings, names = run.problem, run.config.trust_region, run.problem.parent.perturbed
     run.reporter.stage(f"trying each of {len(names)} layers alone")
     with as_born(problem.parent):
-        evaluator, inputs = Evaluator(problem.parent, run.strategy, problem, Plan()), probe(run, len(names))
+        evaluator, inputs = _evaluator(run), probe(run, len(names))
         parent = _cases(run, "no layer", [Genome()], evaluator.device)
         rows, curves = [], {}
         for place, name in enumerate(names):
@@ -76,6 +76,10 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     }
     curve = curves[best["layer"]]
     return found, {**search, "sigma": best["sigma"], "rows": curve} if len(curve) > 1 else None
+
+
+def _evaluator(run: Run) -> Evaluator:
+    return Evaluator(run.problem.parent, run.strategy, run.problem, Plan(), settings=run.config.evaluation)
 
 
 def _tried(

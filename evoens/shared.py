@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,25 @@ def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
 def parting(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
     """Return where children that touch the tensors `names` part; None where they share nothing."""
     return proved_cut(parent, names, problem.probe(PROVED)) if isinstance(problem, FixedInputs) else None
+
+
+class Kept:
+    """Features that are asked for again, by name, as long as they fit in `room` bytes; others are computed anew."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._found: dict[Hashable, Features] = {}
+
+    def get(self, name: Hashable, compute: Callable[[], Features]) -> Features:
+        """Return the features of this name, computed only the first time."""
+        if name in self._found:
+            return self._found[name]
+        features = compute()
+        size = sum(part.nbytes for part in features)
+        if size <= self.room:
+            self._found[name] = features
+            self.room -= size
+        return features
 
 
 class Shared:

@@ -32,15 +32,16 @@ def divergence(
 ) -> Callable[[float], Row]:
     """Return what measures the children's divergence on recorded `inputs` at a σ (dissertation eq. 4.5).
 
-    The same draws serve at every σ, so the curve shows the scale and not the luck of the draw.
+    The same draws serve at every σ, so the curve shows the scale and not the luck of the draw; and what comes before
+    the first tensor that they touch is computed once for all σ, as far as it fits in `evaluation.memory`.
     """
-    parent = evaluator.outputs([Genome()], inputs)[0].double()
+    parent, kept = evaluator.outputs([Genome()], inputs)[0].double(), evaluator.kept()
 
     def at(sigma: float) -> Row:
         """Measure the divergence of children of this σ."""
         strategy.sigma = sigma
         genomes = ask(strategy, settings.children, Random(f"{seed}:trust-region"))
-        return _row(sigma, parent, evaluator.outputs(genomes, inputs).double())
+        return _row(sigma, parent, evaluator.outputs(genomes, inputs, kept=kept).double())
 
     return at
 

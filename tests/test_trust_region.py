@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+from random import Random
 
+import pytest
+import torch
+from evoens_strategies.noisy import Noisy
+from tiny import TinyProblem
+from torch import Tensor, nn
+
+from evoens.evaluate import Evaluator, Plan
 from evoens.settings.config import TrustRegionSettings
-from evoens.trust_region import BEYOND, Row, choose, kl_curve
+from evoens.settings.evaluation import EvaluationSettings
+from evoens.strategy import born
+from evoens.trust_region import BEYOND, Row, choose, divergence, kl_curve
 
 
 def at(sigma: float) -> Row:
@@ -52,3 +61,33 @@ def test_the_grid_goes_on_to_the_target_and_not_for_ever(grid: tuple[float, ...]
 def test_what_is_no_number_ends_the_curve() -> None:
     rows = kl_curve(lambda sigma: {**at(sigma), "kl": float("nan")}, TrustRegionSettings(grid=(0.1, 0.2)))
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize(("gigabytes", "passes"), [(None, 1), (1e-9, 4)])
+def test_what_children_share_is_computed_once_for_all_sigma(
+    tiny_problem: TinyProblem, monkeypatch: pytest.MonkeyPatch, gigabytes: float | None, passes: int
+) -> None:
+    strategy, parent, inputs = Noisy(sigma=1.0), tiny_problem.parent, tiny_problem.probe(20)
+    strategy.scope = ("last.weight",)
+    settings = EvaluationSettings(memory=gigabytes)
+    evaluator = Evaluator(parent, strategy, tiny_problem, Plan(), "cpu", settings=settings)
+    measured = divergence(evaluator, strategy, inputs, TrustRegionSettings(children=3), seed=0)
+    measured(0.3)  # proves what children may share
+    seen, plain, hidden = list[int](), nn.Linear.forward, len(parent.weights["first.bias"])
+
+    def counted(self: nn.Linear, x: Tensor) -> Tensor:
+        if self.out_features == hidden:
+            seen.append(len(x))
+        return plain(self, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", counted)
+    measured = divergence(evaluator, strategy, inputs, TrustRegionSettings(children=3), seed=0)
+    rows = [measured(sigma) for sigma in (0.1, 0.2, 0.4, 0.8)]
+    assert seen == [20] * (1 + passes)  # the parent's own, and the children's
+    monkeypatch.undo()
+    expected = parent.predict(inputs).double()
+    for row in rows:
+        strategy.sigma = row["sigma"]
+        genomes = strategy.ask(3, Random("0:trust-region"))
+        outputs = torch.stack([parent.child(born(parent, strategy, g)).predict(inputs).double() for g in genomes])
+        assert row["kl"] == pytest.approx(float((expected * (expected / outputs).log()).sum(-1).mean()), rel=1e-6)
