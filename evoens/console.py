@@ -164,18 +164,17 @@ class Reporter:
             live.stop()
 
     def _long(self) -> list[tuple[str, float]]:
-        """Return the children that have been measured for long, and for how many seconds."""
+        """Return who has been measured for long, and for how many seconds."""
         now = time.monotonic()
-        return [(key, now - since) for key, since in dict(self.measuring).items() if now - since >= LONG]
+        long = {key: now - since for key, since in dict(self.measuring).items() if now - since >= LONG}
+        return [(f"child {key[:12]}" if key.isalnum() else key, age) for key, age in long.items()]
 
     def _panel(self) -> RenderableType:
         rows = self._generations[-max(3, self.console.height - 8) :]
         parts: list[RenderableType] = [_evolution(rows, self.console.width >= WIDE, self.digits), ""] if rows else []
         if self._bar.tasks[0].visible:
             parts += [Text(self._bar.tasks[0].description), self._bar.get_renderable()]
-        parts += [
-            Text(f"child {key[:12]} has been measured for {duration(age)}", "yellow") for key, age in self._long()
-        ]
+        parts += [Text(f"{who} has been measured for {duration(age)}", "yellow") for who, age in self._long()]
         return Group(*parts)
 
 

@@ -1,12 +1,15 @@
-"""Which children are being measured now: shown to the user, and written down for when one of them ends the process."""
+"""Which children are measured now: shown to the user, and written down for when one of them ends the process."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from evoens.errors import ProblemError
 from evoens.files import write_atomic
 
 FATAL = 2  # deaths of the process in one child, none of them survived since, after which it counts as failed
@@ -52,6 +55,21 @@ class Measuring:
         self.since.pop(key, None)
         self._deaths.pop(key, None)
         self._note(_ENDED, key)
+
+    @contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Measure something that is no child, by its name.
+
+        Raises:
+            ProblemError: the process has died in it too often.
+        """
+        if self.fatal(what):
+            raise ProblemError(f"the process died {FATAL} times while {what} was measured")
+        self.begin(what)
+        try:
+            yield
+        finally:
+            self.end(what)
 
     def close(self) -> None:
         """The process ends in order, in none of the children."""

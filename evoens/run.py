@@ -86,7 +86,7 @@ class Run:
             self.problem.parent.tuned = folder / TUNED
         self.store = CheckpointStore(folder / "checkpoints")
         self.state = RunState()
-        self.ledger = Ledger()
+        self.ledger, self.measuring = Ledger(), Measuring()
         self._saved = self.state.to_json()
         self._identity = experiment.identity()  # now: while networks run side by side torch has fewer threads
         self._started = time.monotonic()

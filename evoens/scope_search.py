@@ -7,21 +7,22 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Plan
 from evoens.genome import Genome
-from evoens.problem import answered
+from evoens.problem import FixedInputs, Split, answered
 from evoens.scope import AUTO
-from evoens.sigma_search import probe
+from evoens.sigma_search import affordable, probe
 from evoens.strategy import as_born, ask
 from evoens.trust_region import Row, choose, divergence, kl_curve
 
 if TYPE_CHECKING:
     from evoens.run import Run
+
+EFFORT, FEWEST = 5e13, 32  # floating-point operations of all layers' ensembles, ten minutes of two cores; cases of each
 
 Found = dict[str, Any]
 
@@ -41,7 +42,7 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     """Try every tensor that may be perturbed alone, and take the one with the best ensemble on the search split.
 
     Each has the σ at which its children leave the parent by the KL of the trust region, unless the configuration fixes
-    σ. Children that are to be trained are tried as they are born.
+    σ. Children that are to be trained are tried as they are born. Of the search split a large network sees a part.
 
     Returns:
         What was tried and `chosen`, for the run's state; and the chosen tensor's trust-region search, if there was one.
@@ -50,21 +51,20 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
         EvoensError: no layer could be tried.
     """
     problem, settings, names = run.problem, run.config.trust_region, run.problem.parent.perturbed
-    run.reporter.stage(f"trying each of {len(names)} layers alone")
     with as_born(problem.parent):
-        evaluator, inputs = _evaluator(run), probe(run, len(names))
-        parent = _cases(run, "no layer", [Genome()], evaluator.device)
+        trials = _Trials(run)
+        run.reporter.stage(f"trying each of {len(names)} layers alone, on {trials.split.count} cases")
+        parent = trials.cases("no layer", [Genome()])
         rows, curves = [], {}
-        for place, name in enumerate(names):
-            row, curves[name] = _tried(run, evaluator, name, inputs, parent)
+        for name in names:
+            row, curves[name] = trials.tried(name, parent)
             rows.append(row)
             run.save()
-            run.reporter.progress(place + 1, len(names), "layers")
     alive = [row for row in rows if row["worth"] is not None]
     if not alive:
         raise EvoensError(f"strategy.scope: auto: no layer could be tried; the first: {rows[0]['error']}")
     best = max(alive, key=lambda row: row["worth"])
-    search = {"target_kl": settings.target_kl, "inputs": len(inputs)}
+    search = {"target_kl": settings.target_kl, "inputs": len(trials.inputs)}
     found = {
         **search,
         "children": settings.children,
@@ -78,42 +78,62 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     return found, {**search, "sigma": best["sigma"], "rows": curve} if len(curve) > 1 else None
 
 
-def _evaluator(run: Run) -> Evaluator:
-    return Evaluator(run.problem.parent, run.strategy, run.problem, Plan(), settings=run.config.evaluation)
+class _Trials:
+    """Children of one layer after another, measured on the same recorded `inputs` and the same cases: `split`."""
 
+    def __init__(self, run: Run) -> None:
+        self.run, self.settings, names = run, run.config.trust_region, run.problem.parent.perturbed
+        problem, own, measuring = run.problem, run.config.evaluation, run.measuring
+        self.evaluator = Evaluator(problem.parent, run.strategy, problem, Plan(), settings=own, measuring=measuring)
+        self.inputs = probe(run, len(names))
+        self.split = self._cases(len(names))
+        self._done, self._steps = 0, len(names) * (len(self.settings.grid) + 1)
 
-def _tried(
-    run: Run, evaluator: Evaluator, name: str, inputs: Tensor, parent: Tensor
-) -> tuple[dict[str, Any], list[Row]]:
-    """Return what came of one layer, and the curve on which its σ was found."""
-    strategy, settings = run.strategy, run.config.trust_region
-    strategy.scope = (name,)
-    try:
-        at = divergence(evaluator, strategy, inputs, settings, seed=run.config.seed)
-        curve = _curve(run, at)
-        sigma = choose(curve, settings.target_kl)
-        kl = at(sigma)["kl"]
-        genomes = ask(strategy, settings.children, Random(f"{run.config.seed}:trust-region"))  # those of the curve
-        cases = _cases(run, name, genomes, evaluator.device)
-    except EvoensError as error:  # a layer that this Strategy has no children for
-        return {"layer": name, "sigma": None, "kl": None, "worth": None, "error": str(error)}, []
-    less = (cases - parent).double()
-    own = {"worth": float(cases.mean()), "difference": float(less.mean())}
-    spread = float(less.std()) / math.sqrt(len(less)) if len(less) > 1 else 0.0
-    row = {"layer": name, "sigma": sigma, "kl": kl, **own, "standard_error": spread}
-    return (row if math.isfinite(own["worth"]) else {**row, "worth": None, "error": "not a finite number"}), curve
+    def _cases(self, layers: int) -> Split:
+        """Return the cases of the search split that so many layers' ensembles are measured on."""
+        problem, whole = self.run.problem, self.run.problem.split("search")
+        if not isinstance(problem, FixedInputs):
+            return whole
+        effort = EFFORT / (layers * self.settings.children)
+        return whole.part(0, max(FEWEST, affordable(effort, problem.parent, self.inputs.shape[1:], whole.count)))
 
+    def tried(self, name: str, parent: Tensor) -> tuple[dict[str, Any], list[Row]]:
+        """Return what came of one layer, and the curve on which its σ was found."""
+        strategy, seed = self.run.strategy, self.run.config.seed
+        strategy.scope = (name,)
+        ends = self._done + len(self.settings.grid) + 1
+        try:
+            at = divergence(self.evaluator, strategy, self.inputs, self.settings, seed=seed)
+            curve = self._curve(at)
+            sigma = choose(curve, self.settings.target_kl)
+            kl = at(sigma)["kl"]
+            genomes = ask(strategy, self.settings.children, Random(f"{seed}:trust-region"))  # those of the curve
+            cases = self.cases(name, genomes)
+        except EvoensError as error:  # a layer that this Strategy has no children for
+            return {"layer": name, "sigma": None, "kl": None, "worth": None, "error": str(error)}, []
+        finally:
+            self._tell(ends)
+        less = (cases - parent).double()
+        own = {"worth": float(cases.mean()), "difference": float(less.mean())}
+        spread = float(less.std()) / math.sqrt(len(less)) if len(less) > 1 else 0.0
+        row = {"layer": name, "sigma": sigma, "kl": kl, **own, "standard_error": spread}
+        return (row if math.isfinite(own["worth"]) else {**row, "worth": None, "error": "not a finite number"}), curve
 
-def _curve(run: Run, at: Callable[[float], Row]) -> list[Row]:
-    """Return the divergence over σ; one point where σ is fixed."""
-    wanted = run.config.strategy.sigma
-    if wanted != "auto" or not run.strategy.scaled:
-        return [at(run.strategy.sigma if wanted == "auto" else wanted)]
-    return kl_curve(at, run.config.trust_region)
+    def _curve(self, at: Callable[[float], Row]) -> list[Row]:
+        """Return the divergence over σ; one point where σ is fixed."""
+        wanted, scaled, first = self.run.config.strategy.sigma, self.run.strategy.scaled, self._done
+        if wanted != "auto" or not scaled:
+            return [at(self.run.strategy.sigma if wanted == "auto" else wanted)]
+        return kl_curve(at, self.settings, lambda done: self._tell(first + done))
 
+    def _tell(self, done: int) -> None:
+        self._done = done
+        self.run.reporter.progress(done, self._steps, "σ, then the ensemble, of each layer")
 
-def _cases(run: Run, name: str, genomes: list[Genome], device: torch.device) -> Tensor:
-    """Return what the ensemble of some children is worth on each case of the search split, float64 `(n,)`."""
-    problem, split, rule = run.problem, run.problem.split("search"), run.config.selection.combine
-    ensemble = Ensemble(problem.parent, run.strategy, genomes, device, rule=rule, seed=run.config.seed)
-    return run.ledger.once(split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict))
+    def cases(self, name: str, genomes: list[Genome]) -> Tensor:
+        """Return what the ensemble of some children is worth on each of the cases, float64 `(n,)`."""
+        run, problem, split = self.run, self.run.problem, self.split
+        rule, seed, device = run.config.selection.combine, run.config.seed, self.evaluator.device
+        ensemble = Ensemble(problem.parent, run.strategy, genomes, device, rule=rule, seed=seed)
+        with self.evaluator.measuring.alone(f"the ensemble of {name}"):
+            return run.ledger.once(split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict))

@@ -35,10 +35,15 @@ def frames(settings: TrustRegionSettings, parent: Parent, shape: Sequence[int], 
     """
     if settings.frames is not None:
         return settings.frames
+    passes = searches * settings.children * len(settings.grid)
+    return max(FEWEST, affordable(EFFORT / passes, parent, shape, FRAMES))
+
+
+def affordable(effort: float, parent: Parent, shape: Sequence[int], most: int) -> int:
+    """Return how many inputs of `shape` go through the network with so many operations: at most `most`, maybe none."""
     with contextlib.suppress(Exception):  # whatever a network finds wrong with plain zeros
-        work = flops(parent.module, shape) * searches * settings.children * len(settings.grid)
-        return max(FEWEST, min(FRAMES, int(EFFORT / work)))
-    return FRAMES
+        return min(most, int(effort / flops(parent.module, shape)))
+    return most
 
 
 def find_sigma(run: Run) -> float:

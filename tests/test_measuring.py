@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from tiny_run import config, execute
 
 from evoens import console, results
 from evoens.console import Reporter
+from evoens.errors import ProblemError
 from evoens.measuring import Measuring
 
 
@@ -69,12 +72,15 @@ class Dies(Noisy):
         return super().perturb(name, weight, gene)
 """
 RUN = """
+import json
+import os
 import sys
 from pathlib import Path
 from tiny_run import config, execute
 from evoens import results
 results.write_report = lambda folder: folder / "report.html"
-execute(Path(sys.argv[1]), config(search={"generations": 1, "elites": 0}), spec=sys.argv[2])
+sections = json.loads(os.environ.get("SETTINGS", "{}"))
+execute(Path(sys.argv[1]), config(search={"generations": 1, "elites": 0}, **sections), spec=sys.argv[2])
 """
 
 
@@ -82,8 +88,8 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
 
 
-def in_a_process(folder: Path, spec: str) -> int:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
+def in_a_process(folder: Path, spec: str, more: Mapping[str, str] = MappingProxyType({})) -> int:
+    environment = {**os.environ, **more, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-c", RUN, str(folder), spec]
     return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 
@@ -114,10 +120,43 @@ def test_a_child_in_which_the_process_died_twice_has_failed(
     assert any("the process died 2 times while this child was measured" in text for text in warnings)
 
 
+FATAL_SIGMA = """
+import os
+from evoens_strategies.noisy import Noisy
+
+class Fatal(Noisy):
+    def perturb(self, name, weight, gene):
+        if name == "first.weight" and gene.scale == 0.2:
+            os._exit(7)
+        return super().perturb(name, weight, gene)
+"""
+
+
+def test_a_layer_in_whose_search_for_sigma_the_process_died_twice_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "fatal.py"
+    path.write_text(FATAL_SIGMA)
+    own = {"SETTINGS": json.dumps({"strategy": {"sigma": "auto", "scope": "auto"}})}
+    assert [in_a_process(tmp_path / "run", f"{path}:Fatal", own) for _ in range(3)] == [7, 7, 0]
+    found = json.loads((tmp_path / "run" / "history.json").read_text())["scope"]
+    errors = {row["layer"]: row.get("error") for row in found["rows"]}
+    why = "the process died 2 times while σ 0.2 of first.weight was measured"
+    assert errors == {"first.weight": why, "last.weight": None} and found["chosen"] == ["last.weight"]
+
+
+def test_a_sigma_in_which_the_process_died_twice_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "measuring.txt").write_text("!σ 0.2\n+σ 0.2\n")
+    settings = config(strategy={"sigma": "auto"})
+    with pytest.raises(ProblemError, match=r"^the process died 2 times while σ 0\.2 was measured"):
+        execute(tmp_path, settings)
+    with pytest.raises(ProblemError, match=r"^the process died 2 times while σ 0\.2 was measured"):
+        execute(tmp_path, settings)  # nor does it go on the next time
+
+
 def test_the_panel_names_a_child_that_runs_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console.time, "monotonic", lambda: 1000.0)
     reporter = Reporter(console=Console(width=80, force_terminal=True))
-    reporter.measuring = {"3f2a" * 16: 880.0, "77" * 32: 999.0}
+    reporter.measuring = {"3f2a" * 16: 880.0, "77" * 32: 999.0, "σ 0.2 of last.weight": 820.0}
     with reporter.console.capture() as said:
         reporter.console.print(reporter._panel())
     assert "child 3f2a3f2a3f2a has been measured for 2 min" in said.get() and "7777" not in said.get()
+    assert "mσ 0.2 of last.weight has been measured for 3 min" in said.get()

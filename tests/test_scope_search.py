@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from evoens_strategies.noisy import Noisy
+from test_sigma_search import WORK
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
@@ -21,7 +22,7 @@ from evoens.errors import EvoensError
 from evoens.genome import Gene
 from evoens.parent import Architecture, Parent
 from evoens.plan import Plan
-from evoens.problem import Split, answered
+from evoens.problem import Evaluation, FixedInputs, Split, answered
 from evoens.run import Run
 from evoens.scope_search import settle_scope
 from evoens.settings.classification import ClassificationSettings
@@ -153,6 +154,35 @@ def test_the_grid_grows_where_it_does_not_reach_the_target(tmp_path: Path, grid:
     assert len(sigmas) > 2 and sigmas == sorted(sigmas)
     for row in run.state.scope["rows"]:
         assert row["kl"] == pytest.approx(0.01, rel=0.5) or row["sigma"] in (grid[0] / 16, grid[1] * 16)
+
+
+class SameForAll(TinyFrames, FixedInputs):
+    def batches(self, split: Split) -> Iterator[torch.Tensor]:
+        yield self.inputs[: split.count]
+
+    def judge(self, split: Split, outputs: torch.Tensor) -> Evaluation:
+        return Evaluation((outputs.argmax(-1) == self.labels[: split.count]).double(), split.count)
+
+
+@pytest.mark.parametrize(("allowed", "expected"), [(20, 20), (1, 6), (10**9, COUNT)])
+def test_a_large_network_s_layers_are_tried_on_fewer_cases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: int, expected: int
+) -> None:
+    monkeypatch.setattr(scope_search, "EFFORT", allowed * 2 * 4 * WORK)  # two layers, four children of each
+    monkeypatch.setattr(scope_search, "FEWEST", 6)
+    found, problem = settled(tmp_path, AUTO, problem=SameForAll()).state.scope, SameForAll()
+    assert found is not None and found["cases"] == expected
+    for row in found["rows"]:
+        right = alone(problem, row["layer"], row["sigma"])[:, :expected].mean(0).argmax(-1) == problem.labels[:expected]
+        assert row["worth"] == pytest.approx(float(right.double().mean()))
+
+
+def test_each_sigma_of_each_layer_is_told(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    run = Run(experiment(AUTO), tmp_path, Listener())
+    run.reporter.progress = lambda done, total, _: told.append((done, total))  # type: ignore[method-assign]
+    settle_scope(run)
+    assert told == [(step, 12) for step in range(1, 13)]  # five σ, and the ensemble, of two layers
 
 
 class Picky(Noisy):
