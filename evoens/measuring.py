@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 from evoens.errors import ProblemError
 from evoens.files import write_atomic
@@ -32,7 +33,7 @@ class Measuring:
 
     def __init__(self, path: Path | None = None) -> None:
         self.since: dict[str, float] = {}
-        self._path = path
+        self._path, self._lock = path, Lock()
         self._deaths = _read(path) if path and path.is_file() else Counter[str]()
         self._rewrite()
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND) if path else None
@@ -47,14 +48,16 @@ class Measuring:
 
     def begin(self, key: str) -> None:
         """A child is about to be measured."""
-        self._note(_BEGAN, key)
-        self.since[key] = time.monotonic()
+        with self._lock:
+            self._note(_BEGAN, key)
+            self.since[key] = time.monotonic()
 
     def end(self, key: str) -> None:
         """It was, or it failed, and the process is still there."""
-        self.since.pop(key, None)
-        self._deaths.pop(key, None)
-        self._note(_ENDED, key)
+        with self._lock:
+            self.since.pop(key, None)
+            self._deaths.pop(key, None)
+            self._note(_ENDED, key)
 
     @contextmanager
     def alone(self, what: str) -> Iterator[None]:

@@ -6,8 +6,8 @@ import json
 import shutil
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 
 import torch
@@ -19,6 +19,7 @@ from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.guest import failure
 from evoens.json_file import as_written, read_json
+from evoens.measuring import FATAL, Measuring
 from evoens.parent import Parent
 from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, tuned_file
@@ -30,6 +31,7 @@ from evoens.tensors import tensors
 from evoens.threads import side_by_side
 
 PLAN = "plan.json"
+TRAINING = "training.txt"  # who is being trained, while the process lives
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,12 @@ class Tuner:
         assert parent.tuned is not None
         self.parent, self.strategy, self.examples, self.settings = parent, strategy, examples, settings
         self.seed, self.folder = seed, parent.tuned
-        self._stop = threading.Event()
+        self._stop, self._training = threading.Event(), Measuring()
 
     def tune(self, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]) -> dict[str, str]:
         """Train those that are not there yet; return by key the error of each child that could not be trained.
+
+        One in an epoch of which the process has died is trained alone, and not again once it has died there twice.
 
         on_progress: told how many epochs of how many are done.
         """
@@ -77,25 +81,48 @@ class Tuner:
         if not missing:
             return {}
         self.folder.mkdir(parents=True, exist_ok=True)
-        plan, total = self._plan(), len(missing) * max(1, self.settings.epochs)
+        plan, training = self._plan(), Measuring(self.folder / TRAINING)
         self._stop.clear()
+        self._training = training
+        errors = {g.key: f"the process died {FATAL} times while this child was trained" for g in missing}
+        errors = {key: error for key, error in errors.items() if training.fatal(key)}
+        rest = [g for g in missing if g.key not in errors]
+        alone, total = [g for g in rest if training.suspect(g.key)], len(rest) * max(1, self.settings.epochs)
         epochs: deque[str] = deque()  # one entry for each that is done; only these threads append
-        with side_by_side(plan.children) as pool:
-            futures = {pool.submit(self._child, genome, plan, epochs): genome for genome in missing}
-            waiting, errors = set(futures), dict[str, str]()
-            try:
-                while waiting:
-                    ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                    on_progress(len(epochs), total)
-                    errors |= {futures[f].key: error for f in ended if (error := _error(f)) is not None}
-            except BaseException:
-                self._stop.set()
-                pool.shutdown(cancel_futures=True)
-                raise
+        try:
+            with side_by_side(plan.children) as pool:
+                for some in (*([g] for g in alone), [g for g in rest if g not in alone]):
+                    futures = {pool.submit(self._child, genome, plan, epochs): genome for genome in some}
+                    errors |= self._ended(pool, futures, lambda: on_progress(len(epochs), total))
+        finally:
+            training.close()
+        return errors
+
+    def _ended(
+        self, pool: ThreadPoolExecutor, futures: Mapping[Future[None], Genome], tell: Callable[[], None]
+    ) -> dict[str, str]:
+        """Wait for some children; return by key the error of each that could not be trained."""
+        waiting, errors = set(futures), dict[str, str]()
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                tell()
+                errors |= {futures[f].key: error for f in ended if (error := _error(f)) is not None}
+        except BaseException:
+            self._stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
         return errors
 
     def _child(self, genome: Genome, plan: TuningPlan, epochs: deque[str]) -> None:
-        """Train one child to its end, in a thread of its own."""
+        """Train one child to its end, in a thread of its own; each epoch that the process lives through is written."""
+        self._training.begin(genome.key)
+        try:
+            self._train(genome, plan, epochs)
+        finally:
+            self._training.end(genome.key)
+
+    def _train(self, genome: Genome, plan: TuningPlan, epochs: deque[str]) -> None:
         torch.set_num_threads(plan.threads)
         training = self._begin(genome, plan)
         store = CheckpointStore(self.folder / genome.key, keep=1)
@@ -110,6 +137,8 @@ class Tuner:
                 state, found = training.checkpoint()
                 store.save(training.epochs, {"identity": identity, **state}, found)
             epochs.append(genome.key)
+            self._training.end(genome.key)
+            self._training.begin(genome.key)
         training.masking.finish()
         if self.settings.batch_norm == "re-estimated":
             batches = self.examples.batches(self.settings.batch, training.seed, training.epochs)

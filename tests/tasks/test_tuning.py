@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -16,6 +19,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.checkpoint import CheckpointStore
 from evoens.genome import Gene, Genome
+from evoens.measuring import Measuring, _read
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy, born, grow, tuned_file
@@ -24,8 +28,9 @@ from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
-from evoens.tasks.tuning import Tuner, TuningPlan
+from evoens.tasks.tuning import TRAINING, Tuner, TuningPlan
 
+HERE = Path(__file__).parent
 SETTINGS = TuneSettings(epochs=3, batch=16, learning_rate=0.01)
 ALONE = TuningPlan(1, 1, "float32", False)
 
@@ -44,24 +49,32 @@ class Half(Strategy):
 
 @pytest.fixture
 def examples() -> Examples:
+    return some_examples()
+
+
+def some_examples() -> Examples:
     rng = np.random.default_rng(0)
     pixels = torch.from_numpy(rng.integers(0, 256, (70, 4, 4, 1), dtype=np.uint8)).permute(0, 3, 1, 2)
     labels = (pixels[:, 0, :2].double().mean((1, 2)) > pixels[:, 0, 2:].double().mean((1, 2))).long()
     return Examples(Images(pixels, torch.arange(70), labels), Normalise((0.5,), (0.3,)))
 
 
+def of_folder(folder: Path, plan: TuningPlan | None, strategy: Strategy, examples: Examples | None = None) -> Tuner:
+    torch.manual_seed(0)
+    arguments = {"classes": 2, "features": 16, "hidden": [12]}
+    parent = Parent(MLP(2, 16, [12]), Architecture("evoens.tasks.networks.mlp:MLP", arguments))
+    parent.tuned = folder
+    if plan is not None:
+        parent.tuned.mkdir(exist_ok=True)
+        row = {name: getattr(plan, name) for name in TuningPlan.__slots__}
+        (parent.tuned / "plan.json").write_text(json.dumps(row))
+    return Tuner(parent, strategy, examples or some_examples(), SETTINGS, seed=5)
+
+
 @pytest.fixture
 def tuner(examples: Examples, tmp_path: Path) -> Callable[..., Tuner]:
     def make(folder: str, plan: TuningPlan | None = ALONE, strategy: Strategy | None = None) -> Tuner:
-        torch.manual_seed(0)
-        arguments = {"classes": 2, "features": 16, "hidden": [12]}
-        parent = Parent(MLP(2, 16, [12]), Architecture("evoens.tasks.networks.mlp:MLP", arguments))
-        parent.tuned = tmp_path / folder
-        if plan is not None:
-            parent.tuned.mkdir(exist_ok=True)
-            row = {name: getattr(plan, name) for name in TuningPlan.__slots__}
-            (parent.tuned / "plan.json").write_text(json.dumps(row))
-        return Tuner(parent, strategy or Half(1.0), examples, SETTINGS, seed=5)
+        return of_folder(tmp_path / folder, plan, strategy or Half(1.0), examples)
 
     return make
 
@@ -168,6 +181,54 @@ def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[
     whole.tune(genomes, lambda *_: None)
     rest = [genomes[0], genomes[2]]
     assert same(bits(ours, rest), bits(whole, rest)) and not tuned_file(ours.folder, genomes[1]).exists()
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from test_tuning import Half, children, of_folder
+
+class Dies(Half):
+    def keep(self, name, weight, gene, progress, step):
+        if gene == children(3)[1].genes[0]:
+            os._exit(7)
+        return super().keep(name, weight, gene, progress, step)
+
+of_folder(Path(sys.argv[1]), None, Dies(1.0)).tune(children(3), lambda *_: None)
+"""
+
+
+def test_a_child_in_whose_training_the_process_died_twice_has_failed_and_no_other(
+    tuner: Callable[..., Tuner],
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(HERE / part) for part in (".", ".."))}
+    genomes, whole, dies = children(3), tuner("whole"), tuner("dies", TuningPlan(2, 1, "float32", False))
+    Measuring(dies.folder / TRAINING).begin(genomes[1].key)  # a process that died there before
+    command = [sys.executable, "-c", DIES, str(dies.folder)]
+    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == 7
+    why = "the process died 2 times while this child was trained"
+    assert dies.tune(genomes, lambda *_: None) == {genomes[1].key: why}
+    whole.tune(genomes, lambda *_: None)
+    rest = [genomes[0], genomes[2]]
+    assert same(bits(dies, rest), bits(whole, rest)) and not tuned_file(dies.folder, genomes[1]).exists()
+
+
+def test_an_epoch_that_the_process_lives_through_clears_a_child(tuner: Callable[..., Tuner]) -> None:
+    """A process that is ended twice in one training, by whoever owns the machine, is no fault of the child's."""
+    deaths: dict[int, int] = {}  # by epoch: how often the process would have died in the child, were it to die now
+
+    class Watched(Half):
+        def until(self, progress: float) -> float:
+            return progress  # asked at each step
+
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+            deaths[int(3 * progress)] = _read(ours.folder / TRAINING)[child.key]
+            return super().keep(name, weight, gene, progress, step)
+
+    ours, (child,) = tuner("watched", strategy=Watched(1.0)), children(1)
+    Measuring(ours.folder / TRAINING).begin(child.key)
+    assert ours.tune([child], lambda *_: None) == {} and not (ours.folder / TRAINING).exists()
+    assert {epoch: deaths[epoch] for epoch in range(3)} == {0: 2, 1: 1, 2: 1}
 
 
 def test_ctrl_c_ends_all_threads(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
