@@ -182,7 +182,22 @@ class Ensemble:
         source, arguments: where the Strategy's class came from, and what it was made with.
         about: further facts for genomes.json, such as the problem and its unit.
         """
-        write_ensemble(self, folder, source, arguments, about)
+        answers = {
+            "combine": self.rule,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "preprocessing": self.preprocessing.to_json() if self.preprocessing else None,
+        }
+        write_ensemble(
+            folder,
+            self.parent,
+            self.strategy,
+            self.genomes,
+            source=source,
+            arguments=arguments,
+            about=about,
+            answers=answers,
+        )
 
 
 def load_ensemble(path: str | Path, trust: bool = False) -> Ensemble:

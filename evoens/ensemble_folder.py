@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -26,9 +27,6 @@ from evoens.parent import Parent, fingerprint
 from evoens.spec import Located, load_class
 from evoens.strategy import Strategy, grow, tuned_file, tuned_weights
 from evoens.tensor_file import parse_tensors
-
-if TYPE_CHECKING:
-    from evoens.ensemble import Ensemble
 
 FORMAT = 1
 CONTIGUOUS = "contiguous"  # of images, where the network takes no other
@@ -52,15 +50,22 @@ class _Description(TypedDict):
 
 
 def write_ensemble(
-    ensemble: Ensemble, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]
+    folder: Path,
+    parent: Parent,
+    strategy: Strategy,
+    genomes: Sequence[Genome],
+    *,
+    source: Located,
+    arguments: dict[str, Any],
+    about: dict[str, Any],
+    answers: dict[str, Any],
 ) -> None:
-    """Write what `Ensemble.save` describes."""
-    parent, strategy = ensemble.parent, ensemble.strategy
+    """Write what `Ensemble.save` describes; `answers` says how members become one predictor."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({k: v.contiguous() for k, v in parent.weights.items()})
     write_atomic(folder / PARENT, weights)
     if parent.tuned is not None:
-        _save_tuned(ensemble, folder / MEMBERS)
+        _save_tuned(parent.tuned, genomes, folder / MEMBERS)
     architecture = _save_code(parent.architecture, source.code, folder)
     spec = f"{source.code.main}:{type(strategy).__name__}" if source.code else source.spec
     helpers = {"helpers": source.code.helpers} if source.code and source.code.helpers else {}
@@ -76,10 +81,7 @@ def write_ensemble(
             "arguments": arguments,
             "scope": list(strategy.scope),
         },
-        "combine": ensemble.rule,
-        "seed": ensemble.seed,
-        "temperature": ensemble.temperature,
-        "preprocessing": ensemble.preprocessing.to_json() if ensemble.preprocessing else None,
+        **answers,
         "tuned": parent.tuned is not None,
         **({"layout": CONTIGUOUS} if parent.layout == torch.contiguous_format else {}),
         "members": [
@@ -88,7 +90,7 @@ def write_ensemble(
                 "weights_sha256": fingerprint(grow(parent, strategy, genome)),
                 "genome": genome.to_json(),
             }
-            for genome in ensemble.genomes
+            for genome in genomes
         ],
     }
     document["sha256"] = description_sha256(document)
@@ -114,12 +116,11 @@ def _save_code(architecture: Architecture, strategy: Code | None, folder: Path) 
     return architecture
 
 
-def _save_tuned(ensemble: Ensemble, folder: Path) -> None:
+def _save_tuned(tuned: Path, genomes: Sequence[Genome], folder: Path) -> None:
     """Copy the weights that the members were tuned to."""
-    assert ensemble.parent.tuned is not None
     folder.mkdir(exist_ok=True)
-    for genome in dict.fromkeys(genome for genome in ensemble.genomes if genome.genes):
-        write_atomic(tuned_file(folder, genome), tuned_file(ensemble.parent.tuned, genome).read_bytes())
+    for genome in dict.fromkeys(genome for genome in genomes if genome.genes):
+        write_atomic(tuned_file(folder, genome), tuned_file(tuned, genome).read_bytes())
 
 
 def read_ensemble(folder: Path, trust: Trust) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
