@@ -74,6 +74,15 @@ def find_parent(name: str, base: Path) -> Path | None:
     return next((path for path in (base / name, Path(name)) if path.exists()), None)
 
 
+def beside(name: str, base: Path) -> list[str]:
+    """Return what lies where the file or folder `name` would lie, each named from `base` as `name` is."""
+    path = Path(name).expanduser()
+    try:
+        return sorted(str(path.with_name(entry.name)) for entry in (base / path).parent.iterdir())
+    except OSError:
+        return []
+
+
 def read_card(path: Path) -> dict[str, Any]:
     """Return the card of the parent at `path`.
 

@@ -15,7 +15,7 @@ from evoens.allocator import keep_memory
 from evoens.card import find_parent
 from evoens.commands import inspection, printing, session
 from evoens.commands.estimate import planned
-from evoens.commands.explain import COLUMNS, explain
+from evoens.commands.explain import COLUMNS, explain, grouped
 from evoens.commands.group import Group
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError
@@ -135,7 +135,7 @@ def validate(
             faults += str(error).split("\n")
         else:
             if not json:
-                printing.say("\n".join([f"{problem}: ok", *found]))
+                printing.say("\n".join([f"{problem}: ok", *loaded.config.remarks, *found]))
     if json:
         printing.print_json({"ok": not faults, "faults": faults})
         raise typer.Exit(session.WRONG if faults else 0)
@@ -173,7 +173,11 @@ def inspect(
     """Show a run, ensemble, parent, child, problem or key."""
     if explained:
         rows = explain(None if path is None else str(path))
-        return printing.print_json(rows) if json else printing.print_rows("keys", rows, COLUMNS)
+        if json:
+            return printing.print_json(rows)
+        for title, some in grouped(rows).items():
+            printing.print_rows(title, some, COLUMNS)
+        return None
     if path is None:
         raise typer.BadParameter("Missing argument 'path'.")
     if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in shipped_problems()):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from evoens.tracker import Generation
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
+KL_PARENT, KL_MEMBERS = "KL from the parent", "KL between members"
 WIDE = 100  # columns from which the panel shows all there is
 ENDLESS = 400  # columns of a file
 LONG = 60.0  # seconds after which a child that is still being measured is named
@@ -186,7 +187,7 @@ def _cells(g: Generation, digits: int) -> list[tuple[str, str, bool]]:
         ("ensemble", number(g.ensemble, digits), True),
         *([] if g.sigma is None else [("σ", f"{g.sigma:.3g}", False)]),
         ("reliab.", number(g.reliability), False),
-        ("KL", f"{kl['value']:.2g}", False),
+        (KL_MEMBERS, f"{kl['value']:.2g}", False),
         ("floor", f"{kl['floor']:.1g}", False),
         ("samples/s", f"{g.samples_per_second:.0f}", False),
         ("time", duration(g.seconds), True),
@@ -198,7 +199,7 @@ def _evolution(generations: Sequence[Generation], wide: bool, digits: int) -> Ta
     table.add_column("gen", justify="right", no_wrap=True)
     for head, _, optional in _cells(generations[0], digits):
         if wide or not optional:
-            table.add_column(head, justify="right", no_wrap=True)
+            table.add_column(head.replace(" ", "\n"), justify="right", no_wrap=True)
     for g in generations:
         table.add_row(str(g.generation + 1), *(text for _, text, optional in _cells(g, digits) if wide or not optional))
     return table
@@ -231,6 +232,12 @@ def named(name: str, block: Mapping[str, Any]) -> str:
     return (f"ensemble of {size}" if name == "ensemble" else drawn) + beside
 
 
+def measured(report: Mapping[str, Any]) -> str:
+    """Return what stands over the comparison: what was measured, on which cases, and whether these are unseen."""
+    seen = f", but {unsure}" if (unsure := report.get("unsure")) else ""
+    return f"{report['unit']} on cases that neither search nor selection saw{seen} [95 % interval]"
+
+
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold", title_justify="left")
     for place, text in enumerate(head):
@@ -242,9 +249,7 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
 
 def _results(report: Mapping[str, Any], between: str) -> Table:
     head, rows = comparison(report, between)
-    seen = f", but {unsure}" if (unsure := report.get("unsure")) else ""
-    title = f"{report['unit']} on cases that neither search nor selection saw{seen} [95 % interval]"
-    table = _table(title, head, [])
+    table = _table(measured(report), head, [])
     for name, row in zip(COMPETITORS, rows, strict=True):
         table.add_row(*row, style="bold" if name == "ensemble" else "")
     return table
@@ -252,7 +257,7 @@ def _results(report: Mapping[str, Any], between: str) -> Table:
 
 def tried(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of what the search for a scope has tried, as text; the parent's row comes first."""
-    head = ["", "σ", "KL, nats", found["unit"], "less the parent's", "± standard error"]
+    head = ["", "σ", f"{KL_PARENT}, nats", found["unit"], "less the parent's", "± standard error"]
     rows = [["nothing: the parent", "", "", number(found["parent"], 4), "", ""]]
     for row in found["rows"]:
         if row["worth"] is None:

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed
@@ -157,10 +158,10 @@ class Ensemble:
         outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
         return tempered(outputs, self.temperature) if calibrated and self.temperature is not None else outputs
 
-    def predict_images(self, images: Tensor | Sequence[str | Path], calibrated: bool = False) -> Tensor:
+    def predict_images(self, images: Tensor | Sequence[str | Path | Image.Image], calibrated: bool = False) -> Tensor:
         """Return what `predict` says of images, brought to size and normalised as in the run.
 
-        images: bytes `(n, c, h, w)`, or the paths of n files.
+        images: bytes `(n, c, h, w)`, or n paths of files or PIL images.
 
         Raises:
             ShapeError: they are no such images. EvoensError: nothing is known of how images reach the network.

@@ -201,7 +201,7 @@ class Run:
             (self.warn if share < SMALL else self.reporter.stage)(reached)
             require_looks(self)
             sound = check(self.problem.parent, self.problem.probe(ASKED))
-            for sentence in (*self.problem.parent.notes, *sound, *self.experiment.cautions):
+            for sentence in (*self.config.remarks, *self.problem.parent.notes, *sound, *self.experiment.cautions):
                 self.warn(sentence)
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +14,18 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens.console import COMPETITORS, comparison
+from evoens.console import COMPETITORS, KL_MEMBERS, KL_PARENT, comparison, measured
 from evoens.diversity.pictures import kl_figure
+from evoens.errors import visible
 
 MEASURES = {
-    "kl": "KL divergence, nats",
+    "kl": f"{KL_MEMBERS}, nats",
     "disagreement": "disagreement, share of inputs",
     **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
 }
 LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
 BETWEEN = "between runs"  # of all groups the first in the alphabet
+_MARKS = re.compile(r"[\\`*_|#]|\](?=\()")
 CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
 
 
@@ -75,7 +79,7 @@ class Tracker:
     def trust_region(self, found: Mapping[str, Any]) -> None:
         """Show the search for σ: `{target_kl, sigma, rows: [{sigma, kl, kl_range, agreement}]}`, as in history.json."""
         self._writer.add_figure("trust region/KL over σ", kl_figure(found), 0)
-        head = ["σ", "KL, nats", "smallest", "largest", "same answer"]
+        head = ["σ", f"{KL_PARENT}, nats", "smallest", "largest", "same answer"]
         rows = [
             [f"{r['sigma']:g}", *(f"{kl:.4f}" for kl in (r["kl"], *r["kl_range"])), f"{r['agreement']:.1%}"]
             for r in found["rows"]
@@ -102,7 +106,8 @@ class Tracker:
         for name in COMPETITORS:
             self._writer.add_scalar(f"results/{name}", report[name]["test"]["score"], step)
         table = markdown(*comparison(report))
-        self._writer.add_text("results", f"{table}\n\n**{report['verdict']}**", step)
+        said, verdict = plain(measured(report)), plain(report["verdict"])
+        self._writer.add_text("results", f"{said}\n\n{table}\n\n**{verdict}**", step)
         self._writer.flush()
 
     def close(self) -> None:
@@ -157,5 +162,10 @@ def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
     """Return a table as TensorBoard shows it."""
-    lines = [head, ["---"] * len(head), *rows]
+    lines = [map(plain, head), ["---"] * len(head), *(map(plain, row) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(text: str) -> str:
+    """Return a text as Markdown that reads as it stands: no letter of it is a tag, a line's end, code or a column's."""
+    return escape(_MARKS.sub(r"\\\g<0>", " ".join(visible(text).split())), quote=False)

@@ -67,8 +67,15 @@ WRONG = {
     "key of another section": Wrong(
         f'{AT}:1:1: population: unknown key; did you mean "search.population"?', "name: x", "population: 4\nname: x"
     ),
-    "wrong type": Wrong(f'{AT}:9:3: search.population: expected an integer ≥ 1, found "many"', "16", "many"),
-    "too small": Wrong(f"{AT}:9:3: search.population: expected an integer ≥ 1, found 0", "16", "0"),
+    "wrong type": Wrong(
+        f'{AT}:9:3: search.population: expected an integer ≥ 1 and ≤ 1000000, found "many"', "16", "many"
+    ),
+    "too small": Wrong(f"{AT}:9:3: search.population: expected an integer ≥ 1 and ≤ 1000000, found 0", "16", "0"),
+    "more than a machine can hold": Wrong(
+        f"{AT}:9:3: search.population: expected an integer ≥ 1 and ≤ 1000000, found 1000000000000",
+        "16",
+        "1000000000000",
+    ),
     "duplicate key": Wrong(f"{AT}:10:3: search.population: expected once, found again", "16", "16\n  population: 8"),
     "tab": Wrong(f"{AT}:3:1: expected spaces, found a tab", "  game", "\tgame"),
     "bracket left open": Wrong(f"{AT}:10:1: while parsing a flow sequence", "16", "[16"),
@@ -159,7 +166,7 @@ WRONG = {
         '--set search: expected key=value, as in search.population=32, found "search"', args=(*RUN, "--set", "search")
     ),
     "--set of a wrong value": Wrong(
-        '--set search.population=many: expected an integer ≥ 1, found "many"',
+        '--set search.population=many: expected an integer ≥ 1 and ≤ 1000000, found "many"',
         args=(*RUN, "--set", "search.population=many"),
     ),
     "--set into a value": Wrong(
@@ -212,7 +219,7 @@ def test_several_faults_are_several_lines() -> None:
 def test_as_a_process_there_is_no_traceback_and_no_colour() -> None:
     result = process("run", "problems/x.yaml", "--set", "search.population=many")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == '--set search.population=many: expected an integer ≥ 1, found "many"\n'
+    assert result.stderr == '--set search.population=many: expected an integer ≥ 1 and ≤ 1000000, found "many"\n'
 
 
 # ---- commands that start at once
@@ -263,6 +270,12 @@ def test_help_names_every_command() -> None:
 def test_validate() -> None:
     result = call("validate", "problems/x.yaml", "procgen_bigfish_paper")
     assert (result.exit_code, result.stdout) == (0, "problems/x.yaml: ok\nprocgen_bigfish_paper: ok\n")
+    result = call("validate", "problems/x.yaml", "--set", "selection.size=16")
+    said = "selection.size is search.population (16): members and random children are the same networks"
+    assert (result.exit_code, result.stdout) == (0, f"problems/x.yaml: ok\n{said}, and nothing is selected\n")
+    result = call("validate", "problems/x.yaml", "--set", "selection.size=16")
+    said = "selection.size is search.population (16): members and random children are the same networks"
+    assert (result.exit_code, result.stdout) == (0, f"problems/x.yaml: ok\n{said}, and nothing is selected\n")
     result = call("validate", "problems/x.yaml", "nothing", "--set", "strategy.sigma=5e-4")
     assert (result.exit_code, result.stdout) == (2, "problems/x.yaml: ok\n")
     result = call("validate", "problems/x.yaml", "--json", "--set", "seed=-1")

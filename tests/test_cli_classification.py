@@ -131,6 +131,10 @@ WRONG = {
         "the parent does not take images (3, 8, 8) (channels, height, width): … mat1 and mat2 shapes",
         NET + "nn.Sequential(nn.Flatten(), nn.Linear(3, 3))\n",
     ),
+    "grey images for a colour network of one's own": Wrong(
+        "the parent does not take images (1, 8, 8) (channels, height, width): … ; with `problem.channels: 3` it does",
+        args=("--set", "problem.channels=1", "--set", "problem.normalise=null"),
+    ),
     "other number of classes": network(
         "the parent: expected (2, 3) logits, images × classes, found (2, 10)",
         NET + "nn.Sequential(nn.Flatten(), nn.Linear(192, 10))\n",
@@ -148,15 +152,16 @@ WRONG = {
         args=("--set", "parent.arguments.depth=3"),
     ),
     "grey images for a colour network": Wrong(
-        "own.yaml:11:3: parent.network: torchvision.models:resnet18: expected images of 3 channels, found 1",
+        "own.yaml:11:3: parent.network: torchvision.models:resnet18: expected images of 3 channels, found 1; "
+        "`problem.channels: 3` gives them three",
         "model.py:build",
         "torchvision.models:resnet18",
         args=("--set", "problem.channels=1", "--set", "problem.normalise=null"),
     ),
     # the weights
     "weights are not there": Wrong(
-        "own.yaml:12:3: parent.checkpoint: expected a path that ends in .safetensors where a parent is trained, "
-        "found weigths.pt, which is not there",
+        "own.yaml:12:3: parent.checkpoint: expected a file of weights, or a path that ends in .safetensors where a "
+        'parent is trained, found weigths.pt, which is not there; did you mean "weights.pt"?',
         "weights.pt",
         "weigths.pt",
     ),
@@ -256,9 +261,14 @@ WRONG = {
         "test: {from: test",
     ),
     "one mean for three channels": Wrong(
-        "own.yaml:5:15: problem.normalise.mean: expected 3 numbers, as there are channels, found 1",
+        "own.yaml:5:15: problem.normalise.mean: expected 3 numbers, as the images are in colour, found 1",
         "{mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}",
         "{mean: [0.5], std: [0.25]}",
+    ),
+    "two means": Wrong(
+        "own.yaml:5:15: problem.normalise.mean: expected 1 number for grey images, 3 for colour, found 2",
+        "{mean: [0.5, 0.5, 0.5], std: [0.25, 0.25, 0.25]}",
+        "{mean: [0.5, 0.5], std: [0.25]}",
     ),
     # and the rest
     "racing beyond the images": Wrong(

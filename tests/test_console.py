@@ -86,7 +86,7 @@ def test_without_a_terminal_each_event_is_one_line_without_codes(capsys: pytest.
     assert lines[0] == "generation 1 of 2"
     assert lines[1] == (
         "generation 1: best 112.34, mean 110.10, worst 107.00, parent 110.90, ensemble 111.50, σ 0.0183, reliab. 0.41, "
-        "KL 0.021, floor 2e-05, samples/s 15321, time 62 s"
+        "KL between members 0.021, floor 2e-05, samples/s 15321, time 62 s"
     )
     assert "  python -m evoens play runs/[name]" in lines and REPORT["verdict"] in lines
     assert "\x1b" not in out.getvalue()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALARS, TENSORS, EventAccumulator
+from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from evoens.tracker import Generation, Tracker
+from evoens.tracker import Generation, Tracker, markdown
 
 MEASURES = ("kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour")
 PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
@@ -51,6 +53,8 @@ REPORT = {
     "best_child": block(9.5),
     "random_children": block(9.25, size=8),
     "ensemble": block(11.25, size=8),
+    "unit": "return",
+    "unsure": "may be known",
     "verdict": "The ensemble beats the parent.",
     "generations": 2,
 }
@@ -150,14 +154,24 @@ def text(log: EventAccumulator, tag: str) -> str:
 
 def test_results_are_a_table_with_the_verdict(log: EventAccumulator) -> None:
     lines = text(log, "results").splitlines()
-    assert lines[0] == "|  | sampled actions | less the parent's | cases |"
-    assert lines[5] == "| ensemble of 8 | 11.25 [10.25, 12.25] | +11.25 [+10.25, +12.25] | 100 |"
+    assert lines[0] == "return on cases that neither search nor selection saw, but may be known [95 % interval]"
+    assert lines[2] == "|  | sampled actions | less the parent's | cases |"
+    assert lines[7] == "| ensemble of 8 | 11.25 [10.25, 12.25] | +11.25 [+10.25, +12.25] | 100 |"
     assert lines[-1] == "**The ensemble beats the parent.**"
     assert scalar(log, "results/ensemble") == [(2, 11.25)]
 
 
 def test_the_search_for_sigma_is_a_table_too(log: EventAccumulator) -> None:
     assert "| 0.01 | 0.0060 | 0.0050 | 0.0070 | 91.0% |" in text(log, "trust region").splitlines()
+
+
+def test_every_text_is_read_as_it_stands() -> None:
+    """As TensorBoard itself makes HTML of it."""
+    odd = "<script>alert(1)</script> a|b `c` *d* _e_ [f](http://g) h\\i &amp; # j"
+    html = str(markdown_to_safe_html(markdown([odd, "x"], [["y", odd + "\n\x1b[31m"]])))
+    assert "<script" not in html and "<a " not in html and "<code" not in html and "<em" not in html
+    cells = [unescape(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", html)]
+    assert cells == [odd, "x", "y", odd + r" \x1b[31m"]
 
 
 def test_numbers_that_are_not_known_are_left_out(tmp_path: Path) -> None:

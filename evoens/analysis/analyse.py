@@ -28,7 +28,7 @@ from evoens.files import write_atomic
 from evoens.report.facts import read_finding
 from evoens.report.page import write_report
 from evoens.settings.diversity import DiversitySettings
-from evoens.tracker import markdown
+from evoens.tracker import markdown, plain
 
 FOLDER = "diversity"
 
@@ -95,7 +95,7 @@ def _show(folder: Path, name: str, found: Mapping[str, Any]) -> None:
             if path.suffix == ".png":
                 with Image.open(path) as image:
                     writer.add_image(f"{FOLDER}/{path.stem}", np.asarray(image.convert("RGB")), dataformats="HWC")
-        writer.add_text(f"{FOLDER}/{name}", "\n\n".join([*found["text"], *map(_markdown, found["tables"])]))
+        writer.add_text(f"{FOLDER}/{name}", "\n\n".join([*map(plain, found["text"]), *map(_markdown, found["tables"])]))
 
 
 def _markdown(table: Mapping[str, Any]) -> str:

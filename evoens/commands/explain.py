@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from functools import cache
@@ -16,13 +17,20 @@ from evoens.config.yaml_file import Keys, dotted
 from evoens.errors import ConfigError, nearest
 from evoens.settings import CONFIGS
 from evoens.settings.base import Section
+from evoens.spec import locate, module_file, shipped_strategies
 
 Row = dict[str, str]
+ALL = "every problem"
+_KINDS = {"str": "text", "int": "an integer", "float": "a number", "bool": "true or false"}
+_ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+"""Names in a docstring, and what they mean."""
 COLUMNS = {"key": "key", "expected": "what it may be", "default": "by default", "meaning": "what it means"}
 
 
 def explain(word: str | None = None) -> list[Row]:
-    """Return a row for each key of every problem's YAML, or for those that `word` names.
+    """Return a row for each key of a YAML, or for those that `word` names; `of` is which YAMLs have it.
+
+    First come the keys of every problem, then those of each type, and what each Strategy that ships makes of its own.
 
     Args:
         word: a key, as `search.population` or `population`, or a section, as `search`.
@@ -30,11 +38,54 @@ def explain(word: str | None = None) -> list[Row]:
     Raises:
         ConfigError: there is no such key; the message names the nearest.
     """
-    rows = {tuple(row.values()): row for model in CONFIGS.values() for row in _rows(model)}
-    found = [row for row in rows.values() if word is None or _names(word, row["key"])]
+    rows = [*_settings(), *(row for name in shipped_strategies() for row in _arguments(name))]
+    found = [row for row in rows if word is None or _names(word, row["key"])]
     if not found:
-        known = {part for row in rows.values() for part in (row["key"], row["key"].rpartition(".")[2])}
+        known = {part for row in rows for part in (row["key"], row["key"].rpartition(".")[2])}
         raise ConfigError(f"{word}: expected a key of a YAML, found none of this name{nearest(str(word), known)}")
+    return found
+
+
+def grouped(rows: list[Row]) -> dict[str, list[Row]]:
+    """Return the rows by the title of what they belong to."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(f"keys of {row['of']}", []).append(row)
+    return found
+
+
+def _settings() -> list[Row]:
+    """The keys that evoens itself knows: those of every problem, then those of each type, by the alphabet."""
+    of_each = {kind: list(_rows(CONFIGS[kind])) for kind in sorted(CONFIGS)}
+    shared = [row for row in next(iter(of_each.values())) if all(row in rows for rows in of_each.values())]
+    own = {f"problem.type: {kind}": [row for row in rows if row not in shared] for kind, rows in of_each.items()}
+    return [{**row, "of": of} for of, rows in ({ALL: shared} | own).items() for row in rows]
+
+
+def _arguments(strategy: str) -> Iterator[Row]:
+    """Yield the keys that a Strategy explains in its source, which need not be imported."""
+    file = module_file(str(locate(strategy).module))
+    assert file is not None
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.ClassDef):
+            facts, said = _facts(node), (ast.get_docstring(node) or "").partition("Args:\n")[2]
+            for names, meaning in _ARGUMENT.findall(said.partition("\n\n")[0]):
+                for name in names.split(", "):
+                    row = {"key": f"strategy.{name}", **facts[name], "meaning": " ".join(meaning.split())}
+                    yield {**row, "of": f"strategy.class: {strategy}"}
+
+
+def _facts(node: ast.ClassDef) -> dict[str, Row]:
+    """What each argument of a class may be, and is by default, as its source says."""
+    found: dict[str, Row] = {}
+    for init in node.body:
+        if isinstance(init, ast.FunctionDef) and init.name == "__init__":
+            plain, only = init.args.args, init.args.kwonlyargs
+            given = [*init.args.defaults, *init.args.kw_defaults]
+            for argument, default in zip([*plain[len(plain) - len(init.args.defaults) :], *only], given, strict=True):
+                kind = argument.annotation.id if isinstance(argument.annotation, ast.Name) else ""
+                value = shown(ast.literal_eval(default)) if default else "must be given"
+                found[argument.arg] = {"expected": _KINDS.get(kind, "a list"), "default": value}
     return found
 
 

@@ -54,10 +54,10 @@ def check(
         written |= {(*override.keys, *keys): text for keys, text in override.written.items()}
     if unknown := _unknown_problem(value):
         return parse_config(ProcgenConfig.sample), [*faults, unknown]
-    config, wrong = _settings(value, written)
+    config, wrong, gone = _settings(value, written)
     faults += wrong
     for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain, parent)):
-        if not any(fault.touches(other) for other in wrong):
+        if not any(fault.touches(other) for other in gone):
             faults.append(fault)
     meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
     return config, [fault for fault in faults if not (fault.missing and fault.keys in meant)]
@@ -86,39 +86,48 @@ def _unknown_problem(value: dict[str, Any]) -> Fault | None:
     )
 
 
-def _settings(value: dict[str, Any], written: Mapping[Keys, str]) -> tuple[Config, list[Fault]]:
-    """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too."""
-    faults: list[Fault] = []
+def _settings(value: dict[str, Any], written: Mapping[Keys, str]) -> tuple[Config, list[Fault], list[Fault]]:
+    """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too.
+
+    Returns:
+        The config, what is wrong, and that together with what may only be there because of it.
+    """
+    faults, gone = list[Fault](), list[Fault]()
     kind = config_type(value)
     while True:
         try:
-            return kind.model_validate(value), faults
+            return kind.model_validate(value), faults, gone
         except ValidationError as error:
             found = faults_of(error, kind, value, written)
-            faults += [fault for fault in found if not any(fault.touches(other) for other in faults)]
+            faults += [fault for fault in found if not any(fault.follows(other) for other in gone)]
             for fault in found:
-                for keys in (fault.keys, *fault.others):
-                    _mend(value, keys, kind.sample)
+                taken = [_mend(value, keys, kind.sample) for keys in fault.about]
+                gone.append(replace(fault, others=(*fault.others, *taken)))
 
 
-def _mend(value: dict[str, Any], keys: Keys, samples: dict[str, Any]) -> None:
-    """Take away what is at `keys`; where nothing is, the sample's value comes, or the section around goes."""
+def _mend(value: dict[str, Any], keys: Keys, samples: dict[str, Any]) -> Keys:
+    """Take away what is at `keys`; where nothing is, the sample's value comes, or the section around goes.
+
+    Returns:
+        The keys of what is now another.
+    """
     *around, last = (key for key in keys if isinstance(key, str))
     section: Any = value
     for key in around:
         section = section.get(key)
         if not isinstance(section, dict):  # gone already
-            return
+            return keys
     if last in section:
         del section[last]
-        return
+        return keys
     sample: Any = samples
     for key in (*around, last):
         sample = sample.get(key) if isinstance(sample, dict) else None
     if sample is not None:
         section[last] = copy.deepcopy(sample)
     elif around:
-        _mend(value, tuple(around), samples)
+        return _mend(value, tuple(around), samples)
+    return keys
 
 
 def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:

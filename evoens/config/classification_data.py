@@ -10,7 +10,7 @@ from evoens.errors import ProblemError
 from evoens.settings.classification import POOLS, ClassificationConfig, ClassificationSettings, Cut
 from evoens.tasks.data.classes import arranged
 from evoens.tasks.data.counts import cuts_of, split_sizes
-from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missing, locate, without_pool
+from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missing, locate, unlike_channels, without_pool
 
 _DATA = ("problem", "data")
 
@@ -73,7 +73,7 @@ def _named_faults(place: Place, settings: ClassificationSettings) -> Iterator[Fa
         return
     channels = settings.channels or CHANNELS[place.name]
     if settings.normalise and len(settings.normalise.mean) != channels:
-        message = f"expected {channels} numbers, as {place.name} has channels, found {len(settings.normalise.mean)}"
+        message = unlike_channels(f"{place.name} is", channels, len(settings.normalise.mean))
         yield Fault(("problem", "normalise", "mean"), message, (_DATA,))
     if place.name == "ImageNet" and settings.image_size is None:
         message = "missing; ImageNet's images differ in size: write image_size: 224 and resize: 256"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from evoens.card import TORCHVISION, find_parent, parent_files, read_parent, tensor_names
+from evoens.card import TORCHVISION, beside, find_parent, parent_files, read_parent, tensor_names
 from evoens.config.faults import Fault
 from evoens.config.signature import check_source
 from evoens.config.yaml_file import Keys
-from evoens.errors import CheckpointError, SpecError
+from evoens.errors import CheckpointError, SpecError, nearest
 from evoens.scope import resolve
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.networks.catalogue import TORCHVISION as NETWORKS_OF_TORCHVISION
@@ -36,8 +36,15 @@ def classifier_faults(config: ClassificationConfig, base: Path, retrain: bool) -
     path = find_parent(checkpoint, base)
     if retrain or path is None:
         if not checkpoint.endswith(TRAINED):
-            found = f"{checkpoint}{'' if path else ', which is not there'}"
-            yield Fault(_CHECKPOINT, f"expected a path that ends in {TRAINED} where a parent is trained, found {found}")
+            expected = f"a path that ends in {TRAINED} where a parent is trained"
+            if not retrain:
+                expected = f"a file of weights, or {expected}"
+            found = (
+                checkpoint
+                if path
+                else f"{checkpoint}, which is not there{nearest(checkpoint, beside(checkpoint, base))}"
+            )
+            yield Fault(_CHECKPOINT, f"expected {expected}, found {found}")
     elif str(path).startswith(TORCHVISION):
         if not config.parent.network.startswith(NETWORKS_OF_TORCHVISION):
             message = f"expected a file, or a network {NETWORKS_OF_TORCHVISION}…, found {path}"

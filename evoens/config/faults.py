@@ -21,7 +21,7 @@ from evoens.settings.base import SAID
 class Fault:
     """Something wrong with the value at `keys`, which may be missing.
 
-    `others` are further keys it rests on; `meant` is the way likely meant by an unknown key.
+    `others` are further keys it rests on; `meant` is the way likely meant by an unknown key, which is `unknown`.
     """
 
     keys: Keys
@@ -29,10 +29,21 @@ class Fault:
     others: tuple[Keys, ...] = ()
     missing: bool = False
     meant: Keys | None = None
+    unknown: bool = False
+
+    @property
+    def about(self) -> tuple[Keys, ...]:
+        """All keys that it rests on."""
+        return (self.keys, *self.others)
 
     def touches(self, other: Fault) -> bool:
-        """Whether one of this fault's keys is, contains or lies within the other's."""
-        return any(related(keys, other.keys) for keys in (self.keys, *self.others))
+        """Whether a key of this fault is, contains or lies within one of the other's."""
+        return any(related(mine, its) for mine in self.about for its in other.about)
+
+    def follows(self, other: Fault) -> bool:
+        """Whether it may only be there because the other's keys were taken away: any beside an unknown one is meant."""
+        beside = other.unknown and any(keys[:-1] == other.keys[:-1] for keys in self.about)
+        return beside or self.touches(other)
 
 
 def related(a: Keys, b: Keys) -> bool:
@@ -61,7 +72,7 @@ def unknown_key(keys: Keys, known: Sequence[str]) -> Fault:
     """Return the fault of a key that is none of `known`, with the nearest of them."""
     close = difflib.get_close_matches(str(keys[-1]), known, n=1)
     hint = f'did you mean "{close[0]}"?' if close else f"expected one of {', '.join(known)}"
-    return Fault(keys, f"unknown key; {hint}", meant=(*keys[:-1], close[0]) if close else None)
+    return Fault(keys, f"unknown key; {hint}", meant=(*keys[:-1], close[0]) if close else None, unknown=True)
 
 
 def _conflicts(keys: Keys, conflicts: list[tuple[str, str, str]]) -> Iterator[Fault]:
@@ -135,7 +146,7 @@ class Schema:
         ]
         elsewhere = [path for path in self.paths() if path.endswith(f".{word}")]
         if elsewhere:
-            return Fault(loc, f'unknown key; did you mean "{elsewhere[0]}"?')
+            return Fault(loc, f'unknown key; did you mean "{elsewhere[0]}"?', unknown=True)
         return unknown_key(loc, known)
 
     def _choices(self, schema: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from evoens.console import KL_MEMBERS
 from evoens.metrics import spearman
 from evoens.report.style import (
     BLUE,
@@ -40,7 +41,7 @@ ROLES = {
 HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
 OFFSET = "offset points"
 MEASURES = {
-    "kl": ("KL divergence", "nats"),
+    "kl": (KL_MEMBERS, "nats"),
     "disagreement": ("Disagreement", "share of inputs"),
     **{name: (f"{name.capitalize()} hash", "share of bits") for name in HASHES},
 }

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from evoens.console import KL_MEMBERS, KL_PARENT
+
 
 @dataclass(frozen=True)
 class Term:
@@ -35,7 +37,8 @@ TERMS = (
     Term(
         "ECE",
         "Expected calibration error: how far confidence and accuracy are apart, averaged over 15 bins of confidence. "
-        "0 where a predictor is as often right as it is sure.",
+        "0 where a predictor is as often right as it is sure. Chance alone keeps it above 0, and of cases drawn anew, "
+        "some of them twice, still further: its bootstrap interval lies high, and may not even hold it.",
     ),
     Term(
         "temperature scaling",
@@ -53,6 +56,8 @@ TERMS = (
         "both are the same.",
         ("KL",),
     ),
+    Term(KL_PARENT, "The KL divergence of a child’s answers from its parent’s, KL(parent ‖ child)."),
+    Term(KL_MEMBERS, "The KL divergence between the answers of two members, averaged over all pairs, both ways round."),
     Term("disagreement", "The share of inputs on which two members give different answers."),
     Term("σ", "The scale of the noise that makes children: the standard deviation of what is added to a weight."),
     Term("scope", "Which layers noise may touch. What comes before them is the same for all members."),

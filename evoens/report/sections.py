@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evoens.console import duration, number
+from evoens.console import KL_PARENT, duration, number
 from evoens.report import figures
 from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
@@ -195,7 +195,7 @@ def _sigma(facts: Facts) -> Section:
         f"Trust-region search: the noise may move the outputs by {search['target_kl']:g} nats on average, measured on "
         f"recorded inputs. The σ of the curve nearest to that is {search['sigma']:.3g}."
     )
-    plot = drawn(figures.trust_region(search), "KL divergence from the parent, and agreement with it, over σ.")
+    plot = drawn(figures.trust_region(search), f"{KL_PARENT}, and agreement with it, over σ.")
     return Section(name, title, [text], pictures=[plot])
 
 

@@ -29,6 +29,8 @@ def _nameable(text: str) -> str:
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Natural = Annotated[int, Field(ge=1)]
+Many = Annotated[int, Field(ge=1, le=1_000_000)]
+"""How many of what takes memory, or time, each."""
 Name = Annotated[
     str,
     AfterValidator(_nameable),

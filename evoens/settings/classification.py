@@ -65,7 +65,9 @@ class SplitCuts(Section):
             shares = [name for name in here if isinstance(cuts[name].count, float)]
             total = sum(float(cuts[name].count or 0) for name in shares)
             if total > 1 or (rest not in ([], ["train"]) and total >= 1):  # whether train is needed is not known here
-                message = f"expected shares of {pool} below 1 in all, found {total:g}"
+                needs = f", so that {rest[0]} has some" if rest and total == 1 else ""
+                asked = " + ".join(f"{cuts[name].count:g} ({name})" for name in shares)
+                message = f"expected shares of {pool} below 1 in all{needs}, found {asked}"
                 yield Conflict(f"{shares[-1]}.count", f"{shares[0]}.count", message)
 
 
@@ -78,8 +80,10 @@ class Normalisation(Section):
     """What each channel is then divided by."""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """One number a channel, in both."""
-        if len(self.mean) != len(self.std):
+        """One number a channel, in both; images are grey or in colour."""
+        if len(self.mean) not in (1, 3):
+            yield Conflict("mean", "mean", f"expected 1 number for grey images, 3 for colour, found {len(self.mean)}")
+        elif len(self.mean) != len(self.std):
             yield Conflict("std", "mean", f"expected {len(self.mean)} numbers, as mean has, found {len(self.std)}")
 
 

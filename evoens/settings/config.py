@@ -11,6 +11,7 @@ from evoens.settings.base import (
     ClassText,
     Conflict,
     Fraction,
+    Many,
     Name,
     Natural,
     ParentSettings,
@@ -83,9 +84,9 @@ class RacingSettings(Section):
 class SearchSettings(Section):
     """The evolution: children per generation, generations, elites that stay and breed."""
 
-    population: Natural = 16
+    population: Many = 16
     """The children of each generation."""
-    generations: Natural = 1
+    generations: Many = 1
     """How many generations there are."""
     elites: Annotated[int, Field(ge=0)] = ELITES
     """The best children that stay and breed; half the population at most, unless more are given."""
@@ -128,9 +129,9 @@ class SelectionSettings(Section):
 class ReportSettings(Section):
     """The final comparison: how many draws of random children, and how many bootstrap resamples."""
 
-    random_draws: Natural = 4
+    random_draws: Many = 4
     """How many ensembles of random children the ensemble is compared with."""
-    bootstrap: Annotated[int, Field(ge=100)] = 2000
+    bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
     """The resamples from which intervals are taken."""
 
 
@@ -179,6 +180,16 @@ class Config(Section):
             return value
         elites, size = min(ELITES, population // 2), min(MEMBERS, population)
         return {**value, "search": {"elites": elites, **search}, "selection": {"size": size, **selection}}
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What goes together, and may yet not be meant, a line each."""
+        if self.selection.size < self.search.population:
+            return ()
+        every = f"selection.size is search.population ({self.search.population})"
+        one = "members and random children are the same networks, and nothing is selected"
+        several = "every draw of random children is the whole first generation"
+        return (f"{every}: {one if self.search.generations == 1 else several}",)
 
     def conflicts(self) -> Iterator[Conflict]:
         """The ensemble and the elites come from the population."""

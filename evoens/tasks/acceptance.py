@@ -31,11 +31,23 @@ def accept(parent: Parent, inputs: Tensor, classes: Sequence[str], trained: bool
         learnt_by = _given(tried.train(), inputs) if trained else asked
     except Exception as error:  # whatever a user's code does
         shape, why = tuple(inputs.shape[1:]), one_line(error)
-        raise ProblemError(f"the parent does not take images {shape} (channels, height, width): {why}") from error
+        raise ProblemError(
+            f"the parent does not take images {shape} (channels, height, width): {why}{_advice(parent, inputs)}"
+        ) from error
     _require_logits(asked, (len(inputs), len(classes)))
     if not parent.perturbed:
         raise ProblemError("the parent: expected linear or convolutional layers, found none to perturb")
     parent.notes = tuple(_notes(asked, learnt_by, classes))
+
+
+def _advice(parent: Parent, inputs: Tensor) -> str:
+    """Say so where the network takes grey images as colour, or those in colour as grey."""
+    channels = 3 if inputs.shape[1] == 1 else 1
+    try:
+        _given(parent.trainable(), inputs.narrow(1, 0, 1).repeat(1, channels, 1, 1))
+    except Exception:  # neither
+        return ""
+    return f"; with `problem.channels: {channels}` it does"
 
 
 def _given(module: nn.Module, inputs: Tensor) -> Any:

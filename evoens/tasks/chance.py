@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from evoens.parent import Parent
 from evoens.tasks.data.images import Images, Normalise, shuffled
 
-FEW, MOST = 64, 300  # images: a parent that is right on half of a few is not looked at further
+FEW, MOST = 64, 300  # images: a parent that is right on nearly all of a few is not looked at further
+_GOOD = 0.9  # two of twenty classes that change places cost as much
 BATCH = 50
 SHOWN = 30  # classes in a message
 _SURE = 3.0  # standard deviations by which another order must be better, on images that it was not found on
@@ -30,7 +31,7 @@ def cautions(parent: Parent, images: Images, normalise: Normalise, classes: Sequ
         classes: their names, in the order of the labels.
     """
     few = images.spread(FEW)
-    if (_answers(parent, few, normalise) == few.labels.numpy()).mean() >= 0.5:
+    if (_answers(parent, few, normalise) == few.labels.numpy()).mean() >= _GOOD:
         return
     some = images.spread(MOST)
     right, answers = some.labels.numpy(), _answers(parent, some, normalise)
@@ -38,16 +39,20 @@ def cautions(parent: Parent, images: Images, normalise: Normalise, classes: Sequ
     low, accuracy = chance(right), float((answers == right).mean())
     if order is not None:
         turned = float((order[answers] == right).mean())
-        names = [classes[place] for place in order]
-        shown = f"[{', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}]"
+        shown = in_order([classes[place] for place in order])
         found = f"the parent is right on {accuracy:.3f} of {len(right)} images of the search split"
-        yield f"{found}, and would be on {turned:.3f} with its classes in another order: `problem.classes: {shown}`"
+        yield f"{found}, and would be on {turned:.3f} with its classes in another order: {shown}"
     elif accuracy <= low:
         found = f"the parent is right on {accuracy:.3f} of {len(right)} images of the search split"
         yield f"{found}, as chance is (≤ {low:.3f}): {_explained(parent, some, normalise, low) or _UNEXPLAINED}"
 
 
 _UNEXPLAINED = "do its weights, problem.classes and problem.normalise belong together?"
+
+
+def in_order(names: Sequence[str]) -> str:
+    """Return the line of a YAML that gives the classes in this order, as far as a message can hold it."""
+    return f"`problem.classes: [{', '.join(names[:SHOWN])}{', …' if len(names) > SHOWN else ''}]`"
 
 
 def chance(right: Numbers) -> float:

@@ -24,7 +24,7 @@ from evoens.parent import Parent
 from evoens.problem import Problem
 from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
-from evoens.tasks.chance import cautions
+from evoens.tasks.chance import cautions, in_order
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.alike import repeated
 from evoens.tasks.data.data import SPLITS, Data, open_data
@@ -113,7 +113,8 @@ class ClassificationTask(Task):
         classes, learnt = self._card.get("classes"), self._card.get("splits")
         if classes not in (None, list(self.data.classes)):
             found = f"expected the classes {', '.join(self.data.classes)}, found {', '.join(classes)}"
-            raise CheckpointError(f"{path}: {found}; --retrain trains one anew")
+            mend = f"{in_order(classes)} has them in its order; " if {*classes} == {*self.data.classes} else ""
+            raise CheckpointError(f"{path}: {found}; {mend}--retrain trains one anew")
         seen = self.data.seen(learnt, self._card["split_seed"]) if learnt else {}
         if seen:
             which = ", ".join(f"{count} of {name}" for name, count in seen.items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -13,8 +15,10 @@ from evoens.commands.explain import explain
 from evoens.config.faults import Schema
 from evoens.errors import ConfigError
 from evoens.settings import CONFIGS
+from evoens.spec import load_class, locate, shipped_strategies
+from evoens.strategy import Strategy
 
-ROWS = {row["key"]: row for row in explain()}
+ROWS = {row["key"]: row for row in explain() if not row["of"].startswith("strategy.class")}
 
 
 def keys_of(model: Any, around: str = "") -> Iterator[str]:
@@ -43,7 +47,7 @@ def test_the_paths_of_the_schema_are_all_there() -> None:
 @pytest.mark.parametrize(
     ("key", "expected", "default"),
     [
-        ("search.population", "an integer ≥ 1", "16"),
+        ("search.population", "an integer ≥ 1 and ≤ 1000000", "16"),
         ("search.elites", "an integer ≥ 0", "4"),
         ("strategy.density", "a number > 0 and ≤ 1", "0.5"),
         ("strategy.sigma", "a number > 0 or auto", '"auto"'),
@@ -65,11 +69,34 @@ def test_a_part_of_the_keys() -> None:
         "search.racing", "search.racing.step", "search.racing.levels"
     ]  # fmt: skip
     assert [row["key"] for row in explain("elites")] == ["search.elites"]
+    assert [(row["of"], row["expected"]) for row in explain("problem.type")] == [
+        ("problem.type: classification", "classification"), ("problem.type: procgen", "procgen")
+    ]  # fmt: skip
+
+
+def test_every_problem_s_keys_come_first_then_each_type_s() -> None:
+    of = list(dict.fromkeys(row["of"] for row in explain()))
+    assert of[:3] == ["every problem", "problem.type: classification", "problem.type: procgen"]
+    assert {row["of"] for row in explain("search.generations")} == {"every problem"}
+    assert {row["of"] for row in explain("problem.game")} == {"problem.type: procgen"}
+
+
+@pytest.mark.parametrize("name", shipped_strategies())
+def test_what_a_strategy_that_ships_takes_is_explained(name: str) -> None:
+    takes = inspect.signature(load_class(locate(name), Strategy)).parameters
+    rows = {row["key"].removeprefix("strategy."): row for row in explain() if row["of"] == f"strategy.class: {name}"}
+    assert takes.keys() - {"sigma", "density", "parts"} <= rows.keys() <= takes.keys()
+    for key, row in rows.items():
+        assert row["expected"] and row["meaning"].endswith("."), row
+        expected = takes[key].default
+        assert json.loads(row["default"]) == (list(expected) if isinstance(expected, tuple) else expected)
     with pytest.raises(ConfigError, match=r'populatoin: expected a key of a YAML, .*; did you mean "population"'):
         explain("populatoin")
 
 
 def test_the_command() -> None:
+    told = CliRunner().invoke(app, ["inspect", "--explain", "strategy"]).stdout
+    assert told.index("keys of every problem") < told.index("keys of strategy.class: sparse") < told.index("rounds")
     result = CliRunner().invoke(app, ["inspect", "--explain", "search.population"])
     assert result.exit_code == 0 and "The children of each generation." in result.stdout
     assert "parent.checkpoint" in CliRunner().invoke(app, ["inspect", "--explain"]).stdout

@@ -152,7 +152,7 @@ def test_one_mean_a_channel(tmp_path: Path) -> None:
     three = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
     assert one("MNIST", tmp_path, normalise=three) == (
         "problem.normalise.mean",
-        "expected 1 numbers, as MNIST has channels, found 3",
+        "expected 1 number, as MNIST is grey, found 3; `problem.channels: 3` shows them in colour",
     )
     assert faults("MNIST", tmp_path, normalise=three, channels=3) == []
 

@@ -63,7 +63,7 @@ generations: 2
         'problems/x.yaml:8:3: strategy.clas: unknown key; did you mean "class"?',
         "problems/x.yaml:9:3: strategy.sigma: expected a number > 0 or auto, found -1",
         "problems/x.yaml:10:3: strategy.density: expected a number > 0 and ≤ 1, found 1.5",
-        'problems/x.yaml:12:3: search.population: expected an integer ≥ 1, found "many"',
+        'problems/x.yaml:12:3: search.population: expected an integer ≥ 1 and ≤ 1000000, found "many"',
         'problems/x.yaml:13:3: search.populatoin: unknown key; did you mean "population"?',
         'problems/x.yaml:14:1: generations: unknown key; did you mean "search.generations"?',
     ]
@@ -72,12 +72,12 @@ generations: 2
 @pytest.mark.parametrize(
     ("override", "fault"),
     [
-        ("search.population=many", 'expected an integer ≥ 1, found "many"'),
-        ("search.population=0", "expected an integer ≥ 1, found 0"),
-        ("search.population=16.5", "expected an integer ≥ 1, found 16.5"),
-        ("search.population=true", "expected an integer ≥ 1, found true"),
-        ('search.population="16"', 'expected an integer ≥ 1, found "16"'),
-        ("search.population=", "expected an integer ≥ 1, found null"),
+        ("search.population=many", 'expected an integer ≥ 1 and ≤ 1000000, found "many"'),
+        ("search.population=0", "expected an integer ≥ 1 and ≤ 1000000, found 0"),
+        ("search.population=16.5", "expected an integer ≥ 1 and ≤ 1000000, found 16.5"),
+        ("search.population=true", "expected an integer ≥ 1 and ≤ 1000000, found true"),
+        ('search.population="16"', 'expected an integer ≥ 1 and ≤ 1000000, found "16"'),
+        ("search.population=", "expected an integer ≥ 1 and ≤ 1000000, found null"),
         ("search.populaton=16", 'unknown key; did you mean "population"?'),
         ("population=16", 'unknown key; did you mean "search.population"?'),
         ("search.racing.stepp=1", 'unknown key; did you mean "step"?'),
@@ -161,6 +161,13 @@ def test_what_is_fine_alone_is_checked_together_in_spite_of_other_faults() -> No
 
 def test_a_wrong_value_brings_no_fault_that_only_its_stand_in_has() -> None:
     assert len(faults(GOOD.replace("16", "many") + "selection: {size: 20}\n")) == 1
+    images = (
+        "name: x\nproblem: {type: classification, data: digits, splits: {%s}}\nparent: {checkpoint: new.safetensors}"
+    )
+    half = "{from: train, %s: 0.5}"
+    for key, count in (("count", 1), ("share", 2)):  # without them two splits would have what is left of train
+        cuts = f"search: {half % key}, select: {half % key}, test: {{from: train}}, train: {{from: train, count: 9}}"
+        assert len(faults(f"{images % cuts}\nstrategy: {{class: noisy}}\n")) == count
 
 
 def test_numbers_that_are_fine() -> None:
@@ -190,7 +197,7 @@ def test_models_need_no_parent() -> None:
     text = "name: x\nproblem: {type: classification, data: digits}\nstrategy: {class: noisy}\n"
     path = write(text + "parent: {network: lenet-m, checkpoint: gone.pt}\n")
     sets = ["problem.splits.test.from=train", "problem.splits.test.count=0.1"]
-    with pytest.raises(ConfigError, match=r"parent\.checkpoint: expected a path that ends in \.safetensors where"):
+    with pytest.raises(ConfigError, match=r"parent\.checkpoint: expected .*a path that ends in \.safetensors where"):
         load(path, sets)
     assert load(path, sets, parent=False).config.parent.checkpoint == "gone.pt"
     with pytest.raises(ConfigError, match="expected one of lenet-s, lenet-m"):
@@ -270,7 +277,7 @@ def test_absurd_values_are_named_with_the_other_faults() -> None:
         load("problems/x.yaml")
     assert str(caught.value).splitlines() == [
         "problems/x.yaml:1:3: expected UTF-8 text, found byte 0xff",
-        'problems/x.yaml:10:3: search.population: expected an integer ≥ 1, found "many"',
+        'problems/x.yaml:10:3: search.population: expected an integer ≥ 1 and ≤ 1000000, found "many"',
     ]
 
 

@@ -29,6 +29,10 @@ def test_the_longest_term_wins_and_parts_of_words_are_none() -> None:
     assert linked("8 random children") == [("term-random-children", "random children")]
     assert linked("grandparent, inaccuracy, cNLLs, KL-like, ece, select_1") == []
     assert linked("σ = 0.1 at KL 0.02") == [("term-σ", "σ"), ("term-kl-divergence", "KL")]
+    assert linked("KL between members, KL from the parent") == [
+        ("term-kl-between-members", "KL between members"),
+        ("term-kl-from-the-parent", "KL from the parent"),
+    ]
 
 
 def test_texts_are_escaped_and_read_as_before() -> None:

@@ -209,6 +209,10 @@ def test_a_parent_of_other_classes(folder: Path, trained: Path, tmp_path: Path) 
     path = exported(folder, trained, tmp_path, classes=["0", "1", "cat"])
     with pytest.raises(CheckpointError, match=r"net.safetensors: expected the classes 0, 1, 2, found 0, 1, cat; --ret"):
         trains(folder).load(path)
+    path = exported(folder, trained, tmp_path, classes=["1", "0", "2"])
+    with pytest.raises(CheckpointError, match=r"found 1, 0, 2; `problem.classes: \[1, 0, 2\]` has them in its order; "):
+        trains(folder).load(path)
+    trains(folder, problem={"classes": ("1", "0", "2")}).load(path)  # as the message has it
 
 
 # ---- a user's own
@@ -235,7 +239,7 @@ def test_a_user_s_own_network_weights_and_images(folder: Path) -> None:
         (
             {"problem": {"normalise": {"mean": (0.5,), "std": (0.5,)}}},
             "problem.normalise.mean",
-            "expected 3 numbers, as there are channels, found 1",
+            "expected 3 numbers, as the images are in colour, found 1; `problem.channels: 1` shows them grey",
         ),
         (
             {"problem": {"splits": {"search": {"from": "train", "count": 2}, "test": {"from": "train", "count": 9}}}},

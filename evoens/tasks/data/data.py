@@ -15,7 +15,7 @@ from evoens.progress import Told, unheard
 from evoens.settings.classification import ClassificationSettings, SplitCuts
 from evoens.tasks.data.counts import cuts_of
 from evoens.tasks.data.images import Images, Normalise
-from evoens.tasks.data.layout import without_pool
+from evoens.tasks.data.layout import unlike_channels, without_pool
 from evoens.tasks.data.pool import Pool, Source
 from evoens.tasks.data.sources import open_source
 from evoens.tasks.data.splits import MEASURED, Indices, check_split, cut, described
@@ -132,9 +132,8 @@ class Data:
         if given is None:
             return Normalise(*self.splits["train"].statistics())
         if len(given.mean) != self.shape[0]:
-            expected = f"expected {self.shape[0]} numbers, as there are channels"
-            keys = ("problem", "normalise", "mean")
-            raise ProblemError(f"problem.normalise.mean: {expected}, found {len(given.mean)}", keys)
+            said = unlike_channels("the images are", self.shape[0], len(given.mean))
+            raise ProblemError(f"problem.normalise.mean: {said}", ("problem", "normalise", "mean"))
         return Normalise(given.mean, given.std)
 
     @property

@@ -72,16 +72,22 @@ class ImageFiles:
 
     def load(self, place: int) -> Bytes:
         """Return the bytes of one image, `(h, w, c)`."""
-        path, channels = self.files[place], self.look.channels
-        assert channels is not None
+        path = self.files[place]
         try:
             with Image.open(path) as opened:
-                image = seen(path, opened, channels)
+                return self.taken(path, opened)
         except ImageError:
             raise
+        except FileNotFoundError as error:
+            raise ImageError(path, f"{path}: expected an image, found no such file") from error
         except Exception as error:  # Pillow's decoders raise whatever their parsers do
             why = " ".join(str(error).replace(f" {str(path)!r}", "").split())
             raise ImageError(path, f"{path}: expected an image, found what cannot be decoded ({why})") from error
+
+    def taken(self, path: Path, opened: Image.Image) -> Bytes:
+        """Return the bytes of a picture that was opened from `path`."""
+        assert self.look.channels is not None
+        image = seen(path, opened, self.look.channels)
         if self.size not in (None, image.size):
             sizes = f"{_size(self.size)} as the first has, found {_size(image.size)}"
             advice = "`image_size` in the YAML resizes and crops all to one size"

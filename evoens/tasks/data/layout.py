@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evoens.card import find_parent
+from evoens.card import beside, find_parent
 from evoens.errors import ProblemError
 from evoens.settings.classification import DATASETS
 from evoens.tasks.data.folders import folder_pools
@@ -97,25 +97,25 @@ def locate(data: str, root: Path, base: Path, allow_missing: bool = False) -> Pl
 
 
 def _unknown(data: str, base: Path) -> str:
-    path = base / Path(data).expanduser()
-    beside = [str(Path(data).with_name(entry)) for entry in _entries(path.parent)]
-    known = {name.lower(): name for name in (*beside, *DATASETS)}
+    known = {name.lower(): name for name in (*beside(data, base), *DATASETS)}
     close = difflib.get_close_matches(data.lower(), known, n=1)
     hint = f'; did you mean "{known[close[0]]}"?' if close else ""
     return f'expected one of {", ".join(DATASETS)}, a folder or an .npz file, found "{data}", which is not there{hint}'
-
-
-def _entries(folder: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in folder.iterdir())
-    except OSError:
-        return []
 
 
 def without_pool(place: Place, pool: str, split: str) -> str:
     """Return what to say of a split that is to come from a pool that the data do not have."""
     other = "train" if pool == "test" else "test"
     return f"{place.name} has no {pool} images; write `{split}: {{from: {other}, count: 0.2}}`"
+
+
+def unlike_channels(where: str, channels: int, normalised: int) -> str:
+    """Return what to say where `problem.normalise` has another number of channels than the images, `where`, have."""
+    kinds = {1: "grey", 3: "in colour"}
+    advice = f"`problem.channels: {normalised}` shows them {kinds[normalised]}"
+    return (
+        f"expected {channels} number{'s' * (channels > 1)}, as {where} {kinds[channels]}, found {normalised}; {advice}"
+    )
 
 
 def npz_pools(path: Path) -> dict[str, tuple[str, str]]:

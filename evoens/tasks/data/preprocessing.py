@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from evoens.errors import CheckpointError, ShapeError
-from evoens.tasks.data.decode import Look, decoded, shown
+from evoens.tasks.data.decode import Bytes, Look, decoded, shown
 from evoens.tasks.data.folder import ImageFiles
 from evoens.tasks.data.images import Normalise
 
@@ -64,8 +65,8 @@ class Preprocessing:
         """Return it as JSON."""
         return asdict(self)
 
-    def batches(self, images: Tensor | Sequence[str | Path]) -> Iterator[Tensor]:
-        """Yield images, `(n, c, h, w)` of bytes or the paths of files, as the network takes them, `BATCH` at a time.
+    def batches(self, images: Tensor | Sequence[str | Path | Image.Image]) -> Iterator[Tensor]:
+        """Yield images, `(n, c, h, w)` of bytes, files or Pillow's, as the network takes them, `BATCH` at a time.
 
         Raises:
             ShapeError: they are no such images, or have another size than the run's, where that does not resize.
@@ -73,8 +74,13 @@ class Preprocessing:
         """
         if not isinstance(images, Tensor):
             listed = isinstance(images, Sequence) and not isinstance(images, str)
-            if not (listed and all(isinstance(path, str | Path) for path in images)):
-                raise ShapeError(f"images: expected a tensor of uint8, or paths, found {type(images).__name__}")
+            other = (
+                images if not listed else next((i for i in images if not isinstance(i, str | Path | Image.Image)), None)
+            )
+            if other is not None:
+                advice = "; torch.from_numpy makes one of an array, (n, channels, height, width)"
+                found = f"{type(other).__name__}{advice if type(other).__module__ == 'numpy' else ''}"
+                raise ShapeError(f"images: expected a tensor of uint8, or a list of paths or PIL images, found {found}")
         elif images.dtype != torch.uint8 or images.dim() != 4:
             found = f"{tuple(images.shape)} of {images.dtype}"
             raise ShapeError(f"images: expected a tensor (n, channels, height, width) of uint8, found {found}")
@@ -95,10 +101,17 @@ class Preprocessing:
             raise ShapeError(f"images: expected {self.shape}, found {tuple(images.shape[1:])}")
         return pixels
 
-    def _of_files(self, paths: Sequence[str | Path]) -> Tensor:
+    def _of_files(self, images: Sequence[str | Path | Image.Image]) -> Tensor:
         _, height, width = self.shape
-        files = ImageFiles([Path(path) for path in paths], self._look, None if self.image_size else (width, height))
-        return decoded(len(paths), files.load, str, self._look)
+        paths = [Path(i if isinstance(i, str | Path) else getattr(i, "filename", "") or "an image") for i in images]
+        files = ImageFiles(paths, self._look, None if self.image_size else (width, height))
+
+        def load(place: int) -> Bytes:
+            """Return the bytes of one."""
+            image = images[place]
+            return files.taken(paths[place], image) if isinstance(image, Image.Image) else files.load(place)
+
+        return decoded(len(paths), load, str, self._look)
 
     @cached_property
     def _normalise(self) -> Normalise:

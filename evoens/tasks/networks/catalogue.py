@@ -72,7 +72,9 @@ def architecture(
         return Architecture(network.target, {"classes": classes, **facts, **network.arguments, **own})
     if name.startswith(TORCHVISION):
         if shape[0] != 3:
-            raise ShapeError(f"{name}: expected images of 3 channels, found {shape[0]}")
+            raise ShapeError(
+                f"{name}: expected images of 3 channels, found {shape[0]}; `problem.channels: 3` gives them three"
+            )
         return Architecture(name, {"num_classes": classes, **own})
     found = locate_network(name, folders)
     if found is not None and found.code is not None:

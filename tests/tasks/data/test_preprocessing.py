@@ -48,14 +48,24 @@ def test_files_come_out_as_from_torchvision(tmp_path: Path) -> None:
     expected = [transforms.Compose(steps)(Image.open(path).convert("RGB")) for path in paths]
     assert torch.equal(torch.cat(list(OWN.batches(paths))), torch.stack(expected))
     assert torch.equal(torch.cat(list(OWN.batches([str(path) for path in paths]))), torch.stack(expected))
+    opened = [Image.open(path) for path in paths]
+    assert torch.equal(torch.cat(list(OWN.batches(opened))), torch.stack(expected))
+    assert torch.equal(torch.cat(list(OWN.batches([opened[0].copy(), paths[1]]))), torch.stack(expected[:2]))
+    with pytest.raises(ProblemError, match=r"gone.png: expected an image, found no such file$"):
+        list(OWN.batches([*paths, tmp_path / "gone.png"]))
     with pytest.raises(ProblemError, match=r"0.png: expected 12×12 as the first has, found 31×20"):
         list(GREY.batches(paths))
 
 
 def test_what_are_no_images_is_refused() -> None:
     for other in (images(2, 1, 12, 12).numpy(), [images(1, 12, 12)], "photo.png", 7):
-        with pytest.raises(ShapeError, match=r"^images: expected a tensor of uint8, or paths, found "):
+        with pytest.raises(
+            ShapeError, match=r"^images: expected a tensor of uint8, or a list of paths or PIL images, f"
+        ):
             list(GREY.batches(other))  # type: ignore[arg-type]
+    for array in (images(2, 1, 12, 12).numpy(), [images(1, 12, 12).numpy()]):
+        with pytest.raises(ShapeError, match=r"found ndarray; torch.from_numpy makes one of an array, \(n, channels, "):
+            list(GREY.batches(array))  # type: ignore[arg-type]
     for none in (images(0, 1, 12, 12), []):
         with pytest.raises(ShapeError, match=r"^images: expected at least one, found none$"):
             list(GREY.batches(none))
