@@ -47,6 +47,7 @@ def open_experiment(
     """
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
+    said = broken(cls, arguments)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
         path = _train(task, folder / "parent", reporter, force)
@@ -54,8 +55,9 @@ def open_experiment(
     problem = task.problem(parent)
     strategy = cls(**arguments)
     strategy.scope, strategy.parent = scope(config, parent), parent
-    data, said = task.contents(), [*broken(cls, arguments), *task.cautions(problem)]
-    return Experiment(config, resolved, problem, strategy, source, arguments, card, data, said, task.unsure)
+    cautions = [*said, *task.cautions(problem)]
+    data = task.contents()
+    return Experiment(config, resolved, problem, strategy, source, arguments, card, data, cautions, task.unsure)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:

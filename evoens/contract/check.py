@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoens.contract.clauses import CLAUSES
+from evoens.contract.clauses import CLAUSES, PURE
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
-from evoens.errors import Check, EvoensError, one_line
+from evoens.errors import Check, EvoensError, SpecError, one_line
 from evoens.guest import failure, listening
 from evoens.spec import STRATEGIES, load_class, locate
 from evoens.strategy import Strategy
@@ -46,12 +46,18 @@ def broken(cls: type[Strategy], arguments: Mapping[str, Any]) -> list[str]:
     """Return a sentence for each clause that a Strategy of a user's own, made with `arguments`, does not keep.
 
     All are tried that need no other process, on the small network: a moment before a run. Those that ship keep them.
+
+    Raises:
+        SpecError: the same genome does not give the same child twice, so that no child could be kept.
     """
     if cls.__module__.startswith(f"{STRATEGIES}."):
         return []
     with global_seed(0):
         checks = _clauses(Subject(cls, small_parent(), arguments))
-    return [f"{cls.__name__} breaks a Strategy's contract, {c.name}: {c.detail}" for c in checks if not c.ok]
+    said = {c.name: f"{cls.__name__} breaks a Strategy's contract, {c.name}: {c.detail}" for c in checks if not c.ok}
+    if PURE in said:
+        raise SpecError(said[PURE])
+    return list(said.values())
 
 
 def _clauses(subject: Subject) -> list[Check]:

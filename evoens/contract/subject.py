@@ -63,16 +63,18 @@ class Subject:
         """Return the genomes that a new object asks for first."""
         return self.new().ask(CHILDREN, Random(0))
 
-    def child(self, strategy: Strategy, genome: Genome, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-        """Rebuild a child on copies of the weights, the global random state the same before every call."""
+    def child(
+        self, strategy: Strategy, genome: Genome, names: Sequence[str] | None = None, seed: int = 0
+    ) -> dict[str, Tensor]:
+        """Rebuild a child on copies of the weights, the global random state that of `seed` before every call."""
         weights = {}
         for name in names or self.parent.perturbed:
             weights[name] = self.parent.weights[name].clone()
             for gene in genome.genes:
                 if touches(gene.scope, name):
-                    with global_seed(0):
+                    with global_seed(seed):
                         weights[name] = strategy.perturb(name, weights[name].clone(), gene)
-            with global_seed(0):
+            with global_seed(seed):
                 weights[name] = kept(strategy, genome, name, weights[name])
         return weights
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from evoens.contract.check import broken, check_strategy
-from evoens.errors import Check
+from evoens.errors import Check, SpecError
 from evoens.spec import load_class, locate, shipped_strategies
 from evoens.strategy import Strategy
 
@@ -38,7 +38,7 @@ FAULTS = {
     "impure": (["perturb: pure"], "other bits for the same arguments"),
     "order": (["perturb: pure", "perturb: names"], "depends on what was perturbed before"),
     "told": (["perturb: pure"], "tell changed what perturb returns"),
-    "global_draw": (["perturb: global random state"], "global state of torch"),
+    "global_draw": (["perturb: pure", "perturb: global random state"], "depends on a global random state"),
     "global_seed": (["perturb: global random state"], "global state of torch"),
     "numpy_seed": (["perturb: global random state"], "global state of numpy.random"),
     "ignores_sign": (["perturb: gene"], "child 1 has the same weights as child 0"),
@@ -47,10 +47,10 @@ FAULTS = {
     "sums": (["perturb: element-wise"], "a sum, mean, norm or product over a tensor"),
     "leaves_scope": (["ask: scope"], "8 of 8 genomes leave self.scope out"),
     "same_noise": (["perturb: names"], "of equal shape, get the same noise"),
-    "keeps_floats": (["keep"], r"must return None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
+    "keeps_floats": (["perturb: pure", "keep"], r"must return None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
     "unsettled": (["keep"], "still changes after `settled`, 0.0"),
     "same_masks": (["keep"], "draw by the name as well as the seed"),
-    "own_masks": (["keep"], "draws from or seeds a global state"),
+    "own_masks": (["perturb: pure", "keep"], "depends on a global random state"),
     "forgets": (["state"], "forgets something"),
     "unserialisable": (["state"], "Tensor is not JSON serializable"),
     "integer_keys": (["state"], "KeyError: 0"),
@@ -88,7 +88,7 @@ def test_each_fault_is_caught_by_its_clause_alone(name: str) -> None:
     clauses, message = FAULTS[name]
     checks = check_strategy(f"{name}.py" if name == "empty" else f"{name}.py:Broken", [BROKEN])
     assert failed(checks) == clauses
-    assert re.search(message, next(check.detail for check in checks if not check.ok))
+    assert re.search(message, "\n".join(check.detail for check in checks if not check.ok))
 
 
 def test_a_strategy_that_takes_no_notice_of_sigma_is_warned_about() -> None:
@@ -121,3 +121,10 @@ def test_before_a_run_the_clauses_are_tried_with_its_own_arguments() -> None:
     assert broken(wants_more, usual | {"rank": 2}) == []
     (sentence,) = broken(sums, usual)
     assert sentence.startswith("Broken breaks a Strategy's contract, perturb: element-wise: ")
+
+
+@pytest.mark.parametrize("name", ["impure", "order", "told", "global_draw", "own_masks"])
+def test_a_run_does_not_begin_with_a_strategy_whose_children_could_not_be_rebuilt(name: str) -> None:
+    cls = load_class(locate(str(BROKEN / f"{name}.py")), Strategy)
+    with pytest.raises(SpecError, match="perturb: pure: .*: a child could never be rebuilt from its genome$"):
+        broken(cls, {"sigma": 0.1, "density": 0.5, "parts": 2})
