@@ -8,7 +8,7 @@ import math
 import random
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -176,18 +176,25 @@ def global_state() -> dict[str, bytes]:
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Build networks as if nothing had been set: on the CPU, in float32; and leave what is set as the caller has it.
-
-    That is the default device and dtype, and the states of the generators of torch, NumPy and Python.
-    """
-    dtype, of_numpy, of_python = torch.get_default_dtype(), np.random.get_state(), random.getstate()  # noqa: NPY002
+def unset() -> Iterator[None]:
+    """Work as if neither default device nor default dtype had been set; and leave them as the caller has them."""
+    dtype, on_cpu = torch.get_default_dtype(), torch.get_default_device().type == "cpu"
     torch.set_default_dtype(torch.float32)
     try:
-        with torch.random.fork_rng(), torch.device("cpu"):
+        with nullcontext() if on_cpu else torch.device("cpu"):
             yield
     finally:
         torch.set_default_dtype(dtype)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Build networks as if nothing had been set, and leave the generators of torch, NumPy and Python as they are."""
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(), unset():
+            yield
+    finally:
         np.random.set_state(of_numpy)  # noqa: NPY002
         random.setstate(of_python)
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from evoens.architecture import undisturbed
+from evoens.architecture import undisturbed, unset
 from evoens.calibration import tempered
 from evoens.combine import combine
 from evoens.cut import Features
@@ -101,6 +101,7 @@ class Ensemble:
             member.fuse()
         return member
 
+    @unset()
     def modules(self, shrunk: bool = False) -> list[nn.Module]:
         """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits.
 
@@ -123,6 +124,7 @@ class Ensemble:
             inputs = normals(self.seed, "shrunk", (PROVED, *self.preprocessing.shape))
         return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
 
+    @unset()
     def outputs(self, inputs: Tensor, kept: Kept | None = None, batch: int = 0) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.
 
@@ -144,6 +146,7 @@ class Ensemble:
         shared = self._trunk(self.parent.laid_out(inputs.to(self.device)))
         return shared if isinstance(shared, tuple) else (shared,)
 
+    @unset()
     def predict(self, inputs: Tensor, calibrated: bool = False) -> Tensor:
         """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.
 
@@ -158,6 +161,7 @@ class Ensemble:
         outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
         return tempered(outputs, self.temperature) if calibrated and self.temperature is not None else outputs
 
+    @unset()
     def predict_images(self, images: Tensor | Sequence[str | Path | Image.Image], calibrated: bool = False) -> Tensor:
         """Return what `predict` says of images, brought to size and normalised as in the run.
 

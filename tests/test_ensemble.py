@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import TinyProblem
+from tiny import MLP, TinyProblem
 from torch import Tensor, nn
 
 from evoens.combine import majority_vote
 from evoens.ensemble import Ensemble, description_sha256, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, ShapeError
 from evoens.genome import Genome
+from evoens.parent import Architecture, Parent
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy, grow
 
@@ -172,6 +173,32 @@ def test_modules_have_gradients_by_weights_and_by_inputs(ensemble: Ensemble, tin
     torch.testing.assert_close(weights["first.bias"].grad, back.sum(0))
     torch.testing.assert_close(inputs.grad, back @ weights["first.weight"])
     assert not any(weight.requires_grad for weight in ensemble.parent.weights.values())
+
+
+class Graded(MLP):
+    """Makes a tensor of its own when it predicts."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * torch.linspace(0.5, 1, x.shape[1]))
+
+
+def test_predictions_are_the_same_whatever_defaults_the_caller_has_set(tiny_problem: TinyProblem) -> None:
+    parent = Parent.from_weights(Architecture("test_ensemble:Graded"), tiny_problem.parent.weights)
+    strategy, inputs = load_class(locate("noisy"), Strategy)(**ARGUMENTS), tiny_problem.probe(20)
+    strategy.scope = ("last",)  # so that the members share a part, which is proved
+    before, after = (Ensemble(parent, strategy, strategy.ask(4, Random(0))) for _ in range(2))
+    expected = before.predict(inputs)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        found, members = after.predict(inputs), after.modules()
+        assert (torch.get_default_dtype(), torch.get_default_device().type) == (torch.float64, "meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert torch.equal(found, expected)
+    by_hand = torch.stack([member(inputs).softmax(-1) for member in members]).mean(0)
+    torch.testing.assert_close(found, by_hand)
 
 
 def test_a_device_that_is_not_here_is_one_sentence(ensemble: Ensemble) -> None:
