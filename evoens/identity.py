@@ -10,7 +10,10 @@ from pydantic import ValidationError
 
 from evoens.architecture import TORCHVISION, Architecture
 from evoens.checkpoint import filled
+from evoens.guest import guest
 from evoens.own_code import source_sha256
+from evoens.problem import Problem
+from evoens.soundness import ASKED, answers
 from evoens.spec import module_file
 from evoens.state import machine, versions
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from evoens.settings.config import Config
 
 DATA = "data (pixels or labels)"
+ANSWERS = "what the network answers"  # by which whatever else its code reads is known
 APART: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
 
 
@@ -34,6 +38,7 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         DATA: experiment.data,
         "files of the strategy": code.helpers if code else {},
         "files of the network": _files(parent.architecture),
+        ANSWERS: _answers(experiment.problem),
         "machine": machine(),
     }
 
@@ -43,7 +48,7 @@ def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> t
 
     Settings that there were not had their defaults; whatever else is not there is taken to be as it is now.
     """
-    whole, told = filled(now, saved)
+    whole, told = filled(now, {ANSWERS: now[ANSWERS], **saved})  # of which the files of the network once were enough
     whole["versions"], more = filled(now["versions"], saved["versions"])
     with suppress(ValidationError):  # settings that are no more: they are named as differences
         whole["config"] = _settings(type(config).model_validate(saved["config"]))
@@ -52,6 +57,11 @@ def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> t
 
 def _settings(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude=APART)
+
+
+def _answers(problem: Problem) -> str:
+    with guest("the parent's network"):
+        return answers(problem.parent, problem.probe(ASKED))
 
 
 def _files(architecture: Architecture) -> dict[str, str]:

@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from evoens.architecture import global_state
 from evoens.errors import ProblemError, one_line
-from evoens.parent import Parent
+from evoens.parent import Parent, fingerprint
 from evoens.proof import close, prove_fused
 
 ASKED = 4  # inputs
@@ -48,6 +48,14 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
         _require_rebuilt((module, inputs), parent, first)
         prove_fused(parent, inputs)
     return remarks
+
+
+@torch.inference_mode()
+def answers(parent: Parent, inputs: Tensor) -> str:
+    """Return the sha256 of what the parent's network answers `inputs`; empty where no bit repeats."""
+    module, inputs = copy.deepcopy(parent.module), inputs.cpu().clone()
+    first, again = (_answer(module, inputs).float() for _ in range(2))
+    return fingerprint({"logits": first}) if _same(first, again) else ""
 
 
 def _answer(module: nn.Module, inputs: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from typer.testing import CliRunner, Result
 from evoens import results, state
 from evoens.checkpoint import CheckpointStore
 from evoens.cli import app
+from evoens.identity import ANSWERS
 from evoens.plan import Plan
 from evoens.run import Run
 
@@ -45,8 +48,10 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's own problem, and its run that was stopped before it chose members."""
     folder = own_classifier.write_own(tmp_path_factory.mktemp("own")).parent
     (folder / "model.py").write_text(
-        "from blocks import WIDTH\n" + own_classifier.MODEL.replace("width=6", "width=WIDTH")
+        "from pathlib import Path\nfrom blocks import WIDTH\nSHIFT = float(Path(__file__).with_name('shift').read_text())\n"
+        + own_classifier.MODEL.replace("width=6", "width=WIDTH").replace(".mean((2, 3))", ".mean((2, 3)) + SHIFT")
     )
+    (folder / "shift").write_text("0")
     (folder / "blocks.py").write_text("WIDTH = 6\n")
     (folder / "mine.py").write_text(STRATEGY)
     (folder / "half.py").write_text("HALF = 0.5\n")
@@ -92,6 +97,7 @@ def added(name: str) -> Callable[[], object]:
         (added("blocks.py"), "files of the network.blocks.py"),
         (added("half.py"), "files of the strategy.half.py"),
         (added("mine.py"), "strategy file (sha256)"),
+        (lambda: Path("shift").write_text("0.01"), "what the network answers"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -100,6 +106,34 @@ def test_a_file_that_has_changed_is_named(here: Path, change: Callable[[], objec
     result = call("resume", "runs/own", "-q")
     assert result.exit_code == 2 and f"  {named}" in result.stderr, result.output
     assert result.stderr.startswith("error: runs/own: the run there cannot go on as it began:\n")
+
+
+def test_a_module_beside_the_networks_own_that_has_changed_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fresh(*args: str) -> Result:
+        for name in [name for name in sys.modules if name.startswith("mynets")]:
+            monkeypatch.delitem(sys.modules, name)
+        importlib.invalidate_caches()
+        return call(*args)
+
+    own = own_classifier.write_own(tmp_path)
+    own.write_text(own.read_text().replace("model.py:build", "mynets.net:Net\n  arguments: {classes: 3, width: 6}"))
+    (tmp_path / "mynets").mkdir()
+    blocks = tmp_path / "mynets/blocks.py"
+    blocks.write_text("def act(x):\n    return x.relu()\n")
+    model = own_classifier.MODEL.replace("self.bn(self.conv(x)).relu()", "act(self.bn(self.conv(x)))")
+    (tmp_path / "mynets/net.py").write_text("from mynets.blocks import act\n" + model)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_select", stopped)
+        assert fresh("run", "own.yaml", "-q").exit_code == 130
+        assert fresh("resume", "runs/own", "-q").exit_code == 130  # it is the same again
+    blocks.write_text("def act(x):\n    return x.relu() * 1.01\n")
+    result = fresh("resume", "runs/own", "-q")
+    assert result.exit_code == 2 and f"  {ANSWERS}" in result.stderr, result.output
 
 
 def test_another_release_and_another_processor_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +152,7 @@ def test_what_a_run_of_an_earlier_release_does_not_say_is_told_and_no_hindrance(
     saved, _ = store.latest()
     assert saved is not None
     identity = saved.state["identity"]
-    for name in ("data (pixels or labels)", "files of the network", "files of the strategy", "machine"):
+    for name in ("data (pixels or labels)", "files of the network", "files of the strategy", ANSWERS, "machine"):
         del identity[name]
     del identity["versions"]["scipy"]
     del identity["config"]["search"]["racing"]
@@ -129,6 +163,6 @@ def test_what_a_run_of_an_earlier_release_does_not_say_is_told_and_no_hindrance(
     assert (
         "may have changed since: data (pixels or labels), files of the strategy, files of the network, machine" in said
     )
-    assert "may have changed since: scipy" in said
+    assert "may have changed since: scipy" in said and ANSWERS not in said
     one_pixel()
     assert call("resume", "runs/own").exit_code == 2  # it is kept from now on
