@@ -20,7 +20,8 @@ from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from evoens.adapt import adapted
-from evoens.errors import EvoensError, ShapeError, SpecError, nearest, one_line
+from evoens.errors import ShapeError, SpecError, nearest
+from evoens.guest import guest
 from evoens.own_code import Code
 from evoens.spec import Located, import_module, locate
 
@@ -64,12 +65,8 @@ class Architecture:
             SpecError: there is no such class or function, its file has changed, or it does not take these arguments.
             EvoensError: whatever else the class itself finds wrong.
         """
-        try:
+        with guest(f'"{self.target}" cannot be built'):
             module = self._builder()(**self.arguments)
-        except EvoensError:
-            raise
-        except Exception as error:  # whatever a user's code does
-            raise SpecError(f'"{self.target}" cannot be built: {one_line(error)}') from error
         if not isinstance(module, nn.Module):
             raise SpecError(f'"{self.target}": expected a torch.nn.Module, found {type(module).__name__}')
         return module if self.target.startswith("evoens.") else adapted(module, self.target)

@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from evoens.errors import EvoensError
+from evoens.guest import guest
 from evoens.tensors import first_names
 
 Features = tuple[Tensor, ...]
@@ -62,9 +64,9 @@ def traces(module: nn.Module, touched: Collection[str]) -> bool:
 
 def _traced(module: nn.Module, tracer: _Tracer) -> fx.Graph | None:
     try:
-        with _TRACING:
+        with _TRACING, guest("the network"):
             return tracer.trace(copy.deepcopy(module))
-    except Exception:  # whatever user code does when it is traced
+    except EvoensError:
         return None
 
 

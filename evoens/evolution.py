@@ -18,7 +18,7 @@ from evoens.diversity.distances import OF_OUTPUTS, mean_to_others
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch, watch_answers
 from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError, one_line
+from evoens.errors import EvoensError, about
 from evoens.evaluate import Outcome
 from evoens.files import write_atomic
 from evoens.genome import Genome
@@ -33,6 +33,7 @@ from evoens.tracker import Generation
 if TYPE_CHECKING:
     from evoens.run import Run
 
+NO_GRADIENT = "the network has no gradient by its inputs"
 UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
 
 Measured = tuple[Genome, Tensor]
@@ -213,10 +214,10 @@ def _look(run: Run, ensemble: Ensemble) -> Diversity:
     members = [problem.looker(module) for module in ensemble.modules()]
     parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
     try:
-        return watch(members, problem.pictures(), seed, problem.looker(parent))
-    except Exception as error:  # whatever a user's network does when it is differentiated
-        why = f"the network has no gradient by its inputs ({one_line(error)})"
-        sentence = f"what members look at is neither drawn nor compared: {why}"
+        with guest(NO_GRADIENT):
+            return watch(members, problem.pictures(), seed, problem.looker(parent))
+    except EvoensError as error:
+        sentence = f"what members look at is neither drawn nor compared: {error}"
         if sentence not in run.state.warnings:
             run.warn(sentence)
         return watch_answers(members, problem.pictures(), seed)
@@ -231,12 +232,9 @@ def require_looks(run: Run) -> None:
     for name, own in (("search", run.config.search), ("selection", run.config.selection)):
         if not own.diversity or own.diversity_by in OF_OUTPUTS:
             continue
-        try:
+        expected = f"expected one of {', '.join(OF_OUTPUTS)}, found {own.diversity_by}"
+        with about(name, "diversity_by"), guest(f"{name}.diversity_by: {expected}: {NO_GRADIENT}", EvoensError):
             run.apart([Genome()], own.diversity_by)
-        except Exception as error:  # whatever a user's network does when it is differentiated
-            expected = f"expected one of {', '.join(OF_OUTPUTS)}, found {own.diversity_by}"
-            why = f"the network has no gradient by its inputs ({one_line(error)})"
-            raise EvoensError(f"{name}.diversity_by: {expected}: {why}", (name, "diversity_by")) from error
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

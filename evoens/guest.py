@@ -33,8 +33,10 @@ def listening() -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def failure(error: BaseException, whose: str) -> EvoensError:
+def failure(error: BaseException, whose: str, kind: type[EvoensError] = SpecError) -> EvoensError:
     """Return what a guest raised as an error that ends nothing else: `SystemExit` would end the process, in silence.
+
+    kind: of what is returned, where it was none of evoens's own.
 
     Raises:
         KeyboardInterrupt: it was the user's, or nobody can tell.
@@ -42,13 +44,13 @@ def failure(error: BaseException, whose: str) -> EvoensError:
     users = isinstance(error, Interrupt) or signal.getsignal(signal.SIGINT) is not _press
     if isinstance(error, KeyboardInterrupt) and users:
         raise error
-    return error if isinstance(error, EvoensError) else SpecError(f"{whose}: {one_line(error)}")
+    return error if isinstance(error, EvoensError) else kind(f"{whose}: {one_line(error)}")
 
 
 @contextmanager
-def guest(whose: str) -> Iterator[None]:
+def guest(whose: str, kind: type[EvoensError] = SpecError) -> Iterator[None]:
     """Run a guest's code; what it raises says whose it is."""
     try:
         yield
     except BaseException as error:
-        raise failure(error, whose) from error
+        raise failure(error, whose, kind) from error

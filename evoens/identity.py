@@ -10,9 +10,7 @@ from pydantic import ValidationError
 
 from evoens.architecture import TORCHVISION, Architecture
 from evoens.checkpoint import filled
-from evoens.guest import guest
 from evoens.own_code import source_sha256
-from evoens.problem import Problem
 from evoens.soundness import ASKED, answers
 from evoens.spec import module_file
 from evoens.state import machine, versions
@@ -38,7 +36,7 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         DATA: experiment.data,
         "files of the strategy": code.helpers if code else {},
         "files of the network": _files(parent.architecture),
-        ANSWERS: _answers(experiment.problem),
+        ANSWERS: answers(parent, experiment.problem.probe(ASKED)),
         "machine": machine(),
     }
 
@@ -57,11 +55,6 @@ def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> t
 
 def _settings(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude=APART)
-
-
-def _answers(problem: Problem) -> str:
-    with guest("the parent's network"):
-        return answers(problem.parent, problem.probe(ASKED))
 
 
 def _files(architecture: Architecture) -> dict[str, str]:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from evoens.errors import EvoensError, ShapeError, one_line
+from evoens.errors import EvoensError, ShapeError
+from evoens.guest import guest
 
 
 def usable(device: torch.device | str) -> torch.device:
@@ -37,10 +38,6 @@ def taken(inputs: Tensor) -> Iterator[None]:
         kind = f"{type(inputs).__module__}.{type(inputs).__qualname__}"
         hint = "; torch.from_numpy(inputs) makes one of it" if kind == "numpy.ndarray" else ""
         raise ShapeError(f"inputs: expected a torch.Tensor, found {kind}{hint}")
-    try:
+    found = f"found shape {tuple(inputs.shape)} of {str(inputs.dtype).removeprefix('torch.')}"
+    with guest(f"inputs: expected those that the network takes, {found}", ShapeError):
         yield
-    except EvoensError:
-        raise
-    except Exception as error:  # whatever a user's network does
-        found = f"found shape {tuple(inputs.shape)} of {str(inputs.dtype).removeprefix('torch.')}"
-        raise ShapeError(f"inputs: expected those that the network takes, {found}: {one_line(error)}") from error

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from evoens.cut import Given
+from evoens.errors import EvoensError
+from evoens.guest import guest
 from evoens.memory import budget, nbytes
 from evoens.plan import Layout, Plan, Scratch, scratch
 from evoens.settings.evaluation import EvaluationSettings
@@ -95,9 +97,10 @@ def _unheard() -> Iterator[None]:
 def _try(make: Callable[[Plan], Scratch], plan: Plan, inputs: Given) -> Scratch | None:
     """Return the plan's room after a first pass, which also compiles kernels; None when it cannot be run."""
     try:
-        room = make(plan)
-        _seconds(room, inputs)
-    except Exception:  # whatever a module or a backend does not support
+        with guest("the network"):  # and whatever a backend does not support
+            room = make(plan)
+            _seconds(room, inputs)
+    except EvoensError:
         return None
     return room
 

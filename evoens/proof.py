@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from evoens.cut import Cut, Features, cut
 from evoens.errors import EvoensError
+from evoens.guest import guest
 from evoens.parent import Fusible, Parent, fuse
 from evoens.shrink import shrink
 
@@ -45,17 +46,22 @@ def doubt(module: nn.Module, parts: Cut, touched: Collection[str], inputs: Tenso
     others where children differ, which the trunk must not have seen.
     """
     expected = module(inputs.clone())
+    try:
+        with guest("cut in two, or with other weights"):
+            return _difference(module, expected, parts, touched, inputs)
+    except EvoensError as error:
+        return str(error)
+
+
+def _difference(module: nn.Module, expected: Any, parts: Cut, touched: Collection[str], inputs: Tensor) -> str:
     own, tail = copy.deepcopy(module), copy.deepcopy(parts.tail)
     _nudge((own, tail), touched)
     moved = own(inputs.clone())
-    try:
-        features, writer = _recorded(parts.trunk, (inputs.clone(),), "output")
-        if not all(isinstance(feature, Tensor) for feature in features):
-            return "what its layers share is not all tensors"
-        once, another = _recorded(parts.tail, features, "placeholder")
-        same = _equal(once, expected) and _equal(parts.tail(*features), expected) and _equal(tail(*features), moved)
-    except Exception as error:  # whatever user code does when it has been traced
-        return f"cut in two it raises {type(error).__name__}"
+    features, writer = _recorded(parts.trunk, (inputs.clone(),), "output")
+    if not all(isinstance(feature, Tensor) for feature in features):
+        return "what its layers share is not all tensors"
+    once, another = _recorded(parts.tail, features, "placeholder")
+    same = _equal(once, expected) and _equal(parts.tail(*features), expected) and _equal(tail(*features), moved)
     if writer or another:
         return f"{writer or another} writes into what other layers read"
     return "" if same else "cut in two it gives other outputs"
@@ -86,15 +92,16 @@ def prove_fused(parent: Parent, inputs: Tensor) -> None:
 def _fuses(layer: nn.Module, args: tuple[Tensor, ...]) -> bool:
     plain, quick = copy.deepcopy(layer), layer
     try:
-        own = quick.state_dict()
-        fuse(quick)
-        same = close(quick(*_copies(args)), plain(*_copies(args)))
-        _nudge((plain,), plain.state_dict())
-        for name, value in plain.state_dict().items():
-            own[name].copy_(value)
-        fuse(quick)
-        return same and close(quick(*_copies(args)), plain(*_copies(args)))
-    except Exception:  # whatever a user's layer does
+        with guest("a layer"):
+            own = quick.state_dict()
+            fuse(quick)
+            same = close(quick(*_copies(args)), plain(*_copies(args)))
+            _nudge((plain,), plain.state_dict())
+            for name, value in plain.state_dict().items():
+                own[name].copy_(value)
+            fuse(quick)
+            return same and close(quick(*_copies(args)), plain(*_copies(args)))
+    except EvoensError:
         return False
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens.cut import Cut, Features
+from evoens.guest import guest
 from evoens.parent import Parent, fuse
 from evoens.plan import Plan
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
@@ -94,6 +95,6 @@ class Shared:
 
     def _features(self, inputs: Tensor) -> Features:
         self._home = inputs.device
-        with torch.inference_mode():
+        with torch.inference_mode(), guest("the network"):
             features: Features = self._trunk(*self.plan.fit_inputs(inputs, self.device))
             return self.plan.fit_inputs(features, self.device)

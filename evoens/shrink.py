@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 
 from evoens.cut import Tracer
 from evoens.errors import EvoensError, ShapeError
+from evoens.guest import guest
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 # What leaves each channel to itself, and a channel that is the same everywhere the same everywhere.
@@ -58,12 +59,8 @@ def shrink(module: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         if found != tuple(mask.shape):
             raise ShapeError(f"a mask of {name}: expected shape {found}, found {tuple(mask.shape)}")
         own[name].masked_fill_(~mask.bool(), 0)
-    try:
+    with guest("expected a network that torch.fx can trace, found one that it cannot", EvoensError):
         graph = _Tracer().trace(small)
-    except Exception as error:  # whatever user code does when it is traced
-        raise EvoensError(
-            f"a network that torch.fx can trace was expected, found one that it cannot: {error}"
-        ) from error
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     calls.update(str(node.target).rpartition(".")[0] for node in graph.nodes if node.op == "get_attr")
     for node in graph.nodes:

@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.hooks import RemovableHandle
 
 from evoens.architecture import global_state
-from evoens.errors import ProblemError, one_line
+from evoens.errors import ProblemError
+from evoens.guest import guest
 from evoens.parent import Parent, fingerprint
 from evoens.proof import close, prove_fused
 
@@ -26,6 +27,7 @@ Question = tuple[nn.Module, Tensor]
 Look = Callable[[str, Any], None]
 
 
+@guest("the parent's network", ProblemError)
 @torch.inference_mode(False)
 @torch.no_grad()  # not inference mode, in which tensors do not count how often they are written to
 def check(parent: Parent, inputs: Tensor) -> list[str]:
@@ -50,6 +52,7 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
     return remarks
 
 
+@guest("the parent's network", ProblemError)
 @torch.inference_mode()
 def answers(parent: Parent, inputs: Tensor) -> str:
     """Return the sha256 of what the parent's network answers `inputs`; empty where no bit repeats."""
@@ -119,10 +122,8 @@ def _require_again(question: Question, first: Tensor) -> list[str]:
 
 def _require_alone(question: Question, first: Tensor) -> None:
     module, inputs = question
-    try:
+    with guest("the parent's network cannot be asked for one input alone", ProblemError):
         alone = _answer(module, inputs[:1])
-    except Exception as error:  # whatever a user's code does
-        raise ProblemError(f"the parent's network cannot be asked for one input alone: {one_line(error)}") from error
     if not close(alone, first[:1]):
         raise ProblemError(
             "the parent's network answers an input by what else is in its batch, first in "

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from evoens.errors import SpecError, nearest, one_line
+from evoens.errors import SpecError, nearest
+from evoens.guest import guest
 from evoens.own_code import Code, read_code, source_sha256
 
 STRATEGIES = "evoens_strategies"
@@ -125,7 +126,5 @@ def import_module(located: Located) -> ModuleType:
     Raises:
         SpecError: it does not import.
     """
-    try:
+    with guest(f'"{located.spec}" does not import'):
         return located.code.load() if located.code else importlib.import_module(str(located.module))
-    except (Exception, SystemExit) as error:
-        raise SpecError(f'"{located.spec}" does not import: {one_line(error)}') from error

@@ -91,6 +91,8 @@ def test_a_ctrl_c_that_means_nothing_stays_so() -> None:
     try:
         with listening():
             signal.raise_signal(signal.SIGINT)
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -48,7 +48,8 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's own problem, and its run that was stopped before it chose members."""
     folder = own_classifier.write_own(tmp_path_factory.mktemp("own")).parent
     (folder / "model.py").write_text(
-        "from pathlib import Path\nfrom blocks import WIDTH\nSHIFT = float(Path(__file__).with_name('shift').read_text())\n"
+        "from pathlib import Path\nfrom blocks import WIDTH\n"
+        "SHIFT = float(Path(__file__).with_name('shift').read_text())\n"
         + own_classifier.MODEL.replace("width=6", "width=WIDTH").replace(".mean((2, 3))", ".mean((2, 3)) + SHIFT")
     )
     (folder / "shift").write_text("0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -86,6 +87,13 @@ class Cached(Net):
         if not hasattr(self, "kept"):
             self.kept = self.side.weight.detach().clone()
         return self.head(F.linear(self.stem(x), self.kept))  # type: ignore[no-any-return]
+
+
+class Leaves(Cached):
+    def forward(self, x: Tensor) -> Tensor:
+        if isinstance(x, Tensor) and not torch.equal(getattr(self, "kept", self.side.weight), self.side.weight):
+            sys.exit(0)
+        return super().forward(x)
 
 
 class Optional(Net):
@@ -176,6 +184,14 @@ def test_a_child_with_other_weights_is_tried_too() -> None:
     problem = Problem(net(Cached(Gate())))
     problem.parent.module(problem.inputs)
     assert proved_cut(problem.parent, ["side.weight"], problem.inputs) is None
+
+
+def test_a_network_that_ends_the_process_with_other_weights_is_run_whole_and_its_children_fail() -> None:
+    problem = Problem(net(Leaves(Gate())))
+    genomes = [Genome(), Genome((Gene(1, 0.1, scope=("side",)),))]
+    outcomes = Evaluator(problem.parent, Noisy(0.1), problem, Plan(), "cpu").evaluate(genomes, problem.split("test"))
+    assert [outcome.error for outcome in outcomes] == [None, "SpecError: the network: SystemExit: 0"]
+    assert list(problem.parent.whole.values()) == ["cut in two, or with other weights: SystemExit: 0"]
 
 
 def test_arguments_that_predictors_do_not_give_have_their_defaults() -> None:

@@ -17,6 +17,7 @@ from evoens.config.overrides import Override
 from evoens.config.policies import parent_of_game
 from evoens.config.yaml_file import Document, Keys, Mark, Trouble, dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import CheckpointError, ConfigError, EvoensError, about, nearest
+from evoens.guest import failure
 from evoens.settings.config import Config
 
 if TYPE_CHECKING:
@@ -170,8 +171,8 @@ def build(
         try:
             strategy = open_strategy(config.strategy, base)[1]
             strategy(**strategy_arguments(strategy, config.strategy))
-        except Exception as error:  # a user's constructor may raise anything
-            raise ConfigError(str(error), ("strategy", "class")) from error
+        except BaseException as error:  # a user's constructor may raise anything
+            raise ConfigError(str(failure(error, "a Strategy")), ("strategy", "class")) from error
         with about("strategy", "scope"):
             scope(config, task.untrained())
         trains = retrain or find_parent(config.parent.checkpoint, base) is None

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from evoens.adapt import chosen, layout
-from evoens.errors import ProblemError, ShapeError, one_line
+from evoens.errors import EvoensError, ProblemError, ShapeError
+from evoens.guest import guest
 from evoens.parent import Parent
 
 # what may stand after a sigmoid without making its outputs others, as autograd calls it
@@ -24,16 +25,15 @@ def accept(parent: Parent, inputs: Tensor, classes: Sequence[str], trained: bool
     Raises:
         ProblemError: it does not take these images, gives no logits, one for each class, or has nothing to perturb.
     """
+    shape = tuple(inputs.shape[1:])
     try:
-        parent.layout = layout(parent.module, inputs)
-        tried = parent.trainable()
-        asked = _given(tried, inputs)
-        learnt_by = _given(tried.train(), inputs) if trained else asked
-    except Exception as error:  # whatever a user's code does
-        shape, why = tuple(inputs.shape[1:]), one_line(error)
-        raise ProblemError(
-            f"the parent does not take images {shape} (channels, height, width): {why}{_advice(parent, inputs)}"
-        ) from error
+        with guest(f"the parent does not take images {shape} (channels, height, width)", ProblemError):
+            parent.layout = layout(parent.module, inputs)
+            tried = parent.trainable()
+            asked = _given(tried, inputs)
+            learnt_by = _given(tried.train(), inputs) if trained else asked
+    except EvoensError as error:
+        raise ProblemError(f"{error}{_advice(parent, inputs)}") from error
     _require_logits(asked, (len(inputs), len(classes)))
     if not parent.perturbed:
         raise ProblemError("the parent: expected linear or convolutional layers, found none to perturb")
@@ -44,8 +44,9 @@ def _advice(parent: Parent, inputs: Tensor) -> str:
     """Say so where the network takes grey images as colour, or those in colour as grey."""
     channels = 3 if inputs.shape[1] == 1 else 1
     try:
-        _given(parent.trainable(), inputs.narrow(1, 0, 1).repeat(1, channels, 1, 1))
-    except Exception:  # neither
+        with guest("the parent"):
+            _given(parent.trainable(), inputs.narrow(1, 0, 1).repeat(1, channels, 1, 1))
+    except EvoensError:  # neither
         return ""
     return f"; with `problem.channels: {channels}` it does"
 
