@@ -17,7 +17,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from evoens.architecture import Architecture
 from evoens.combine import RULES
-from evoens.errors import CheckpointError
+from evoens.errors import LONGEST, CheckpointError
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.json_file import as_written, read_json
@@ -35,13 +35,26 @@ MEMBERS = "members"  # the folder of the weights that members were tuned to
 NETWORK = "network"  # the folder of a network's files, where the Strategy has others of these names
 
 
+_Name = Annotated[str, Field(max_length=LONGEST)]
+
+
+class _Strategy(TypedDict):
+    spec: NotRequired[_Name]
+    helpers: NotRequired[dict[_Name, str]]
+
+
+class _Network(TypedDict):
+    target: NotRequired[_Name]
+    helpers: NotRequired[dict[_Name, str]]
+
+
 class _Description(TypedDict):
     """What of genomes.json is read before its hash is known to be right."""
 
     format: int
     parent: NotRequired[dict[str, Any]]
-    architecture: NotRequired[dict[str, Any]]
-    strategy: NotRequired[dict[str, Any]]
+    architecture: NotRequired[_Network]
+    strategy: NotRequired[_Strategy]
     members: NotRequired[list[dict[str, Any]]]
     combine: NotRequired[str]
     seed: NotRequired[int]

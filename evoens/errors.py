@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-LONGEST = 300  # characters of what is told of an error that a user's code raised
+LONGEST = 300  # characters of what is told of an error that a user's code raised, and of a name in a file
+WIDEST = 2000  # characters of a line of a message; what evoens itself has to say is shorter
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -16,12 +17,12 @@ class EvoensError(Exception):
     """Base of every error a user can cause and mend; the command line prints it and exits with code 2.
 
     Args:
-        message: one line.
+        message: one line; whatever text of a file is in it is made visible, and left out where it is absurdly long.
         keys: the way to the value of the YAML that is wrong, where that is known.
     """
 
     def __init__(self, message: str = "", keys: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+        super().__init__("\n".join(_shortened(line) for line in visible(message).split("\n")))
         self.keys = keys
 
 
@@ -81,6 +82,11 @@ def visible(text: str) -> str:
     as in names of files that are no UTF-8, are written as Python escapes.
     """
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _shortened(line: str) -> str:
+    half = WIDEST // 2
+    return line if len(line) <= WIDEST else f"{line[:half]} … {line[-half:]}"
 
 
 def one_line(error: BaseException) -> str:

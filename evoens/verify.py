@@ -16,7 +16,7 @@ import torch
 from evoens import ensemble_folder, noise
 from evoens.architecture import undisturbed
 from evoens.checkpoint import CheckpointStore
-from evoens.errors import Check, CheckpointError, EvoensError
+from evoens.errors import Check, CheckpointError, EvoensError, one_line
 from evoens.genome import Genome, Mask
 from evoens.known_code import Trust, known_architecture, known_strategy, strangers
 
@@ -146,7 +146,7 @@ def _try(load: Callable[[], T]) -> tuple[T | None, str]:
     except EvoensError as error:
         return None, str(error)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-        return None, f"genomes.json is no ensemble's description ({error!r})"
+        return None, f"genomes.json is no ensemble's description ({one_line(error)})"
 
 
 def _ensemble(folder: Path, trust: bool) -> Iterator[Check]:

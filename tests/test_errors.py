@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from evoens.errors import one_line, visible
+from evoens.errors import EvoensError, one_line, visible
 
 
 class UnreadableError(Exception):
@@ -43,3 +43,9 @@ def test_what_a_terminal_would_obey_is_written_out(text: str, shown: str) -> Non
 )
 def test_an_error_is_told_in_one_line(error: BaseException, line: str) -> None:
     assert one_line(error) == line and len(line) <= 300
+
+
+def test_a_message_is_visible_and_of_a_size_to_be_read() -> None:
+    first, second = str(EvoensError("begins\x1b[2J" + "x" * 9000 + "ends\nand goes on")).split("\n")
+    assert first.startswith(r"begins\x1b[2Jxx") and first.endswith("xxends") and len(first) < 2010
+    assert second == "and goes on"

@@ -95,6 +95,27 @@ def test_a_package_is_imported_by_who_trusts_it(saved: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        ("strategy", {"spec": "x" * 5000}),
+        ("strategy", {"helpers": {"x" * 5000: "0"}}),
+        ("strategy", {"spec": "noisy", "arguments": {"x" * 5000: 1}}),
+        ("strategy", {"spec": "a\x1b[31mb.py:x"}),
+        ("architecture", {"target": "x" * 5000 + ".py:x"}),
+        ("architecture", {"target": "\x1b[2J:x"}),
+        ("parent", {"fingerprint": "\x1b" * 5000}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_no_text_of_a_file_is_shown_raw_or_at_length(saved: Path, section: str, values: dict[str, Any]) -> None:
+    change(saved, section, **values)
+    with pytest.raises(EvoensError) as caught:
+        load_ensemble(saved)
+    said = [str(caught.value), *(check.detail for check in folder_checks(saved, trust=True) if not check.ok)]
+    assert len(said) > 1 and max(map(len, said)) < 2100 and "\x1b" not in "".join(said)
+
+
+@pytest.mark.parametrize(
     ("target", "arguments"),
     [
         ("evoens.tasks.networks.mlp:MLP", {"classes": 3, "features": 10**11}),
