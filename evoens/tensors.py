@@ -83,8 +83,9 @@ def named(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _all_names(module: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    others = {name: weights[first] for name, first in first_names(module).items() if first in weights}
-    return {**others, **weights}
+    firsts = first_names(module)
+    given = {firsts[name]: value for name, value in weights.items() if name in firsts}
+    return {**{name: given[first] for name, first in firsts.items() if first in given}, **weights}
 
 
 def plain(module: nn.Module) -> None:

@@ -127,6 +127,13 @@ def test_it_is_saved_and_loaded_once(kind: type[nn.Module], name: str, tmp_path:
     assert again.module.state_dict()[name].equal(parent.weights[name])
 
 
+def test_the_second_of_two_names_is_enough() -> None:
+    parent = parent_of(Tied)
+    weights = {name.replace("a.weight", "b.weight"): value for name, value in parent.weights.items()}
+    assert "a.weight" not in weights
+    assert Parent.from_weights(parent.architecture, weights).fingerprint == parent.fingerprint
+
+
 def test_a_file_with_two_values_for_one_tensor_is_refused() -> None:
     weights = {**parent_of(Tied).module.state_dict(), "b.weight": torch.zeros(5, 5)}
     with pytest.raises(ShapeError, match=r"b\.weight: expected the values of a\.weight"):

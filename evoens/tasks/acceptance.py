@@ -41,7 +41,11 @@ def accept(parent: Parent, inputs: Tensor, classes: Sequence[str], trained: bool
 
 
 def _advice(parent: Parent, inputs: Tensor) -> str:
-    """Say so where the network takes grey images as colour, or those in colour as grey."""
+    """Say so where the network is in another precision, takes grey images as colour, or those in colour as grey."""
+    for name, value in parent.weights.items():
+        if value.is_floating_point() and value.dtype != torch.float32:
+            found = str(value.dtype).removeprefix("torch.")
+            return f"; expected a network in float32, as module.float() makes it, found {name} of {found}"
     channels = 3 if inputs.shape[1] == 1 else 1
     try:
         with guest("the parent"):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Size, Tensor
 
 DEEPEST = 4  # mappings within mappings that are looked into
@@ -24,10 +25,10 @@ _AVERAGED = re.compile(r"(^|[._])(ema|swa|avg|averaged?)([._]|$)")
 
 @dataclass(frozen=True)
 class Wanted:
-    """The tensors of a network, by name, and those of them that are second names, which may be missing."""
+    """The tensors of a network, by name, and for each name the first of the same tensor: one of them is enough."""
 
     shapes: Mapping[str, Size]
-    second: AbstractSet[str] = frozenset()
+    first: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,19 @@ def _mappings(content: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple
     """Yield every mapping that has tensors by name, with the keys that lead to it."""
     if not isinstance(content, Mapping) or len(words) > DEEPEST:
         return
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    tensors = {name: _tensor(value) for name, value in content.items() if isinstance(name, str) and _numbers(value)}
     if tensors:
         yield words, tensors
     for name, value in content.items():
         yield from _mappings(value, (*words, str(name)))
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biuf")
+
+
+def _tensor(value: Any) -> Tensor:
+    return value if isinstance(value, Tensor) else torch.tensor(value)
 
 
 def _renamed(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, str]]:
@@ -105,21 +114,22 @@ def _within(
     words: tuple[str, ...], names: Mapping[str, str], tensors: Mapping[str, Tensor], wanted: Wanted
 ) -> Iterator[Found]:
     """Yield the networks that lie under some prefix of these names, and fit."""
-    expected = wanted.shapes
-    needed = {name for name in expected if not _left(name)} - wanted.second
     for prefix in _prefixes(names, wanted):
         inner = {n.removeprefix(prefix): tensors[old] for n, old in names.items() if n.startswith(prefix)}
-        inner = {name: value for name, value in inner.items() if name in expected or not _left(name)}
+        inner = {name: value for name, value in inner.items() if name in wanted.shapes or not _left(name)}
         outer = [old for name, old in names.items() if not name.startswith(prefix) and not _left(name)]
         parts = tuple(part for part in prefix.split(".") if part)
         whole = not outer or (parts and all(part in _WHOLE or _AVERAGED.search(part) for part in parts))
-        if whole and needed <= inner.keys() <= expected.keys() and _same_shapes(inner, expected):
+        if whole and _fit(inner, wanted):
             averaged = bool(_AVERAGED.search(".".join((*words, *parts)))) or "n_averaged" in tensors
             yield Found((*words, *parts), inner, tuple(outer), averaged)
 
 
-def _same_shapes(inner: Mapping[str, Tensor], expected: Mapping[str, Size]) -> bool:
-    return all(value.shape == expected[name] for name, value in inner.items())
+def _fit(inner: Mapping[str, Tensor], wanted: Wanted) -> bool:
+    """Whether these are tensors of the network, of its shapes, and each that is needed is there by one of its names."""
+    if any(value.shape != wanted.shapes.get(name) for name, value in inner.items()):
+        return False
+    return {wanted.first[name] for name in wanted.shapes if not _left(name)} <= {wanted.first[name] for name in inner}
 
 
 def _left(name: str) -> bool:

@@ -19,11 +19,14 @@ from evoens.tensor_file import load_tensors
 
 _HEAD = 1024  # bytes from which a file is known
 _SCALAR = np.float64(0).__reduce__()[0]  # what rebuilds a NumPy scalar, whichever module this NumPy has it in
+_ARRAY = np.zeros(0).__reduce__()[0]  # and an array; one of objects holds what else is in the file, no more
 _HARMLESS: list[Any] = [
     argparse.Namespace,
     np.dtype,
+    np.ndarray,
     *{type(np.dtype(code)) for code in "?bhilqBHILQefdg"},
     *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    *((_ARRAY, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
 ]
 _KINDS = (  # how a file begins that is something else
     (rb"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the file it stands for"),
@@ -98,7 +101,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, (EOFError, RuntimeError)):
         return "damage: a part of the file is missing or changed"
     named = re.search(r"GLOBAL (\S+) was not|class (\S+)", str(error))
-    what = next((name for name in named.groups() if name), "") if named else ""
+    what = next((name for name in named.groups() if name), "").strip("`.,'>") if named else ""
     if what:
-        return f"an object of {what.strip('`.,')} in it, which only running code could rebuild; {_SAVE}"
+        return f"an object of {what} in it, which only running code could rebuild; {_SAVE}"
     return "damage, or what only running code could rebuild"

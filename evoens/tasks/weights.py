@@ -79,8 +79,7 @@ def _wanted(module: nn.Module) -> Iterator[Wanted]:
 
 
 def _of(module: nn.Module) -> Wanted:
-    once = first_names(module)
-    return Wanted({n: v.shape for n, v in module.state_dict().items()}, {n for n, first in once.items() if n != first})
+    return Wanted({name: value.shape for name, value in module.state_dict().items()}, first_names(module))
 
 
 def _chosen(path: Path, several: list[Found], chosen: str) -> Found:

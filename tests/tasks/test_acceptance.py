@@ -94,3 +94,10 @@ def test_trying_draws_from_no_generator_and_changes_nothing() -> None:
     accept(parent, INPUTS, "abc", trained=True)
     assert parent.fingerprint == before and torch.equal(torch.get_rng_state(), state)
     assert not any(p.requires_grad for p in parent.module.parameters()) and not parent.module.training
+
+
+def test_a_network_in_another_precision_is_named() -> None:
+    parent = Parent(adapted(Net(lambda z, _: z).double(), "it"), Architecture("it"))
+    expected = r"expected a network in float32, as module\.float\(\) makes it, found layer\.weight of float64"
+    with pytest.raises(ProblemError, match=expected):
+        accept(parent, INPUTS, list("abc"), False)

@@ -19,7 +19,7 @@ def build() -> nn.Module:
 
 NET = build()
 RAW = NET.state_dict()
-EXPECTED = Wanted({name: value.shape for name, value in RAW.items()})
+EXPECTED = Wanted({name: value.shape for name, value in RAW.items()}, {name: name for name in RAW})
 MEAN = {name: value * 2 for name, value in RAW.items()}
 
 
@@ -76,7 +76,8 @@ def test_torchs_average() -> None:
 
 def test_a_part_that_is_called_module() -> None:
     own = nn.ModuleDict({"module": build(), "head": nn.Linear(3, 3)})
-    expected = Wanted({name: value.shape for name, value in own.state_dict().items()})
+    names = own.state_dict()
+    expected = Wanted({name: value.shape for name, value in names.items()}, {name: name for name in names})
     for prefix in ("", "module.", "_orig_mod.module."):
         (found,) = state_dicts(under(prefix, own.state_dict()), expected)
         assert found.weights.keys() == expected.shapes.keys()
@@ -94,3 +95,12 @@ def test_a_part_that_is_called_module() -> None:
 )
 def test_what_does_not_fit_is_not_taken(content: Any) -> None:
     assert state_dicts(content, EXPECTED) == []
+
+
+def test_any_name_of_a_tensor_will_do() -> None:
+    tied = Wanted(EXPECTED.shapes | {"4.bias": RAW["3.bias"].shape}, EXPECTED.first | {"4.bias": "3.bias"})
+    assert len(state_dicts(RAW, tied)) == 1
+    second = {"4.bias" if name == "3.bias" else name: value for name, value in RAW.items()}
+    assert [found.weights.keys() for found in state_dicts(second, tied)] == [second.keys()]
+    del second["4.bias"]
+    assert state_dicts(second, tied) == []

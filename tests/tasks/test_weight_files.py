@@ -66,6 +66,7 @@ OTHERS: dict[str, tuple[Callable[[], bytes], str]] = {
     "half of the old form": (lambda: saved(_use_new_zipfile_serialization=False)[:-8], "damage: a part of the file"),
     "TorchScript": (scripted, "a TorchScript archive, which is code; save its state dict alone: torch.save(torch.jit"),
     "a whole network": (lambda: saved(nn.Linear(2, 3)), "an object of torch.nn.modules.linear.Linear in it, which"),
+    "an array of objects": (lambda: saved(np.array([nn.ReLU()])), "an object of numpy.dtypes.ObjectDType in it"),
     "anything": (lambda: b"no weights at all", "a file of another kind"),
     "an empty zip": (zipped, "a zip archive with nothing in it"),
 }  # fmt: skip
@@ -90,6 +91,7 @@ def test_what_lies_beside_the_weights_does_no_harm(tmp_path: Path) -> None:
         "epoch": np.int64(3),
         "half": np.float16(0.5),
         "done": np.bool_(True),
+        "curve": np.arange(4.0),
     }
     before = torch.serialization.get_safe_globals()
     for ending in (".pt", ".ckpt", ".bin", ".pth.tar"):
@@ -97,6 +99,7 @@ def test_what_lies_beside_the_weights_does_no_harm(tmp_path: Path) -> None:
         found = read_file(tmp_path / f"w{ending}")
         assert torch.equal(found["state_dict"]["weight"], WEIGHTS["weight"])
         assert found["args"] == beside["args"] and found["best"] == 0.9
+        assert np.array_equal(found["curve"], beside["curve"])
     assert torch.serialization.get_safe_globals() == before  # let in for this one file only
 
 

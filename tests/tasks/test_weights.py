@@ -77,6 +77,7 @@ FORMS: dict[str, Callable[[Weights], Any]] = {
     "DataParallel": lambda w: {"state_dict": {f"module.{name}": value for name, value in w.items()}},
     "compiled": compiled,
     "compiled in DataParallel": lambda w: {f"module.{name}": value for name, value in compiled(w).items()},
+    "of NumPy arrays": lambda w: {"params": {name: value.numpy() for name, value in w.items()}},
     "without counts of batches": lambda w: {k: v for k, v in w.items() if not k.endswith("num_batches_tracked")},
 }
 
@@ -113,6 +114,20 @@ def test_which_of_several_weights_are_taken_is_said_and_can_be_chosen(weights: W
     ) as caught:
         read_weights(path, OWN, "ema")
     assert caught.value.keys == ("parent", "weights")
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 3), nn.Linear(3, 3)
+        self.b.weight = self.a.weight
+
+
+def test_the_second_of_two_names_is_enough(tmp_path: Path) -> None:
+    own = {name: value.clone() for name, value in Tied().state_dict().items()}
+    save_file({name: value for name, value in own.items() if name != "a.weight"}, tmp_path / "net.safetensors")
+    found, _ = read_weights(tmp_path / "net.safetensors", Architecture("test_weights:Tied"))
+    assert found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 
 # ---- what is refused
