@@ -163,7 +163,9 @@ def list_(runs: Runs = RUNS, json: Json = False) -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[Path | None, typer.Argument(help="A run, an ensemble, a parent, a problem; a key of YAML.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A run, an ensemble, a parent or other weights, a problem; a key.")
+    ] = None,
     key: Annotated[str | None, typer.Argument(help="The first characters of a child's key: show that child.")] = None,
     *,
     explained: Annotated[bool, typer.Option("--explain", help="What keys of a YAML mean: all, or PATH alone.")] = False,

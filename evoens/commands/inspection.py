@@ -11,6 +11,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from evoens.card import parent_files, read_card
+from evoens.config.classifiers import SUFFIXES
 from evoens.config.load import RESOLVED, shipped_problems
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
@@ -119,7 +120,7 @@ def in_use(folder: Path) -> bool:
 
 
 def inspect(path: Path, prefix: str | None = None) -> dict[str, Any]:
-    """Return what is at `path`: a run, an ensemble, a parent, or the child whose key begins with `prefix`.
+    """Return what is at `path`: a run, an ensemble, weights, or the child whose key begins with `prefix`.
 
     Raises:
         CheckpointError: it is none of these, or damaged; or no child or several have such a key.
@@ -134,7 +135,19 @@ def inspect(path: Path, prefix: str | None = None) -> dict[str, Any]:
     if path.is_file() and path.suffix in (".json", ".safetensors") and parent_files(path)[1].is_file():
         card = read_card(path)
         return {"kind": "parent", **{key: value for key, value in card.items() if key != "curve"}}
+    if path.is_file() and path.name.endswith(SUFFIXES):
+        return _weights(path)
     raise CheckpointError(f"{path}: expected a run's folder, an ensemble's folder or a parent, found none of these")
+
+
+def _weights(path: Path) -> dict[str, Any]:
+    from evoens.tasks.state_dicts import described  # noqa: PLC0415 (imports torch)
+    from evoens.tasks.weight_files import read_file  # noqa: PLC0415
+
+    found = described(read_file(path))
+    if not found:
+        raise CheckpointError(f"{path}: expected a state dict, tensors by name, found none in it")
+    return {"kind": "weights", "bytes": path.stat().st_size, "state_dicts": {one.pop("under"): one for one in found}}
 
 
 def _run(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoens.contract.clauses import CLAUSES, PURE
+from evoens.contract.clauses import CLAUSES, FOLLOWS, PURE
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError, SpecError, one_line
 from evoens.guest import failure, listening
@@ -24,7 +24,7 @@ def check_strategy(spec: str, folders: Sequence[Path] = ()) -> list[Check]:
     """Run the contract over the class that `spec` names; a relative path is tried from each of `folders`.
 
     Returns:
-        One check a clause, in order. After a clause that the rest depends on has failed, the rest is left out; a fresh
+        One check a clause, in order. After a clause that others depend on has failed, these are left out; a fresh
         process is only tried where all else holds.
 
     Raises:
@@ -61,8 +61,10 @@ def broken(cls: type[Strategy], arguments: Mapping[str, Any]) -> list[str]:
 
 
 def _clauses(subject: Subject) -> list[Check]:
-    checks = []
+    checks = list[Check]()
     for name, clause, gate in CLAUSES:
+        if any(not check.ok and check.name in FOLLOWS.get(name, ()) for check in checks):
+            continue
         checks.append(_run(name, partial(clause, subject)))
         if gate and not checks[-1].ok:
             break

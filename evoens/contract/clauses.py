@@ -260,3 +260,10 @@ CLAUSES: tuple[tuple[str, Callable[[Subject], str], bool], ...] = (  # name, cla
     ("state", _state, False),
     ("failed children", _failures, False),
 )
+
+FOLLOWS = {
+    "perturb: gene": {"perturb: global random state"},
+    "perturb: names": {"perturb: pure", "perturb: global random state"},
+    "state": {"ask: repeatable"},
+}
+"""Clauses that say nothing of their own where one of others does not hold."""

@@ -74,6 +74,20 @@ def nearest_state_dict(content: Any, wanted: Wanted) -> dict[str, Tensor]:
     return best
 
 
+def described(content: Any) -> list[dict[str, Any]]:
+    """Return each state dict of a checkpoint: where it lies, what torch put into its names, and its shapes."""
+    return [
+        {
+            "under": ".".join(words) or "the file itself",
+            "tensors": len(tensors),
+            "numbers": sum(value.numel() for value in tensors.values()),
+            "wrapped_by": [word for word in _WRAPPERS if all(word in name.split(".") for name in tensors)],
+            "shapes": {name: "×".join(map(str, value.shape)) or "a number" for name, value in tensors.items()},
+        }
+        for words, tensors in _mappings(content)
+    ]
+
+
 def _mappings(content: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
     """Yield every mapping that has tensors by name, with the keys that lead to it."""
     if not isinstance(content, Mapping) or len(words) > DEEPEST:

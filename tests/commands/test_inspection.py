@@ -3,8 +3,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from parents import write_parent
+from safetensors.torch import save_file
 from sample_run import write_run
+from torch import nn
 
 from evoens.commands import inspection
 from evoens.errors import CheckpointError
@@ -91,6 +94,22 @@ def test_a_parent_without_its_curve(tmp_path: Path) -> None:
     assert (found["kind"], found["steps"]) == ("parent", 1_000_000)
     assert "curve" not in found
     assert inspection.inspect(path.with_suffix(".json")) == found
+
+
+def test_weights_that_others_wrote(tmp_path: Path) -> None:
+    weights = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)).state_dict()
+    wrapped = {f"module.{name}": value for name, value in weights.items()}
+    torch.save({"epoch": 3, "model": wrapped, "ema": {"a": weights}}, tmp_path / "w.pt")
+    found = inspection.inspect(tmp_path / "w.pt")
+    assert found["kind"] == "weights" and list(found["state_dicts"]) == ["model", "ema.a"]
+    shapes = {f"module.{name}": "×".join(map(str, value.shape)) or "a number" for name, value in weights.items()}
+    expected = {"tensors": 7, "numbers": 6 + 2 + 4 * 2 + 1, "wrapped_by": ["module"], "shapes": shapes}
+    assert found["state_dicts"]["model"] == expected and found["state_dicts"]["ema.a"]["wrapped_by"] == []
+    save_file(weights, tmp_path / "w.safetensors")
+    assert list(inspection.inspect(tmp_path / "w.safetensors")["state_dicts"]) == ["the file itself"]
+    torch.save({"epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match=r"w.pt: expected a state dict, tensors by name, found none in it"):
+        inspection.inspect(tmp_path / "w.pt")
 
 
 def test_what_is_none_of_these(tmp_path: Path) -> None:
