@@ -152,7 +152,7 @@ WRONG = {
     "no Strategy": strategy('"my.py:Mine": expected a subclass of Strategy', "class Mine: ...\n"),
     "strategy without perturb": strategy('"my.py:Mine": ', f"{DERIVED}    pass\n"),
     "strategy that cannot be made": strategy(
-        "strange",
+        "the Strategy cannot be made: RuntimeError: strange",
         f"{DERIVED}    def __init__(self, sigma, density, parts): raise RuntimeError('strange')\n"
         "    def perturb(self, name, weight, gene): ...\n",
     ),

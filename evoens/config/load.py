@@ -172,7 +172,7 @@ def build(
             strategy = open_strategy(config.strategy, base)[1]
             strategy(**strategy_arguments(strategy, config.strategy))
         except BaseException as error:  # a user's constructor may raise anything
-            raise ConfigError(str(failure(error, "a Strategy")), ("strategy", "class")) from error
+            raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
         with about("strategy", "scope"):
             scope(config, task.untrained())
         trains = retrain or find_parent(config.parent.checkpoint, base) is None
