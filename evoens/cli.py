@@ -76,7 +76,7 @@ def run(
         from evoens.commands.one_pass import measured  # noqa: PLC0415
 
         found = planned(loaded, folder, retrain)
-        (printing.print_json if json else printing.print_facts)(found | measured(loaded, found))
+        (printing.print_json if json else printing.print_facts)(found | measured(loaded, found, folder, retrain))
     else:
         session.refuse_existing(loaded, folder, overwrite)
         session.execute(loaded, folder, silent=quiet or json, retrain=retrain, overwrite=overwrite)

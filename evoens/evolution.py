@@ -14,11 +14,11 @@ from torch import Tensor
 
 from evoens import selection
 from evoens.distinct import distinct
-from evoens.diversity.distances import OF_OUTPUTS, mean_to_others
+from evoens.diversity.distances import mean_to_others
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch, watch_answers
 from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError, about
+from evoens.errors import EvoensError
 from evoens.evaluate import Outcome
 from evoens.files import write_atomic
 from evoens.genome import Genome
@@ -221,20 +221,6 @@ def _look(run: Run, ensemble: Ensemble) -> Diversity:
         if sentence not in run.state.warnings:
             run.warn(sentence)
         return watch_answers(members, problem.pictures(), seed)
-
-
-def require_looks(run: Run) -> None:
-    """Have the parent looked at, where children are to be bred or chosen by what they look at.
-
-    Raises:
-        EvoensError: the network has no gradient by its inputs.
-    """
-    for name, own in (("search", run.config.search), ("selection", run.config.selection)):
-        if not own.diversity or own.diversity_by in OF_OUTPUTS:
-            continue
-        expected = f"expected one of {', '.join(OF_OUTPUTS)}, found {own.diversity_by}"
-        with about(name, "diversity_by"), guest(f"{name}.diversity_by: {expected}: {NO_GRADIENT}", EvoensError):
-            run.apart([Genome()], own.diversity_by)
 
 
 def _warn_of_chance(run: Run, number: int, reliable: float | None) -> None:

@@ -15,7 +15,12 @@ def budget(gigabytes: float | None) -> int:
     """Return the bytes that `evaluation.memory` stands for."""
     if gigabytes is not None:
         return int(gigabytes * GIGABYTE)
-    return min(MOST, int(SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    return min(MOST, int(SHARE * machine()))
+
+
+def machine() -> int:
+    """Return the bytes of memory that the machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def nbytes(module: nn.Module) -> int:

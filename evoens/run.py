@@ -18,7 +18,7 @@ from evoens.distinct import distinct
 from evoens.diversity.distances import OF_OUTPUTS, of_saliency
 from evoens.errors import EvoensError, SpecError
 from evoens.evaluate import Evaluator, Outcome, Plan
-from evoens.evolution import evolve, require_looks
+from evoens.evolution import evolve
 from evoens.files import write_atomic
 from evoens.genome import Genome
 from evoens.identity import identity_of, known_since
@@ -26,14 +26,13 @@ from evoens.json_file import as_written
 from evoens.ledger import Ledger
 from evoens.measuring import Measuring
 from evoens.older import with_precision
+from evoens.preflight import preflight
 from evoens.problem import Evaluation, Problem, Split
-from evoens.reach import SMALL, reach
 from evoens.results import write_results
 from evoens.scope_search import settle_scope
 from evoens.settings.config import CANDIDATES, Config
 from evoens.settings.diversity import Distance
 from evoens.sigma_search import find_sigma
-from evoens.soundness import ASKED, check
 from evoens.spec import Located
 from evoens.state import RunState, environment
 from evoens.strategy import Strategy, grow, learn, learnt
@@ -197,12 +196,7 @@ class Run:
 
     def _prepare(self) -> None:
         if not self.state.finished:
-            share, reached = reach(self.problem.parent)
-            (self.warn if share < SMALL else self.reporter.stage)(reached)
-            require_looks(self)
-            sound = check(self.problem.parent, self.problem.probe(ASKED))
-            for sentence in (*self.config.remarks, *self.problem.parent.notes, *sound, *self.experiment.cautions):
-                self.warn(sentence)
+            preflight(self)
         settle_scope(self)
         plan = Plan.from_json(self.state.plan) if self.state.plan else None
         if plan is None:

@@ -1,4 +1,4 @@
-"""Parents on disk for tests that never load them: invented weights and a card that fits; and a YAML for them."""
+"""Parents on disk: invented weights and a card that fits, for tests that never load them, or real ones; and a YAML."""
 
 from __future__ import annotations
 
@@ -20,10 +20,21 @@ search:
 """
 
 
-def write_parent(path: Path, **card: Any) -> Path:
+def write_policy(path: Path) -> Path:
+    """Write a policy that can be loaded and played, and its card."""
+    from safetensors.torch import save  # not for the tests of commands that import nothing heavy
+
+    from evoens.tasks.networks.impala import ImpalaPolicy
+
+    arguments = {"widths": [4, 4, 4], "in_channels": 6}
+    architecture = {"target": "evoens.tasks.networks.impala:ImpalaPolicy", "arguments": arguments}
+    return write_parent(path, save(ImpalaPolicy(**arguments).state_dict()), architecture=architecture)
+
+
+def write_parent(path: Path, data: bytes | None = None, **card: Any) -> Path:
     """Write `path` and its card; `card` replaces entries of it, an entry that is None goes."""
     header = json.dumps({"trunk.linear.weight": {"dtype": "F32", "shape": [15, 4], "data_offsets": [0, 240]}}).encode()
-    data = len(header).to_bytes(8, "little") + header + bytes(240)
+    data = data or len(header).to_bytes(8, "little") + header + bytes(240)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     entries = {

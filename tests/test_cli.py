@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parents import GOOD, write_parent
+from parents import GOOD, write_parent, write_policy
 from sample_run import write_run
 from typer.testing import CliRunner, Result
 
@@ -313,6 +313,7 @@ def test_inspect(here: Path) -> None:
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing() -> None:
+    write_policy(Path("problems/parent.safetensors"))
     found = json.loads(call("run", "problems/x.yaml", "--dry-run", "--json", "--set", "search.generations=2").stdout)
     assert found["folder"] == "runs/x"
     assert found["splits"]["test"] == "3000000 to 3000099"
@@ -380,6 +381,7 @@ def test_a_finished_run_and_a_foreign_folder_are_left_alone() -> None:
 
 
 def test_a_dry_run_needs_no_room() -> None:
+    write_policy(Path("problems/parent.safetensors"))
     Path("runs/x").mkdir(parents=True)
     Path("runs/x/config.resolved.yaml").write_text(load("problems/x.yaml").resolved)
     result = call("run", "problems/x.yaml", "--dry-run")

@@ -75,6 +75,7 @@ LAYERS = [
         "run",
         "identity",
         "evolution",
+        "preflight",
         "scope_search",
         "sigma_search",
         "older",

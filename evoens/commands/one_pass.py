@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import resource
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
+from evoens.card import TORCHVISION, find_parent
 from evoens.commands.estimate import stages
-from evoens.config.load import Loaded
-from evoens.errors import EvoensError, ProblemError, one_line
-from evoens.memory import GIGABYTE, nbytes
-from evoens.problem import FixedInputs, SplitName
+from evoens.commands.session import said_by
+from evoens.config.load import Loaded, build, prepared
+from evoens.console import Reporter, duration
+from evoens.errors import ProblemError
+from evoens.flops import flops
+from evoens.memory import GIGABYTE, machine, nbytes
+from evoens.parent import Parent
+from evoens.preflight import preflight
+from evoens.problem import FixedInputs, Problem, SplitName
 from evoens.settings.classification import DATASETS, ClassificationConfig
-from evoens.sigma_search import frames
-from evoens.tasks import open_task
+from evoens.sigma_search import EFFORT, frames
 from evoens.tasks.data.layout import data_root
 from evoens.tasks.data.named import OWN
+from evoens.tasks.networks.catalogue import architecture
 from evoens.threads import lanes
 
 INPUTS = 4  # that take the pass
+CLASSES, COLOURS = 10, 3  # of a network that only shows what it takes, where the data would tell
 COPIES = 2  # of each member: one that predicts, one that is looked into
 
 
-def measured(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `one_pass` tells; without the data or the network, why nothing is known."""
+class NotMeasured(ProblemError):  # noqa: N818 (nothing has gone wrong)
+    """Nothing is known to be wrong, and nothing of what a run would take."""
+
+
+def measured(loaded: Loaded, found: Mapping[str, Any], folder: Path, retrain: bool) -> dict[str, Any]:
+    """Return what `one_pass` tells, or why nothing is known."""
     try:
-        return one_pass(loaded, found)
-    except EvoensError as error:
-        return {"not measured": one_line(error)}
+        return one_pass(loaded, found, folder, retrain)
+    except NotMeasured as error:
+        return {"not measured": str(error)}
 
 
-def one_pass(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
+def one_pass(
+    loaded: Loaded, found: Mapping[str, Any], folder: Path = Path("runs"), retrain: bool = False
+) -> dict[str, Any]:
     """Return `seconds` and `gigabytes` of the run, and of one input's pass `seconds_a_pass`.
 
     Training is left out, and so is what children save by sharing what comes before the layers that they touch.
@@ -43,15 +59,17 @@ def one_pass(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         loaded: the checked YAML.
         found: what is known already: of games `passes`, where the parent's card tells how long they last.
+        folder: of the run; nothing is written there.
+        retrain: the parent is to be trained anew.
 
     Raises:
-        EvoensError: the data or the network cannot be had.
+        NotMeasured: the data would have to be downloaded, or the pass is too much for a dry run.
+        EvoensError: the run could not begin.
     """
     config = loaded.config
     _downloads_nothing(loaded)
-    task = open_task(config, loaded.base)
-    parent = task.untrained()
-    problem = task.problem(parent)
+    _takes_little(loaded)
+    parent, problem = _begun(loaded, folder, retrain)
     seconds, widest = _pass(parent.module, problem.probe(INPUTS))
     passes, batch = found.get("passes"), INPUTS
     if isinstance(problem, FixedInputs):
@@ -70,6 +88,37 @@ def one_pass(loaded: Loaded, found: Mapping[str, Any]) -> dict[str, Any]:
     return {"seconds_a_pass": round(seconds, 6), **own, "gigabytes": round((peak + taken) / GIGABYTE, 2)}
 
 
+def _begun(loaded: Loaded, folder: Path, retrain: bool) -> tuple[Parent, Problem]:
+    """Do all that a run does before it trains or measures anything, but for downloading torchvision's weights."""
+    path = find_parent(loaded.config.parent.checkpoint, loaded.base)
+    with Reporter(quiet=True) as reporter, said_by(reporter):
+        if retrain or path is None or str(path).startswith(TORCHVISION):
+            task, parent = prepared(loaded, reporter)
+            return parent, task.problem(parent)
+        run = build(loaded, folder, reporter)
+        preflight(run)
+        return run.problem.parent, run.problem
+
+
+def _takes_little(loaded: Loaded) -> None:
+    """Let a dry run try no pass through images of a size that takes the machine's memory, or minutes."""
+    config = loaded.config
+    if not isinstance(config, ClassificationConfig) or config.problem.image_size is None:
+        return
+    side = config.problem.image_size
+    shape = (config.problem.channels or COLOURS, side, side)
+    taken, work = 4 * math.prod(shape), 0
+    with contextlib.suppress(Exception), torch.device("meta"):  # whatever a user's network does without numbers
+        folders = [loaded.base, Path.cwd()]
+        network = architecture(config.parent.network, CLASSES, shape, config.parent.arguments, folders).build().eval()
+        taken += _widest(network, torch.empty(1, *shape))
+        work = flops(network, shape)
+    if INPUTS * taken > machine():
+        raise NotMeasured(f"one pass would take about {INPUTS * taken / GIGABYTE:.0f} GB")
+    if INPUTS * work > EFFORT:
+        raise NotMeasured(f"one pass would take about {duration(60 * INPUTS * work / EFFORT)}")
+
+
 def _downloads_nothing(loaded: Loaded) -> None:
     """Let a dry run fetch no images; ImageNet's are never fetched."""
     config = loaded.config
@@ -78,23 +127,30 @@ def _downloads_nothing(loaded: Loaded) -> None:
     root, name = data_root(config.data.root, loaded.base), config.problem.data.lower()
     there = [path.name.replace("-", "").lower() for path in root.iterdir()] if root.is_dir() else []
     if not any(name in found for found in there):
-        raise ProblemError(f"{root}: found no {config.problem.data}, which a dry run does not download")
+        raise NotMeasured(f"{root}: found no {config.problem.data}, which a dry run does not download")
 
 
 def _pass(module: nn.Module, inputs: Tensor) -> tuple[float, int]:
     """Return the seconds that one of the inputs takes, and the bytes of its widest layer, before and after."""
-    tried, widest = copy.deepcopy(module).eval().to(memory_format=torch.channels_last), 0
+    tried = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        widest = _widest(tried, inputs)  # compiles kernels, too
+        began = time.perf_counter()
+        tried(inputs)
+    return (time.perf_counter() - began) / len(inputs), widest
+
+
+def _widest(module: nn.Module, inputs: Tensor) -> int:
+    """Return the bytes of one input's widest layer, before and after."""
+    widest = 0
 
     def look(_: nn.Module, given: tuple[Any, ...], gave: Any) -> None:
         """Note what goes in and out of a layer."""
         nonlocal widest
         widest = max(widest, sum(part.nbytes for part in (*given, gave) if isinstance(part, Tensor)))
 
-    handles = [layer.register_forward_hook(look) for layer in tried.modules()]
-    with torch.inference_mode():
-        tried(inputs)  # compiles kernels, too
-        for handle in handles:
-            handle.remove()
-        began = time.perf_counter()
-        tried(inputs)
-    return (time.perf_counter() - began) / len(inputs), widest // len(inputs)
+    handles = [layer.register_forward_hook(look) for layer in module.modules()]
+    module(inputs)
+    for handle in handles:
+        handle.remove()
+    return widest // len(inputs)

@@ -22,7 +22,9 @@ from evoens.settings.config import Config
 
 if TYPE_CHECKING:
     from evoens.console import Reporter
+    from evoens.parent import Parent
     from evoens.run import Run
+    from evoens.tasks.task import Task
 
 PROBLEMS = "evoens_problems"
 RESOLVED = "config.resolved.yaml"
@@ -161,20 +163,12 @@ def build(
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
     from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
-    from evoens.experiment import open_experiment, open_strategy, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment import open_experiment  # noqa: PLC0415
     from evoens.run import Run  # noqa: PLC0415
-    from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
     with located(loaded):
-        task = open_task(config, base, reporter.preparation)
-        try:
-            strategy = open_strategy(config.strategy, base)[1]
-            strategy(**strategy_arguments(strategy, config.strategy))
-        except BaseException as error:  # a user's constructor may raise anything
-            raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
-        with about("strategy", "scope"):
-            scope(config, task.untrained())
+        task = prepared(loaded, reporter)[0]
         trains = retrain or find_parent(config.parent.checkpoint, base) is None
         if trains:
             begin(folder, loaded, overwrite)
@@ -185,6 +179,29 @@ def build(
             with RunLock(folder):
                 clear(folder)
     return Run(experiment, folder, reporter, force)
+
+
+def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
+    """Return the task and its untrained parent, with a Strategy and a scope that fit; nothing is trained or written.
+
+    Raises:
+        EvoensError: one of them does not.
+    """
+    from evoens.experiment import open_strategy, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.tasks import open_task  # noqa: PLC0415
+
+    config, base = loaded.config, loaded.base
+    with located(loaded):
+        task = open_task(config, base, reporter.preparation)
+        try:
+            strategy = open_strategy(config.strategy, base)[1]
+            strategy(**strategy_arguments(strategy, config.strategy))
+        except BaseException as error:  # a user's constructor may raise anything
+            raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
+        parent = task.untrained()
+        with about("strategy", "scope"):
+            scope(config, parent)
+        return task, parent
 
 
 def begin(folder: Path, loaded: Loaded, overwrite: bool = False) -> None:
