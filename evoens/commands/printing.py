@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from evoens.screen import Screen
 
 WIDE = 200  # columns where no terminal says how many there are
+LONG = 100  # seconds that nobody counts as such
 
 
 def any_encoding() -> None:
@@ -70,14 +71,17 @@ def print_checks(checks: Sequence[Check], as_json: bool) -> None:
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """Print a nested object as two columns, the key dotted and its value."""
+    """Print a nested object as two columns, the key dotted and its value; many seconds as minutes or hours."""
     from rich.table import Table  # noqa: PLC0415
+
+    from evoens.console import duration  # noqa: PLC0415
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in _flat(facts):
-        table.add_row(key, _short(value))
+        long = key.endswith("seconds") and isinstance(value, int | float) and value >= LONG
+        table.add_row(key, duration(value) if long else _short(value))
     show(table)
 
 

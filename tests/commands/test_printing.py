@@ -34,6 +34,14 @@ def test_facts_are_flat(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
+def test_many_seconds_are_minutes_or_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.print_facts({"cost": {"seconds": 1234.5}, "training_seconds": 20_000, "seconds": 99, "passes": 1234})
+    found = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert {key: text.strip() for key, text in found.items()} == {
+        "cost.seconds": "21 min", "training_seconds": "5 h 33 min", "seconds": "99", "passes": "1234",
+    }  # fmt: skip
+
+
 def test_long_values_stay_on_one_line_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     printing.print_facts({"key": "ab" * 60})
     assert capsys.readouterr().out.strip().endswith("ab" * 60)
