@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -15,21 +16,20 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from evoens.listener import GenerationEnd, Listener, RunEnd, Start
+from evoens.progress import Generation
+from evoens.progress import Progress as Training
+from evoens.report.tables import COMPETITORS, KL_MEMBERS, comparison, measured, tried
+from evoens.scoring.text import duration, number
 from evoens.screen import Screen
 
-if TYPE_CHECKING:
-    from evoens.progress import Progress as Training
-    from evoens.tracker import Generation
-
-COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
-KL_PARENT, KL_MEMBERS = "KL from the parent", "KL between members"
 WIDE = 100  # columns from which the panel shows all there is
 ENDLESS = 400  # columns of a file
 LONG = 60.0  # seconds after which a child that is still being measured is named
 PAUSE = 10.0  # seconds between two plain lines of progress
 
 
-class Reporter:
+class Reporter(Listener):
     """Tells the user what a run does: `with Reporter() as reporter: ...` shows a live panel where there is a terminal.
 
     Outside of a `with`, or where the output is no terminal, each event is one plain line.
@@ -75,13 +75,17 @@ class Reporter:
     ) -> None:
         self._leave()
 
-    def stage(self, text: str) -> None:
+    def on_start(self, event: Start) -> None:
+        """See `Listener`."""
+        self.digits, self.measuring = event.problem.measures[0].digits, event.measuring
+
+    def on_stage(self, text: str) -> None:
         """A new stage of the run begins."""
         self._stage = text
         self._bar.reset(self._task, total=None, description=text, state="")
         self._line(text)
 
-    def progress(self, done: int, total: int, text: str) -> None:
+    def on_progress(self, done: int, total: int, text: str) -> None:
         """`done` of `total` steps called `text` are done, within the stage."""
         self._advance(done, total, f"{self._stage}: {text}" if self._stage else text)
         left = self._bar.tasks[0].time_remaining
@@ -90,9 +94,9 @@ class Reporter:
 
     def preparation(self, done: int, total: int) -> None:
         """`done` of `total` images are decoded."""
-        self.progress(done, total, "decoding images")
+        self.on_progress(done, total, "decoding images")
 
-    def training(self, progress: Training) -> None:
+    def on_training(self, progress: Training) -> None:
         """The parent's training has come this far."""
         self._advance(progress.steps, progress.total, "training the parent")
         self._state(
@@ -101,20 +105,29 @@ class Reporter:
             progress.steps < progress.total,
         )
 
+    def on_generation(self, event: GenerationEnd) -> None:
+        """See `Listener`."""
+        self.generation(event.summary)
+
+    def on_report(self, event: RunEnd) -> None:
+        """See `Listener`."""
+        self.table(event.report)
+        self.next_commands(_next(event.folder))
+
     def generation(self, summary: Generation) -> None:
         """A generation is complete."""
         self._generations.append(summary)
         cells = (f"{head} {text}" for head, text, _ in _cells(summary, self.digits))
         self._line(f"generation {summary.generation + 1}: " + ", ".join(cells))
 
-    def layers(self, found: Mapping[str, Any]) -> None:
+    def on_scope(self, found: Mapping[str, Any]) -> None:
         """Show what the search for a scope has tried, as history.json holds it."""
         if not self.quiet:
             table = _table("each layer alone, on the search split", *tried(found))
             table.caption, table.caption_justify = f"children touch {', '.join(found['chosen'])}", "left"
             self.console.print(table)
 
-    def warn(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         """Say once what the user should know; on standard error where there is no live panel."""
         if text in self._warned:
             return
@@ -179,16 +192,27 @@ class Reporter:
         return Group(*parts)
 
 
+def _next(folder: Path) -> list[str]:
+    film = [f"python -m evoens play {folder}"] if (folder / "pictures" / "ensemble.gif").is_file() else []
+    return [
+        f"tensorboard --logdir {folder / 'tb'}  # then http://localhost:6006/#custom_scalars&_smoothingWeight=0",
+        *film,
+        f"python -m evoens diversity {folder}",
+        f"python -m evoens verify {folder}",
+        f"python -m evoens inspect {folder}",
+        f"open {folder / 'report.html'} in a browser",
+    ]
+
+
 def _cells(g: Generation, digits: int) -> list[tuple[str, str, bool]]:
     """Head, text, and whether a narrow table leaves it out, for each number of a generation."""
-    kl = g.diversity["kl"]
+    kl = g.diversity.get("kl")  # none, where whoever watches diversity has failed
     return [
         *((name, number(g.fitness[name], digits), False) for name in ("best", "mean", "worst", "parent")),
         ("ensemble", number(g.ensemble, digits), True),
         *([] if g.sigma is None else [("σ", f"{g.sigma:.3g}", False)]),
         ("reliab.", number(g.reliability), False),
-        (KL_MEMBERS, f"{kl['value']:.2g}", False),
-        ("floor", f"{kl['floor']:.1g}", False),
+        *([(KL_MEMBERS, f"{kl['value']:.2g}", False), ("floor", f"{kl['floor']:.1g}", False)] if kl else []),
         ("samples/s", f"{g.samples_per_second:.0f}", False),
         ("time", duration(g.seconds), True),
     ]
@@ -203,39 +227,6 @@ def _evolution(generations: Sequence[Generation], wide: bool, digits: int) -> Ta
     for g in generations:
         table.add_row(str(g.generation + 1), *(text for _, text, optional in _cells(g, digits) if wide or not optional))
     return table
-
-
-def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of a report's comparison, as text: the run's own rule first, with the difference.
-
-    Args:
-        report: as report.json holds it.
-        between: what stands between a score and its interval.
-    """
-    own, *beside = report["measures"]
-    head = ["", own["label"], "less the parent's", *(measure["label"] for measure in beside), "cases"]
-    rows = []
-    for name in COMPETITORS:
-        block = report[name]
-        score, *others = (interval(block[m["key"]], m["digits"], between=between) for m in report["measures"])
-        less = interval(block["test_difference"], own["digits"], "+", between) if name != "parent" else ""
-        rows.append([named(name, block), score, less, *others, str(block["test"]["n"])])
-    return head, rows
-
-
-def named(name: str, block: Mapping[str, Any]) -> str:
-    """Return who a competitor of the report is, in words."""
-    if name not in ("random_children", "ensemble"):
-        return name.replace("_", " ")
-    size, beside = (block["size"] - 1, " and the parent") if block.get("parent") else (block["size"], "")
-    drawn = "1 random child" if size == 1 else f"{size} random children"
-    return (f"ensemble of {size}" if name == "ensemble" else drawn) + beside
-
-
-def measured(report: Mapping[str, Any]) -> str:
-    """Return what stands over the comparison: what was measured, on which cases, and whether these are unseen."""
-    seen = f", but {unsure}" if (unsure := report.get("unsure")) else ""
-    return f"{report['unit']} on cases that neither search nor selection saw{seen} [95 % interval]"
 
 
 def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -253,39 +244,3 @@ def _results(report: Mapping[str, Any], between: str) -> Table:
     for name, row in zip(COMPETITORS, rows, strict=True):
         table.add_row(*row, style="bold" if name == "ensemble" else "")
     return table
-
-
-def tried(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Return the head and the rows of what the search for a scope has tried, as text; the parent's row comes first."""
-    head = ["", "σ", f"{KL_PARENT}, nats", found["unit"], "less the parent's", "± standard error"]
-    rows = [["nothing: the parent", "", "", number(found["parent"], 4), "", ""]]
-    for row in found["rows"]:
-        if row["worth"] is None:
-            rows.append([row["layer"], "", "", row["error"], "", ""])
-            continue
-        where = [row["layer"], f"{row['sigma']:g}", f"{row['kl']:.3g}"]
-        less = [number(row["difference"], 4, "+"), number(row["standard_error"], 4)]
-        rows.append([*where, number(row["worth"], 4), *less])
-    return head, rows
-
-
-def number(value: float | None, digits: int = 2, sign: str = "") -> str:
-    """Return a score with its decimals and a true minus, or a dash; a `sign` of "+" is shown, but for zero."""
-    if value is None:
-        return "–"
-    text = f"{value:{sign}.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.lstrip("+-")
-
-
-def interval(stats: Mapping[str, Any], digits: int = 2, sign: str = "", between: str = " ") -> str:
-    """Return a score with its 95 % interval."""
-    low, high = (number(end, digits, sign) for end in stats["ci95"])
-    return f"{number(stats['score'], digits, sign)}{between}[{low}, {high}]"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the unit one would say it in: `42 s`, `12 min`, `3 h 05 min`."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} min"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens.console import COMPETITORS, KL_MEMBERS, KL_PARENT, comparison, measured
 from evoens.diversity.pictures import kl_figure
 from evoens.errors import visible
+from evoens.listener import GenerationEnd, Listener, RunEnd, Start
+from evoens.progress import Generation
+from evoens.report.lineage import lineage
+from evoens.report.tables import COMPETITORS, KL_MEMBERS, KL_PARENT, comparison, measured
 
 MEASURES = {
     "kl": f"{KL_MEMBERS}, nats",
@@ -27,35 +29,6 @@ LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log
 BETWEEN = "between runs"  # of all groups the first in the alphabet
 _MARKS = re.compile(r"[\\`*_|#]|\](?=\()")
 CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent"
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One generation in numbers, all of them JSON.
-
-    Attributes:
-        generation: its number, from 0.
-        sigma: scale of the noise of its new genes; None where what the Strategy does has no scale.
-        fitness: `best`, `mean`, `worst` of the children, and the `parent`, on the search split, in the problem's unit.
-        ensemble: what the ensemble of the best so far scores, in the same unit.
-        reliability: of the children's ranking, −1 to 1 (`metrics.reliability`).
-        diversity: for each measure its `value` and its `floor` (`diversity.watch`).
-        failed: children without a result.
-        evaluations: measurements paid for since the run began.
-        samples_per_second: inputs predicted per second of this generation.
-        seconds: how long it took.
-    """
-
-    generation: int
-    sigma: float | None
-    fitness: dict[str, float]
-    ensemble: float | None
-    reliability: float | None
-    diversity: dict[str, dict[str, float]]
-    failed: int
-    evaluations: int
-    samples_per_second: float
-    seconds: float
 
 
 class Tracker:
@@ -114,6 +87,34 @@ class Tracker:
         """Finish the log."""
         for writer in (self._writer, *self._lines.values()):
             writer.close()
+
+
+class TensorBoard(Listener):
+    """Writes a run's TensorBoard log."""
+
+    def on_start(self, event: Start) -> None:
+        """See `Listener`."""
+        self._unit = event.problem.unit
+        self._log = Tracker(event.folder, first=event.generations, scaled=event.scaled)
+
+    def on_sigma(self, found: Mapping[str, Any]) -> None:
+        """See `Listener`."""
+        self._log.trust_region(found)
+
+    def on_generation(self, event: GenerationEnd) -> None:
+        """See `Listener`."""
+        rows = [{**row, "generation": row["generation"] + 1} for row in event.population if row["status"] == "ok"]
+        members = [genome.key for genome in event.ensemble.genomes]
+        drawn = lineage(rows, members, event.summary.fitness["parent"], self._unit)
+        self._log.generation(event.summary, event.picture, drawn)
+
+    def on_report(self, event: RunEnd) -> None:
+        """See `Listener`."""
+        self._log.results(event.report)
+
+    def on_stop(self) -> None:
+        """See `Listener`."""
+        self._log.close()
 
 
 def _scalars(g: Generation) -> Iterator[tuple[str, float]]:

@@ -22,11 +22,12 @@ from typing import Any
 import torch
 from tiny_run import config, execute
 
-from evoens import checkpoint, evaluate, files, results
+from evoens import checkpoint, evaluate, files
 from evoens.plan import Plan
+from evoens.report import listeners
 
 SETTINGS = config(strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2})
-STAGES = ("_prepare", "evolve", "_select", "_tick", "_cost", "_stages", "write_results", "execute")
+STAGES = ("settle_scope", "settle_sigma", "evolve", "settle_members", "conclude", "execute")
 AFTER = (
     "checkpoint flushed",
     "put aside",
@@ -81,10 +82,9 @@ class Moments:
         frame: Any = sys._getframe()
         while frame.f_code.co_name not in STAGES:
             frame = frame.f_back
-        run = frame.f_locals.get("run", frame.f_locals.get("self"))
-        return (
-            f"{frame.f_code.co_name}, {len(run.state.generations)} generations, {run.ledger.evaluations} measurements"
-        )
+        journal = frame.f_locals["journal"]
+        done, paid = len(journal.state.generations), journal.ledger.evaluations
+        return f"{frame.f_code.co_name}, {done} generations, {paid} measurements"
 
 
 def process(folder: Path, target: str | None = None, seconds: float | None = None) -> int:
@@ -135,7 +135,7 @@ def at_random(root: Path, whole: float) -> dict[str, Any]:
 def main(root: Path, kind: str) -> None:
     torch.set_num_threads(1)
     evaluate.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
-    results.write_report = page
+    listeners.write_report = page
     started = time.monotonic()
     assert process(root / "whole") == 0
     took = time.monotonic() - started

@@ -17,10 +17,11 @@ import torch
 from tiny_run import Listener
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens import evaluate, results
+from evoens import evaluate
 from evoens.config.load import RESOLVED, build, load
 from evoens.diversity.watch import watch
 from evoens.plan import Plan
+from evoens.report import listeners
 from evoens.tasks import classification_task
 
 IMPORTED = sklearn.datasets.load_digits, SummaryWriter, watch, classification_task  # before the processes part
@@ -58,7 +59,7 @@ def main(root: Path) -> None:
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much
     killed.Moments, killed.execute = Moments, execute  # type: ignore[assignment, misc]
     evaluate.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
-    results.write_report = killed.page
+    listeners.write_report = killed.page
     assert killed.process(root / "whole") == 0
     moments = json.loads((root / "whole" / "moments.json").read_text())
     lasting = [moment for moment in moments if not moment.endswith(killed.AFTER)]

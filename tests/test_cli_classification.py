@@ -19,10 +19,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner, Result
 
-from evoens import results
 from evoens.cli import app
 from evoens.ensemble import load_ensemble
 from evoens.plan import Plan
+from evoens.report import listeners
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,7 @@ def here(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes long, where a test is about something else."""
     monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
 
 
 def call(*args: str) -> Result:

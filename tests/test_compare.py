@@ -13,9 +13,9 @@ from tiny import COUNT
 from tiny_run import TinyFrames, config, experiment, right_answers
 from torch import Tensor
 
-from evoens import compare
-from evoens.compare import NAMES, Contest, verdict
 from evoens.ensemble import Ensemble
+from evoens.experiment import comparison as compare
+from evoens.experiment.comparison import NAMES, Contest, verdict
 from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Measure, Problem, Split, together

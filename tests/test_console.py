@@ -12,7 +12,9 @@ import pytest
 from rich.console import Console
 from sample_run import MEASURES
 
-from evoens.console import PAUSE, Reporter, comparison, duration, number
+from evoens.console import PAUSE, Reporter
+from evoens.report.tables import comparison
+from evoens.scoring.text import duration, number
 
 LONG = "the ranking is [mostly] chance; more levels or a larger σ would tell the children of a generation apart"
 
@@ -70,9 +72,9 @@ def terminal(width: int, height: int = 40) -> tuple[Reporter, io.StringIO]:
 
 def run(reporter: Reporter) -> None:
     with reporter:
-        reporter.stage("generation 1 of 2")
-        reporter.progress(3, 16, "children")
-        reporter.warn(LONG)
+        reporter.on_stage("generation 1 of 2")
+        reporter.on_progress(3, 16, "children")
+        reporter.on_warning(LONG)
         for n in range(2):
             reporter.generation(summary(n))  # type: ignore[arg-type]
         reporter.table(REPORT)
@@ -130,7 +132,7 @@ def test_an_interval_goes_below_its_score_where_the_table_would_not_fit(width: i
 def test_the_panel_ends_with_the_run_even_when_it_fails() -> None:
     reporter, out = terminal(80)
     with pytest.raises(ValueError, match="no"), reporter:
-        reporter.stage("generation 1 of 2")
+        reporter.on_stage("generation 1 of 2")
         raise ValueError("no")
     assert out.getvalue().rstrip().endswith("\x1b[?25h")  # the cursor is shown again
 
@@ -149,9 +151,9 @@ def test_progress_is_said_now_and_then_with_the_time_left(monkeypatch: pytest.Mo
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     reporter, out = plain()
     reporter._bar.get_time = lambda: now[0]
-    reporter.stage("generation 1 of 2")
+    reporter.on_stage("generation 1 of 2")
     for done in range(17):
-        reporter.progress(done, 16, "children")
+        reporter.on_progress(done, 16, "children")
         now[0] += PAUSE / 2
     lines = out.getvalue().splitlines()
     assert lines[1:3] == [
@@ -164,13 +166,13 @@ def test_progress_is_said_now_and_then_with_the_time_left(monkeypatch: pytest.Mo
 def test_training_tells_steps_speed_return_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     reporter, out = plain()
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    reporter.training(
+    reporter.on_training(
         SimpleNamespace(
             steps=1_310_720, total=8_000_000, steps_per_second=652.3, seconds_left=10_260.0, reached="return 1.23"
         )
     )  # type: ignore[arg-type]
     monkeypatch.setattr(time, "monotonic", lambda: 2000.0)
-    reporter.training(
+    reporter.on_training(
         SimpleNamespace(steps=1_327_104, total=8_000_000, steps_per_second=650.0, seconds_left=60.0, reached="")
     )  # type: ignore[arg-type]
     assert out.getvalue().splitlines() == [
@@ -233,10 +235,10 @@ SCOPE = {
 def test_what_the_search_for_a_scope_tried_is_shown(make: Callable[[int], tuple[Reporter, io.StringIO]]) -> None:
     reporter, out = make(120)
     with reporter:
-        reporter.layers(SCOPE)
+        reporter.on_scope(SCOPE)
     text = " ".join(out.getvalue().split())
     assert "fc1.weight 0.05 0.02 0.7250 +0.0250 0.0100" in text and "fc2.weight no such child" in text
     assert "nothing: the parent 0.7000" in text and "fc1.weight" in text.rpartition("children touch")[2]
     silent = Reporter(quiet=True, console=Console(file=(quiet := io.StringIO())))
-    silent.layers(SCOPE)
+    silent.on_scope(SCOPE)
     assert quiet.getvalue() == ""

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from tiny import CLASSES, FEATURES, tiny_parent
 
-from evoens.cost import ensemble_flops, shrunk_flops, stored_weights
 from evoens.ensemble import Ensemble
+from evoens.experiment.cost import ensemble_flops, shrunk_flops, stored_weights
 from evoens.spec import load_class, locate
 from evoens.strategy import Strategy, born, tuned_file
 

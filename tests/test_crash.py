@@ -19,7 +19,8 @@ from evoens.cli import app
 from evoens.commands import session
 from evoens.config.load import resolved_yaml
 from evoens.ensemble import load_ensemble
-from evoens.run import Run
+from evoens.experiment.run import Run
+from evoens.report.listeners import standard
 
 HERE = Path(__file__).parent
 
@@ -70,7 +71,7 @@ def test_ctrl_c_ends_with_the_command_that_goes_on(tmp_path: Path, monkeypatch: 
 
     folder.mkdir(parents=True)
     (folder / ".lock").write_text("1\n")  # all that is there when the first kill strikes early enough
-    run = Run(experiment(settings, TinyFrames(before=interrupt)), folder, Listener())
+    run = Run(experiment(settings, TinyFrames(before=interrupt)), folder, standard(Listener()))
     monkeypatch.setattr(session, "build", lambda *_, **__: run)
     result = CliRunner().invoke(app, ["run", str(yaml), "--runs", str(tmp_path / "runs"), "--quiet"])
     assert result.exit_code == 130, result.output

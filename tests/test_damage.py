@@ -14,12 +14,12 @@ from parents import GOOD, write_parent
 from tiny_run import config, execute
 from typer.testing import CliRunner, Result
 
-from evoens import results
 from evoens.checkpoint import CheckpointStore
 from evoens.cli import app
 from evoens.ensemble import load_ensemble
 from evoens.errors import EvoensError
 from evoens.plan import Plan
+from evoens.report import listeners
 from evoens.verify import folder_checks
 
 FILES = ("report.json", "history.json", "population.jsonl", "ensemble/genomes.json", "environment.json")
@@ -30,7 +30,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run."""
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
     patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
-    patch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "whole"
     execute(folder, config(strategy={"sigma": 0.1}, search={"generations": 1}))

@@ -15,12 +15,12 @@ from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner, Result
 
-from evoens import results
 from evoens.cli import app
 from evoens.config.load import find_problem
 from evoens.ensemble import load_ensemble
 from evoens.errors import ShapeError
 from evoens.genome import Genome
+from evoens.report import listeners
 
 CHANGES = (
     "parent.train.epochs=4",
@@ -202,7 +202,7 @@ def test_there_is_nothing_to_play(finished: tuple[Path, str]) -> None:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the page as it is, which takes longer to draw than all the rest."""
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -8,9 +8,9 @@ from tiny import tiny_parent
 from tiny_run import config, execute
 from torch import Tensor
 
-from evoens import results
 from evoens.distinct import distinct
 from evoens.genome import Gene, Genome
+from evoens.report import listeners
 from evoens.strategy import Strategy
 
 SOURCE = """
@@ -41,14 +41,14 @@ def test_a_network_counts_once_and_the_run_says_how_many_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight children of a run are four networks at most, found by hand from their seeds."""
-    monkeypatch.setattr(results, "write_report", lambda folder: folder)
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder)
     (tmp_path / "coarse.py").write_text(SOURCE)
     settings = config(search={"population": 8, "generations": 1}, selection={"size": 5})
     run, listener = execute(tmp_path / "run", settings, spec=f"{tmp_path / 'coarse.py'}:Coarse")
-    seeds = [row["genome"][0]["seed"] % 4 for row in run.state.population]
+    seeds = [row["genome"][0]["seed"] % 4 for row in run.journal.state.population]
     count = len(seeds)
     assert count == len(set(seeds)) < 5
     assert f"generation 1: 8 children are {count} different networks; each counts once" in listener.warnings
     assert f"the members are {count} different networks, where selection.size asks for 5" in listener.warnings
-    assert run.state.selection is not None
-    assert sorted(row[0]["seed"] % 4 for row in run.state.selection["members"]) == sorted(seeds)
+    assert run.journal.state.selection is not None
+    assert sorted(row[0]["seed"] % 4 for row in run.journal.state.selection["members"]) == sorted(seeds)

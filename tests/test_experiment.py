@@ -11,13 +11,15 @@ import pytest
 import torch
 from tiny_run import Listener, timeless
 
-from evoens import results
 from evoens.checkpoint import CheckpointStore
 from evoens.config.load import load, resolved_yaml
 from evoens.errors import CheckpointError, SpecError
-from evoens.experiment import open_experiment, scope, strategy_arguments
+from evoens.experiment.run import Run
+from evoens.experiment.setup import open_experiment, scope, strategy_arguments
+from evoens.experiment.state import Experiment
 from evoens.plan import Plan
-from evoens.run import Experiment, Run
+from evoens.report import listeners
+from evoens.report.listeners import standard
 from evoens.settings.config import StrategySettings
 from evoens.settings.procgen import ProcgenConfig
 from evoens.spec import load_class, locate
@@ -55,7 +57,7 @@ class Own(Noisy):
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan("loop", "channels_last"))
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -64,11 +66,11 @@ def _fast(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def opened(base: Path, folder: Path, **changes: Any) -> Experiment:
     config = ProcgenConfig.model_validate({**WHOLE, **changes})
-    return open_experiment(ProcgenTask(config), config, resolved_yaml(config, base), base, folder, reporter=Listener())
+    return open_experiment(ProcgenTask(config), config, resolved_yaml(config, base), base, folder, listener=Listener())
 
 
 def finished(experiment: Experiment, folder: Path) -> dict[str, Any]:
-    Run(experiment, folder, Listener()).execute()
+    Run(experiment, folder, standard(Listener())).execute()
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return report
 

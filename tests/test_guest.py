@@ -16,11 +16,12 @@ from torch import Tensor
 
 from evoens.errors import SpecError
 from evoens.evaluate import Evaluator, Plan
+from evoens.experiment.run import Run
 from evoens.genome import Gene, Genome
 from evoens.guest import Interrupt, failure, guest, listening
 from evoens.parent import fingerprint
 from evoens.problem import Split
-from evoens.run import Run
+from evoens.report.listeners import standard
 from evoens.strategy import Strategy, ask
 
 SEARCH = Split("search", 0, COUNT)
@@ -154,5 +155,5 @@ def test_a_run_ends_where_the_parent_was_written_into_by_another_way(tmp_path: P
     made = experiment(config(), spec=f"{tmp_path / 'spoils.py'}:Spoils")
     made.strategy.parent = made.problem.parent
     with pytest.raises(SpecError, match="Spoils has written into the parent's weights, in place"):
-        Run(made, tmp_path / "run", Listener()).execute()
+        Run(made, tmp_path / "run", standard(Listener())).execute()
     assert not (tmp_path / "run" / "report.json").exists()

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from evoens import results, state
 from evoens.checkpoint import CheckpointStore
 from evoens.cli import app
-from evoens.identity import ANSWERS
+from evoens.experiment.identity import ANSWERS
+from evoens.machine import environment
 from evoens.plan import Plan
-from evoens.run import Run
+from evoens.report import listeners
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -39,7 +39,7 @@ def call(*args: str) -> Result:
     return CliRunner().invoke(app, args)
 
 
-def stopped(run: Run) -> None:
+def stopped(*_: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -61,7 +61,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
-        patch.setattr(Run, "_select", stopped)
+        patch.setattr("evoens.experiment.run.settle_members", stopped)
         result = call("run", "own.yaml", "-q")
     assert result.exit_code == 130, result.output
     return folder
@@ -74,7 +74,7 @@ def here(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     resolved.write_text(resolved.read_text().replace(str(begun), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     return tmp_path
 
 
@@ -129,7 +129,7 @@ def test_a_module_beside_the_networks_own_that_has_changed_shows(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "_select", stopped)
+        patch.setattr("evoens.experiment.run.settle_members", stopped)
         assert fresh("run", "own.yaml", "-q").exit_code == 130
         assert fresh("resume", "runs/own", "-q").exit_code == 130  # it is the same again
     blocks.write_text("def act(x):\n    return x.relu() * 1.01\n")
@@ -138,8 +138,8 @@ def test_a_module_beside_the_networks_own_that_has_changed_shows(
 
 
 def test_another_release_and_another_processor_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = state.version
-    monkeypatch.setattr(state, "version", lambda name: "0.1" if name in ("torchvision", "scipy") else plain(name))
+    plain = environment.version
+    monkeypatch.setattr(environment, "version", lambda name: "0.1" if name in ("torchvision", "scipy") else plain(name))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "NONE")
     result = call("resume", "runs/own", "-q")
     assert result.exit_code == 2

@@ -15,10 +15,11 @@ import pytest
 from rich.console import Console
 from tiny_run import config, execute
 
-from evoens import console, results
+from evoens import console
 from evoens.console import Reporter
 from evoens.errors import ProblemError
 from evoens.measuring import Measuring
+from evoens.report import listeners
 
 
 def test_who_began_and_did_not_end_is_suspect_then_fatal_until_it_is_measured_to_its_end(tmp_path: Path) -> None:
@@ -77,8 +78,8 @@ import os
 import sys
 from pathlib import Path
 from tiny_run import config, execute
-from evoens import results
-results.write_report = lambda folder: folder / "report.html"
+from evoens.report import listeners
+listeners.write_report = lambda folder: folder / "report.html"
 sections = json.loads(os.environ.get("SETTINGS", "{}"))
 execute(Path(sys.argv[1]), config(search={"generations": 1, "elites": 0}, **sections), spec=sys.argv[2])
 """
@@ -102,7 +103,7 @@ def test_a_child_in_which_the_process_died_twice_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, code: int
 ) -> None:
     """And it alone, though others were on their way beside it at the first death."""
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     settings = config(search={"generations": 1, "elites": 0})
     execute(tmp_path / "whole", settings)
     whole = rows_of(tmp_path / "whole")

@@ -18,15 +18,21 @@ from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import COUNT
 from tiny_run import TinyFrames, config, execute, right_answers, timeless
+from torch import Tensor
 
-from evoens import evolution, results
 from evoens.checkpoint import CheckpointStore, RunLock
+from evoens.diversity import watcher
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
+from evoens.evaluate import Evaluator
+from evoens.experiment import results
+from evoens.experiment.distances import pairwise_distances
+from evoens.experiment.journal import Journal
+from evoens.experiment.run import Run
 from evoens.genome import Genome
 from evoens.plan import Plan
 from evoens.problem import Split
-from evoens.run import Run
+from evoens.report import listeners
 from evoens.settings.config import Config
 from evoens.strategy import Strategy, born, tuned_file
 
@@ -60,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing report.html takes longer than all the rest."""
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -165,10 +171,15 @@ def test_the_parent_votes_where_it_is_asked_to(tmp_path: Path, tuned: bool) -> N
     inputs = problem.inputs[2 * COUNT :]
     members, parent = (
         load_ensemble(tmp_path / "alone", trust=True).outputs(inputs),
-        alone.problem.parent.predict(inputs),
+        alone.experiment.problem.parent.predict(inputs),
     )
     expected = (members.sum(0) + parent) / 4
     assert torch.allclose(load_ensemble(tmp_path / "with", trust=True).predict(inputs), expected, atol=1e-6)
+
+
+def distances(run: Run, genomes: list[Genome], by: Any) -> Tensor:
+    problem, strategy = run.experiment.problem, run.experiment.strategy
+    return pairwise_distances(run.experiment, Evaluator(problem.parent, strategy, problem, Plan()), genomes, by)
 
 
 @pytest.mark.usefixtures("no_page")
@@ -177,7 +188,7 @@ def test_elites_are_bred_by_what_sets_them_apart_too(tmp_path: Path, by: str) ->
     run, _ = execute(tmp_path / "run", config(search={"diversity": 50.0, "diversity_by": by}))
     rows = [row for row in rows_of(tmp_path / "run") if row["generation"] == 0]
     genomes = [Genome.from_json(row["genome"]) for row in rows]
-    apart = run.apart(genomes, by)  # type: ignore[arg-type]
+    apart = distances(run, genomes, by)
     worth = [row["fitness"] + 50 * float(apart[i].sum()) / (len(rows) - 1) for i, row in enumerate(rows)]
     best = sorted(range(len(rows)), key=lambda i: -worth[i])[:2]
     bred = {json.dumps(row["genome"][:-1]) for row in rows_of(tmp_path / "run") if row["generation"] == 1}
@@ -194,7 +205,7 @@ def test_members_are_chosen_by_what_sets_them_apart_too(tmp_path: Path, by: str)
     assert report["candidates"] == other["candidates"]
     keys = [row["key"] for row in report["candidates"]]
     by_key = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(tmp_path / "run")}
-    apart = run.apart([by_key[key] for key in keys], by)  # type: ignore[arg-type]
+    apart = distances(run, [by_key[key] for key in keys], by)
     first, second = (keys.index(key) for key in report["ensemble"]["members"])
     assert float(apart[first, second]) >= 0.8 * float(apart[first].max())  # other inputs than those of the selection
     _, usual = (keys.index(key) for key in other["ensemble"]["members"])
@@ -208,7 +219,7 @@ def test_the_parent_votes_in_the_ensemble_so_far(tmp_path: Path) -> None:
     rows = [row for row in rows_of(run) if row["generation"] == 0]
     best = sorted(rows, key=lambda row: -row["fitness"])[:3]
     voters = [*(Genome.from_json(row["genome"]) for row in best), Genome()]
-    answers = Ensemble(problem.parent, done.strategy, voters).predict(problem.inputs[:16]).argmax(-1)
+    answers = Ensemble(problem.parent, done.experiment.strategy, voters).predict(problem.inputs[:16]).argmax(-1)
     history = json.loads((run / "history.json").read_text())
     right = (answers == problem.labels[:16]).double().mean()
     assert history["generations"][0]["ensemble"] == pytest.approx(float(right))
@@ -328,9 +339,11 @@ def test_failed_children_are_recorded_and_never_selected(tmp_path: Path) -> None
     assert [row["status"] for row in rows] == ["ok", "failed", "failed", "ok", "ok", "failed"] * 2
     assert all((row["fitness"] is None) == (row["status"] == "failed") for row in rows)
     alive = {row["key"]: row["fitness"] for row in rows if row["status"] == "ok"}
-    assert {r.genome.key: r.score for r in run.strategy.told} == alive  # type: ignore[attr-defined]
-    assert [row["failed"] for row in run.state.generations] == [3, 3]
-    assert [g.key for g in results._unselected(run)] == [row["key"] for row in rows[:6] if row["status"] == "ok"]
+    assert {r.genome.key: r.score for r in run.experiment.strategy.told} == alive  # type: ignore[attr-defined]
+    assert [row["failed"] for row in run.journal.state.generations] == [3, 3]
+    assert [g.key for g in results._unselected(run.journal)] == [
+        row["key"] for row in rows[:6] if row["status"] == "ok"
+    ]
     bad, report = {row["key"] for row in failed}, report_of(tmp_path / "run")
     assert bad.isdisjoint(row["key"] for row in report["candidates"])
     assert all(Genome.from_json(row["genome"][:1]).key not in bad for row in rows[6:])
@@ -363,7 +376,7 @@ def test_a_strategy_without_a_scale_is_not_searched_for_one(tmp_path: Path, spec
     settings = config(strategy={"class": spec, "sigma": "auto"}, search={"generations": 2})
     run, listener = execute(tmp_path, settings, spec=spec)
     assert not any("σ" in stage for stage in listener.stages)
-    assert (run.strategy.sigma, run.state.trust_region) == (1.0, None)
+    assert (run.experiment.strategy.sigma, run.journal.state.trust_region) == (1.0, None)
     history = json.loads((tmp_path / "history.json").read_text())
     assert [history["sigma"], *(row["sigma"] for row in history["generations"])] == [None] * 3
     document = json.loads((tmp_path / "ensemble" / "genomes.json").read_text())
@@ -383,7 +396,7 @@ def test_says_where_selection_picks_noise(tmp_path: Path, sigma: float, says: st
     sentences = [w for w in listener.warnings if "reliability" in w]
     assert report_of(tmp_path)["warnings"] == listener.warnings
     if says is None:
-        assert sentences == [] and run.state.generations[0]["reliability"] > 0.5
+        assert sentences == [] and run.journal.state.generations[0]["reliability"] > 0.5
     else:
         assert len(sentences) == 1 and f"generation 1: the reliability of fitness {says}" in sentences[0]
 
@@ -396,7 +409,7 @@ def test_chance_matters_only_where_something_is_chosen(tmp_path: Path) -> None:
     one = {"search": {"generations": 1, "population": 1, "elites": 0}, "selection": {"size": 1}}
     run, listener = execute(tmp_path / "one", config(**one))
     assert listener.warnings == [*config(**one).remarks] and report_of(tmp_path / "one")["ensemble"]["size"] == 1
-    assert run.state.generations[0]["reliability"] is None
+    assert run.journal.state.generations[0]["reliability"] is None
     again = every | {"search": every["search"] | {"generations": 2}}
     _, listener = execute(tmp_path / "again", config(strategy={"class": "sparse"}, **again), spec="sparse")
     (sentence, *_) = [warning for warning in listener.warnings if "reliability" in warning]
@@ -446,10 +459,10 @@ def test_children_that_fail_while_racing_have_failed(tmp_path: Path) -> None:
 
     run, listener = execute(tmp_path, RACING, problem=TinyFrames(8, twice))
     failed = [row for row in rows_of(tmp_path) if row["status"] == "failed"]
-    assert len(broken) == len(failed) == run.state.generations[0]["failed"] == 2
+    assert len(broken) == len(failed) == run.journal.state.generations[0]["failed"] == 2
     assert {row["fitness"] for row in failed} == {None}
     assert sum("level 8 is broken" in warning for warning in listener.warnings) == 2
-    elites, chosen = run.state.elites, [row["key"] for row in report_of(tmp_path)["candidates"]]
+    elites, chosen = run.journal.state.elites, [row["key"] for row in report_of(tmp_path)["candidates"]]
     assert len(elites) == len(chosen) == 4  # of the five that were asked for
     for row in failed:
         assert row["key"] not in chosen and row["genome"] not in [elite["genome"] for elite in elites]
@@ -473,15 +486,15 @@ def interrupt(at: int) -> Callable[[Split], None]:
 @pytest.fixture
 def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return what ends a run at its `at`-th evaluation as a kill does: nothing is saved on the way out."""
-    write = Run._write
+    write = Journal._write
 
-    def unless_stopped(run: Run) -> None:
+    def unless_stopped(journal: Journal) -> None:
         if sys.exc_info()[0] is None:
-            write(run)
+            write(journal)
 
     def killed(folder: Path, at: int, settings: Config = AUTO, **of: Any) -> None:
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(Run, "_write", unless_stopped)
+            patch.setattr(Journal, "_write", unless_stopped)
             execute(folder, settings, problem=TinyFrames(before=interrupt(at)), **of)
 
     return killed
@@ -506,7 +519,7 @@ def test_ctrl_c_between_telling_and_saving_repeats_nothing(
 ) -> None:
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(evolution, "watch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+            patch.setattr(watcher, "watch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
             with pytest.raises(KeyboardInterrupt):
                 execute(tmp_path, AUTO)
     assert rows_of(tmp_path) == []  # what is half done is not there
@@ -574,7 +587,11 @@ def test_a_strategy_that_learns_goes_on_with_what_it_knew(tmp_path: Path, kill: 
     unbroken, _ = execute(tmp_path / "a", settings, **of)
     kill(tmp_path / "b", at, settings=settings, **of)
     broken, _ = execute(tmp_path / "b", settings, **of)
-    assert unbroken.strategy.state_dict() == broken.strategy.state_dict() == {"generations": 3, "sigma": 0.05}
+    assert (
+        unbroken.experiment.strategy.state_dict()
+        == broken.experiment.strategy.state_dict()
+        == {"generations": 3, "sigma": 0.05}
+    )
     scales = [row["genome"][-1]["scale"] for row in rows_of(tmp_path / "b")]
     assert scales == [0.4] * 4 + [0.2] * 4 + [0.1] * 4
     assert outcome_of(tmp_path / "b") == outcome_of(tmp_path / "a")
@@ -635,7 +652,7 @@ def test_what_has_changed_is_named_and_refused(half: Path, tmp_path: Path, place
     run, listener = execute(tmp_path / "run", force=True, **of)
     forced = [w for w in report_of(tmp_path / "run")["warnings"] if w.startswith("went on in spite of")]
     assert len(forced) == 1 and forced[0] in listener.warnings
-    assert len(rows_of(tmp_path / "run")) == 6 * run.config.search.generations
+    assert len(rows_of(tmp_path / "run")) == 6 * run.experiment.config.search.generations
 
 
 @pytest.mark.usefixtures("no_page")
@@ -676,9 +693,14 @@ class Tuned(TinyFrames):
 def test_sigma_is_found_before_any_child_is_trained(tmp_path: Path) -> None:
     plain, _ = execute(tmp_path / "plain", AUTO)
     tuned, _ = execute(tmp_path / "tuned", AUTO, problem=Tuned())
-    assert tuned.state.trust_region == plain.state.trust_region and tuned.state.sigma == plain.state.sigma
-    assert [row["fitness"] for row in tuned.state.population] == [row["fitness"] for row in plain.state.population]
-    assert len(list((tmp_path / "tuned" / "tuned").iterdir())) == len(tuned.state.population)
+    assert (
+        tuned.journal.state.trust_region == plain.journal.state.trust_region
+        and tuned.journal.state.sigma == plain.journal.state.sigma
+    )
+    assert [row["fitness"] for row in tuned.journal.state.population] == [
+        row["fitness"] for row in plain.journal.state.population
+    ]
+    assert len(list((tmp_path / "tuned" / "tuned").iterdir())) == len(tuned.journal.state.population)
     assert (
         load_ensemble(tmp_path / "tuned", trust=True).genomes == load_ensemble(tmp_path / "plain", trust=True).genomes
     )

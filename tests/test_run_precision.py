@@ -11,16 +11,17 @@ import pytest
 import torch
 from tiny_run import TinyFrames, config, execute
 
-from evoens import planning, results
+from evoens import planning
 from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError
 from evoens.plan import Plan, Scratch
 from evoens.problem import Split
+from evoens.report import listeners
 
 
 @pytest.fixture(autouse=True)
 def _two_threads_and_no_page(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -64,7 +65,14 @@ def test_the_clock_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
         monkeypatch.setattr(planning, "_seconds", measured)
         run, _ = execute(tmp_path / str(place), config(strategy={"sigma": "auto"}))
-        found.append((run.state.population, run.state.selection, run.state.sigma, run.ledger.tensors()))
+        found.append(
+            (
+                run.journal.state.population,
+                run.journal.state.selection,
+                run.journal.state.sigma,
+                run.journal.ledger.tensors(),
+            )
+        )
     (*ours, these), (*theirs, those) = found
     assert ours == theirs
     assert these.keys() == those.keys() and all(torch.equal(these[key], those[key]) for key in these)
@@ -73,7 +81,7 @@ def test_the_clock_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_children_run_in_the_precision_of_the_settings(tmp_path: Path, precision: str) -> None:
     run, _ = execute(tmp_path, config(evaluation={"precision": precision}))
-    assert run.state.plan is not None and run.state.plan["precision"] == precision
+    assert run.journal.state.plan is not None and run.journal.state.plan["precision"] == precision
 
 
 def test_a_run_older_than_the_setting_goes_on_in_its_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,9 +89,9 @@ def test_a_run_older_than_the_setting_goes_on_in_its_precision(tmp_path: Path, m
     interrupted(tmp_path, monkeypatch, plan=plan)
     as_before_the_setting(tmp_path)
     run, listener = execute(tmp_path)
-    assert run.evaluator.plan == plan and run.state.finished
+    assert Plan.from_json(run.journal.state.plan) == plan and run.journal.state.finished
     (warning,) = [text for text in listener.warnings if text.startswith("evaluation.precision")]
-    assert "goes on in bfloat16; a new one would be in float32" in warning and warning in run.state.warnings
+    assert "goes on in bfloat16; a new one would be in float32" in warning and warning in run.journal.state.warnings
 
 
 def test_an_older_run_in_the_same_precision_goes_on_without_a_word(
@@ -101,6 +109,6 @@ def test_another_precision_is_refused_and_other_bounds_are_not(tmp_path: Path, m
     with pytest.raises(CheckpointError, match=says):
         execute(tmp_path, config(evaluation={"precision": "bfloat16"}))
     run, _ = execute(tmp_path, config(evaluation={"timeout": 60.0, "memory": 1.0}))
-    assert run.state.finished
+    assert run.journal.state.finished
     again, _ = execute(tmp_path, config(evaluation={"precision": "bfloat16"}), force=True)
-    assert again.evaluator.plan.precision == "bfloat16"
+    assert again.journal.state.plan is not None and again.journal.state.plan["precision"] == "bfloat16"

@@ -16,18 +16,19 @@ from test_sigma_search import WORK
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
-from evoens import results, scope_search
 from evoens.calibration import calibrated_nll
 from evoens.errors import EvoensError
+from evoens.experiment import scope_search
+from evoens.experiment.run import Run
+from evoens.experiment.scope_search import settle_scope
 from evoens.genome import Gene
 from evoens.parent import Architecture, Parent
 from evoens.plan import Plan
 from evoens.problem import Evaluation, FixedInputs, Split, answered
-from evoens.run import Run
-from evoens.scope_search import settle_scope
+from evoens.report import listeners
+from evoens.report.listeners import standard
 from evoens.settings.classification import ClassificationSettings
 from evoens.settings.config import Config
-from evoens.sigma_search import find_sigma
 from evoens.strategy import born
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import open_data
@@ -41,7 +42,7 @@ LAYERS = ["first.weight", "last.weight"]
 def _same_plan_and_threads() -> Any:
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
     patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
-    patch.setattr(results, "write_report", lambda folder: folder / "report.html")
+    patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     torch.set_num_threads(1)
     yield
     patch.undo()
@@ -58,8 +59,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settled(folder: Path, settings: Config, **of: Any) -> Run:
     """A run that has come as far as the search for its scope."""
     folder.mkdir(exist_ok=True)
-    run = Run(experiment(settings, **of), folder, Listener())
-    settle_scope(run)
+    run = Run(experiment(settings, **of), folder, standard(Listener()))
+    settle_scope(run.experiment, run.journal)
     return run
 
 
@@ -113,9 +114,9 @@ def test_the_best_layer_is_what_children_touch(finished: Path) -> None:
 
 def test_what_is_decided_is_not_tried_again(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = outcome_of(finished)
-    monkeypatch.setattr(scope_search, "find_scope", lambda run: pytest.fail("tried again"))
+    monkeypatch.setattr(scope_search, "find_scope", lambda *_: pytest.fail("tried again"))
     run, _ = execute(finished, AUTO)
-    assert outcome_of(finished) == before and list(run.strategy.scope) == before[1]["chosen"]
+    assert outcome_of(finished) == before and list(run.experiment.strategy.scope) == before[1]["chosen"]
 
 
 def interrupt(at: int) -> Callable[[Split], None]:
@@ -141,18 +142,21 @@ def test_an_interrupted_search_goes_on(finished: Path, tmp_path: Path, at: int) 
 
 def test_a_fixed_sigma_is_every_layer_s(tmp_path: Path) -> None:
     run = settled(tmp_path, config(strategy={"sigma": 0.3, "scope": "auto"}))
-    assert run.state.scope is not None and run.state.trust_region is None
-    assert [row["sigma"] for row in run.state.scope["rows"]] == [0.3, 0.3] and find_sigma(run) == 0.3
+    assert run.journal.state.scope is not None and run.journal.state.trust_region is None
+    assert [row["sigma"] for row in run.journal.state.scope["rows"]] == [
+        0.3,
+        0.3,
+    ] and run.experiment.strategy.sigma == 0.3
 
 
 @pytest.mark.parametrize("grid", [(0.002, 0.004), (3.0, 5.0)], ids=["too small", "too large"])
 def test_the_grid_grows_where_it_does_not_reach_the_target(tmp_path: Path, grid: tuple[float, ...]) -> None:
     search = {"grid": grid, "target_kl": 0.01}
     run = settled(tmp_path, config(strategy={"sigma": "auto", "scope": "auto"}, trust_region=search))
-    assert run.state.scope is not None and run.state.trust_region is not None
-    sigmas = [row["sigma"] for row in run.state.trust_region["rows"]]
+    assert run.journal.state.scope is not None and run.journal.state.trust_region is not None
+    sigmas = [row["sigma"] for row in run.journal.state.trust_region["rows"]]
     assert len(sigmas) > 2 and sigmas == sorted(sigmas)
-    for row in run.state.scope["rows"]:
+    for row in run.journal.state.scope["rows"]:
         assert row["kl"] == pytest.approx(0.01, rel=0.5) or row["sigma"] in (grid[0] / 16, grid[1] * 16)
 
 
@@ -198,10 +202,10 @@ class Picky(Noisy):
 
 def test_a_layer_without_children_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = settled(tmp_path / "a", AUTO, spec="test_scope_search:Picky")
-    assert run.state.scope is not None
-    rows = {row["layer"]: row for row in run.state.scope["rows"]}
+    assert run.journal.state.scope is not None
+    rows = {row["layer"]: row for row in run.journal.state.scope["rows"]}
     assert rows["last.weight"]["worth"] is None and rows["last.weight"]["error"] == "not last.weight"
-    assert run.state.scope["chosen"] == ["first.weight"]
+    assert run.journal.state.scope["chosen"] == ["first.weight"]
     from test_scope_search import Picky as Imported
 
     monkeypatch.setattr(Imported, "refuses", tuple(LAYERS))
@@ -214,13 +218,13 @@ def test_children_that_will_be_tuned_are_tried_as_they_are_born(tmp_path: Path) 
         tunes = True
 
     run = settled(tmp_path, AUTO, problem=Tunes())
-    assert run.state.scope is not None and run.problem.parent.tuned == tmp_path / "tuned"
+    assert run.journal.state.scope is not None and run.experiment.problem.parent.tuned == tmp_path / "tuned"
 
 
 def test_other_scopes_are_left_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scope_search, "find_scope", lambda run: pytest.fail("searched"))
+    monkeypatch.setattr(scope_search, "find_scope", lambda *_: pytest.fail("searched"))
     run = settled(tmp_path, config(strategy={"scope": "last"}))
-    assert run.state.scope is None
+    assert run.journal.state.scope is None
 
 
 @pytest.mark.parametrize("members_by", ["accuracy", "nll", "calibrated-nll"])

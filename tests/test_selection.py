@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens import selection
 from evoens.calibration import calibrated_nll
 from evoens.combine import combine
 from evoens.diversity.outputs import pairwise_disagreement
+from evoens.experiment import selection
 from evoens.problem import Split
 
 

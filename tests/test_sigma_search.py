@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from tiny_run import FRAME, HIDDEN, Listener, TinyFrames, config, experiment
 
-from evoens import sigma_search
-from evoens.run import Run
-from evoens.sigma_search import FEWEST, probe
+from evoens.experiment import sigma_search
+from evoens.experiment.run import Run
+from evoens.experiment.sigma_search import FEWEST, probe
+from evoens.report.listeners import standard
 
 WORK = 2 * (48 * HIDDEN + HIDDEN * 3)  # operations of a frame's pass: two for each multiply-add
 
@@ -17,7 +18,7 @@ WORK = 2 * (48 * HIDDEN + HIDDEN * 3)  # operations of a frame's pass: two for e
 def run_of(tmp_path: Path, frames: int | None) -> Run:
     settings = config(trust_region={"frames": frames, "children": 2, "grid": (0.1, 0.2, 0.3)})
     problem = TinyFrames()
-    return Run(experiment(settings, problem), tmp_path, Listener())
+    return Run(experiment(settings, problem), tmp_path, standard(Listener()))
 
 
 @pytest.mark.parametrize(
@@ -34,4 +35,4 @@ def test_a_large_network_is_measured_on_fewer_inputs(
 ) -> None:
     assert FRAME == (3, 4, 4)
     monkeypatch.setattr(sigma_search, "EFFORT", allowed * 2 * 3 * WORK)  # two children at each of three σ
-    assert len(probe(run_of(tmp_path, frames))) == expected
+    assert len(probe(run_of(tmp_path, frames).experiment)) == expected

@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 import torch
 
-from evoens.state import RunState, environment, versions
+from evoens.experiment.state import RunState
+from evoens.machine.environment import environment, versions
 
 
 def test_state_survives_json() -> None:

@@ -14,7 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import IMAGES, SCALA
 from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from evoens.tracker import Generation, Tracker, markdown
+from evoens.progress import Generation
+from evoens.tracker import Tracker, markdown
 
 MEASURES = ("kl", "disagreement", "average", "perceptual", "difference", "wavelet", "colour")
 PICTURE = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)

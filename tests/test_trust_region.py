@@ -11,10 +11,10 @@ from tiny import TinyProblem
 from torch import Tensor, nn
 
 from evoens.evaluate import Evaluator, Plan
+from evoens.experiment.trust_region import BEYOND, Row, choose, divergence, kl_curve
 from evoens.settings.config import TrustRegionSettings
 from evoens.settings.evaluation import EvaluationSettings
 from evoens.strategy import born
-from evoens.trust_region import BEYOND, Row, choose, divergence, kl_curve
 
 
 def at(sigma: float) -> Row:

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from evoens import noise
 from evoens.config.load import resolved_yaml
 from evoens.console import Reporter
+from evoens.experiment.run import Run
+from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split, SplitName
-from evoens.run import Experiment, Run
+from evoens.report.listeners import standard
 from evoens.settings import parse_config
 from evoens.settings.config import Config
 from evoens.spec import load_class, locate
@@ -70,10 +72,10 @@ class Listener(Reporter):
         self.warnings: list[str] = []
         self.stages: list[str] = []
 
-    def warn(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         self.warnings.append(text)
 
-    def stage(self, text: str) -> None:
+    def on_stage(self, text: str) -> None:
         self.stages.append(text)
 
 
@@ -110,7 +112,7 @@ def experiment(settings: Config, problem: TinyProblem | None = None, spec: str =
 def execute(folder: Path, settings: Config | None = None, *, force: bool = False, **of: Any) -> tuple[Run, Listener]:
     """Run, or go on, in `folder`; `of` goes to `experiment`."""
     listener = Listener()
-    run = Run(experiment(settings or config(), **of), folder, listener, force)
+    run = Run(experiment(settings or config(), **of), folder, standard(listener), force)
     run.execute()
     return run, listener
 

@@ -58,7 +58,7 @@ def analyse(
     """
     parts = {name: make(subject, getattr(settings, name)) for name, make in PARTS.items() if name in settings.parts}
     for part in parts.values():
-        reporter.stage(f"to do: {part.name}, {part.cost}")
+        reporter.on_stage(f"to do: {part.name}, {part.cost}")
     found: dict[str, Any] = {}
     whole = subject.key
     with RunLock(folder / FOLDER):
@@ -67,7 +67,7 @@ def analyse(
         for name, part in parts.items():
             key = _key(whole, settings, name)
             known = read_finding(folder / FOLDER / f"{name}.json").get("key") == key
-            reporter.stage(part.title + (", known already" if known else ""))
+            reporter.on_stage(part.title + (", known already" if known else ""))
             found[name] = carry_out(part, folder / FOLDER, key, _told(reporter, part))
             if not known:
                 _show(folder, name, found[name])
@@ -84,7 +84,7 @@ def _key(subject: str, settings: DiversitySettings, name: str) -> str:
 
 
 def _told(reporter: Reporter, part: Part) -> Callable[[int], None]:
-    return lambda done: reporter.progress(done, part.steps, part.name)
+    return lambda done: reporter.on_progress(done, part.steps, part.name)
 
 
 def _show(folder: Path, name: str, found: Mapping[str, Any]) -> None:

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 from evoens.card import find_parent
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
-from evoens.experiment import open_strategy, strategy_arguments
+from evoens.experiment.journal import TUNED
+from evoens.experiment.setup import open_strategy, strategy_arguments
 from evoens.genome import Genome
 from evoens.json_file import read_rows
 from evoens.known_code import Trust
 from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.report.written import Child
-from evoens.run import TUNED
 from evoens.strategy import grow
 from evoens.tensors import tensors
 

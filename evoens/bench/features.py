@@ -12,7 +12,7 @@ from evoens import noise
 from evoens.bench.common import seconds
 from evoens.diversity.features import RATE, Member, Unit, gradient, visualise
 from evoens.diversity.fourier import motions, moved, painted, spectrum
-from evoens.state import environment
+from evoens.machine.environment import environment
 from evoens.tasks.networks.lenet import LeNet
 
 TARGET = 4.0

@@ -16,7 +16,7 @@ from PIL import Image
 
 from evoens.allocator import keep_memory
 from evoens.diversity.hashes import hash_bits
-from evoens.state import environment
+from evoens.machine.environment import environment
 
 Pixels = npt.NDArray[np.uint8]
 

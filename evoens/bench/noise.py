@@ -11,7 +11,7 @@ import torch
 
 from evoens import noise
 from evoens.allocator import keep_memory
-from evoens.state import environment
+from evoens.machine.environment import environment
 
 TARGET = 2.5
 

@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from evoens.machine.environment import environment
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
-from evoens.state import environment
 from evoens.threads import WAIT_POLICY
 
 SETTINGS = PPOSettings(rollout=32, minibatches=1, epochs=3, target_kl=None)  # minibatches of 2048, as in the defaults

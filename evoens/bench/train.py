@@ -16,10 +16,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from evoens.bench.common import seconds
+from evoens.machine.environment import environment
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TrainSettings
 from evoens.spec import load_class, locate
-from evoens.state import environment
 from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images, Normalise
 from evoens.tasks.masking import GeneMasking

@@ -18,15 +18,16 @@ from evoens.card import TORCHVISION, find_parent
 from evoens.commands.estimate import stages
 from evoens.commands.session import said_by
 from evoens.config.load import Loaded, build, prepared
-from evoens.console import Reporter, duration
+from evoens.console import Reporter
 from evoens.errors import ProblemError
+from evoens.experiment.preflight import preflight
+from evoens.experiment.sigma_search import EFFORT, frames
 from evoens.flops import flops
 from evoens.memory import GIGABYTE, machine, nbytes
 from evoens.parent import Parent
-from evoens.preflight import preflight
 from evoens.problem import FixedInputs, Problem, SplitName
+from evoens.scoring.text import duration
 from evoens.settings.classification import DATASETS, ClassificationConfig
-from evoens.sigma_search import EFFORT, frames
 from evoens.tasks.data.layout import data_root
 from evoens.tasks.data.named import OWN
 from evoens.tasks.networks.catalogue import architecture
@@ -96,8 +97,8 @@ def _begun(loaded: Loaded, folder: Path, retrain: bool) -> tuple[Parent, Problem
             task, parent = prepared(loaded, reporter)
             return parent, task.problem(parent)
         run = build(loaded, folder, reporter)
-        preflight(run)
-        return run.problem.parent, run.problem
+        preflight(run.experiment, run.journal)
+        return run.experiment.problem.parent, run.experiment.problem
 
 
 def _takes_little(loaded: Loaded) -> None:

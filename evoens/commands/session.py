@@ -45,7 +45,7 @@ def execute(
         said_by(reporter),
     ):
         for note in loaded.notes:
-            reporter.stage(note)
+            reporter.on_stage(note)
         build(loaded, folder, reporter, retrain=retrain, force=force, overwrite=overwrite).execute()
 
 
@@ -63,10 +63,10 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter, said_by(reporter):
         task = open_task(loaded.config, loaded.base, reporter.preparation)
         for note in loaded.notes:
-            reporter.stage(note)
+            reporter.on_stage(note)
         task.untrained()  # what is wrong is found before anything is said or written
-        reporter.stage(f"training a parent for {task.budget} in {folder}")
-        task.train(folder, reporter.training, force)
+        reporter.on_stage(f"training a parent for {task.budget} in {folder}")
+        task.train(folder, reporter.on_training, force)
     path = task.export(folder, path, command)
     card = read_card(path)
     return path, card, f"{path}: a parent of {task.summary(card)}"
@@ -99,7 +99,7 @@ def interruptible(command: str, needs: Path) -> Iterator[None]:
 def said_by(reporter: Reporter) -> Iterator[None]:
     """Let Python's warnings be said as the run's own are, without the line of code they come from."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: reporter.warn(str(message))
+        warnings.showwarning = lambda message, *_, **__: reporter.on_warning(str(message))
         yield
 
 

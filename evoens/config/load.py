@@ -22,8 +22,8 @@ from evoens.settings.config import Config
 
 if TYPE_CHECKING:
     from evoens.console import Reporter
+    from evoens.experiment.run import Run
     from evoens.parent import Parent
-    from evoens.run import Run
     from evoens.tasks.task import Task
 
 PROBLEMS = "evoens_problems"
@@ -163,8 +163,9 @@ def build(
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
     from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
-    from evoens.experiment import open_experiment  # noqa: PLC0415
-    from evoens.run import Run  # noqa: PLC0415
+    from evoens.experiment.run import Run  # noqa: PLC0415
+    from evoens.experiment.setup import open_experiment  # noqa: PLC0415
+    from evoens.report.listeners import standard  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
     with located(loaded):
@@ -173,12 +174,12 @@ def build(
         if trains:
             begin(folder, loaded, overwrite)
         experiment = open_experiment(
-            task, config, loaded.resolved, base, folder, reporter=reporter, retrain=retrain, force=force
+            task, config, loaded.resolved, base, folder, listener=reporter, retrain=retrain, force=force
         )
         if overwrite and not trains:
             with RunLock(folder):
                 clear(folder)
-    return Run(experiment, folder, reporter, force)
+    return Run(experiment, folder, standard(reporter), force)
 
 
 def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
@@ -187,7 +188,7 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
     Raises:
         EvoensError: one of them does not.
     """
-    from evoens.experiment import open_strategy, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment.setup import open_strategy, scope, strategy_arguments  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base

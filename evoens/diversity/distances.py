@@ -12,6 +12,8 @@ from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import pairwise_correlation, pairwise_cosine, pairwise_disagreement, pairwise_kl
 from evoens.diversity.saliency import COPIES, SIGMA, Looker, coloured, greedy_actions, noisy_copies, view
 
+NO_GRADIENT = "the network has no gradient by its inputs"
+
 
 def _symmetric_kl(p: Tensor) -> Tensor:
     found = pairwise_kl(p, p)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.console import number
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Section, Table
+from evoens.scoring.text import number
 
 SHOWN = {"parent": "Parent", "ensemble": "Ensemble"}
 FIGURES = {"accuracy": "accuracy", "nll": "NLL", "ece": "ECE"}

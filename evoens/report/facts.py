@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evoens.console import number
 from evoens.errors import CheckpointError
 from evoens.json_file import read_json, read_rows
 from evoens.report.written import Analysis, Child, History, Report
+from evoens.scoring.text import number
 from evoens.settings.diversity import PARTS
 
 Json = Mapping[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from evoens.console import KL_MEMBERS, KL_PARENT
+from evoens.report.tables import KL_MEMBERS, KL_PARENT
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evoens.console import number
 from evoens.report.facts import Facts
 from evoens.report.parts import Section, Table
+from evoens.scoring.text import number
 
 
 def independent(facts: Facts) -> list[Section]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from evoens.console import number
 from evoens.report import figures
 from evoens.report.facts import Facts
 from evoens.report.parts import Section, drawn
+from evoens.scoring.text import number
 
 TEXT = (
     "The test images by how sure a predictor is of its answer: a marker is a bin, larger where it holds more images. "

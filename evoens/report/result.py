@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.console import interval, named
 from evoens.report import figures
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Picture, Section, Table, drawn
+from evoens.report.tables import named
+from evoens.scoring.text import interval
 
 
 def result(facts: Facts) -> Section:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evoens.console import tried
 from evoens.report.facts import Facts
 from evoens.report.parts import Section, Table
+from evoens.report.tables import tried
 
 
 def scope(facts: Facts) -> list[Section]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evoens.console import KL_PARENT, duration, number
 from evoens.report import figures
 from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
@@ -18,6 +17,8 @@ from evoens.report.reliability import reliability
 from evoens.report.result import result
 from evoens.report.scope import scope
 from evoens.report.style import svg
+from evoens.report.tables import KL_PARENT
+from evoens.scoring.text import duration, number
 
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
 NOT_YET = "Not measured yet: the run has not come this far."

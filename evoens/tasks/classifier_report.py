@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from evoens import calibration
-from evoens.console import interval, number
 from evoens.metrics import Statistic, balanced_of, ece_of
 from evoens.problem import Evaluation, Measure
+from evoens.scoring.text import interval, number
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.corrupted import accuracy_of, nll_of
 from evoens.tasks.corrupted import ece_of as corrupted_ece_of

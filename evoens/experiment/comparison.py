@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from evoens.combine import combine
-from evoens.console import interval, number
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.ledger import Ledger
 from evoens.metrics import Statistic, bootstrap, difference
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
+from evoens.scoring.text import interval, number
 from evoens.strategy import Strategy
 from evoens.threads import lanes
 from evoens.trials import Trial, run

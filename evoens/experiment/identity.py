@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 
 from evoens.architecture import TORCHVISION, Architecture
 from evoens.checkpoint import filled
+from evoens.experiment.state import Experiment
+from evoens.machine.environment import machine, versions
 from evoens.own_code import source_sha256
+from evoens.settings.config import Config
 from evoens.soundness import ASKED, answers
 from evoens.spec import module_file
-from evoens.state import machine, versions
-
-if TYPE_CHECKING:
-    from evoens.run import Experiment
-    from evoens.settings.config import Config
 
 DATA = "data (pixels or labels)"
 ANSWERS = "what the network answers"  # by which whatever else its code reads is known
@@ -51,6 +49,28 @@ def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> t
     with suppress(ValidationError):  # settings that are no more: they are named as differences
         whole["config"] = _settings(type(config).model_validate(saved["config"]))
     return whole, [*told, *more]
+
+
+def with_precision(
+    saved: dict[str, Any], now: dict[str, Any], plan: dict[str, Any] | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the identity `saved` with a precision: where it has none, a stopwatch once chose the plan's, which stays.
+
+    Args:
+        saved: a checkpoint's.
+        now: that of the run as it would begin today.
+        plan: the checkpoint's.
+
+    Returns:
+        The identity, and a sentence for the user where the two differ.
+    """
+    own, told = now["config"]["evaluation"], []
+    if plan and "evaluation" not in saved["config"] and plan["precision"] != own["precision"]:
+        told = [
+            f"evaluation.precision: the run began when this was no setting, and goes on in {plan['precision']}; "
+            f"a new one would be in {own['precision']}"
+        ]
+    return {**saved, "config": {"evaluation": own, **saved["config"]}}, told
 
 
 def _settings(config: Config) -> dict[str, Any]:

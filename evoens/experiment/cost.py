@@ -4,46 +4,45 @@ from __future__ import annotations
 
 import resource
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from evoens.cut import cut
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
+from evoens.experiment.journal import Journal
+from evoens.experiment.state import Experiment
 from evoens.flops import flops
 from evoens.parent import Parent
 from evoens.strategy import grow
 
-if TYPE_CHECKING:
-    from evoens.run import Run
 
-
-def cost(run: Run, ensemble: Ensemble) -> dict[str, Any]:
+def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[str, Any]:
     """Return what report.json says of the cost: of the search, of training, and of a prediction."""
-    run.save()  # brings the seconds up to date
+    journal.save()  # brings the seconds up to date
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    seconds, shape = run.state.seconds, run.problem.probe(1).shape[1:]
+    seconds, shape = journal.state.seconds, experiment.problem.probe(1).shape[1:]
     return {
-        "evaluations": run.ledger.evaluations,
-        "samples": run.ledger.samples,
+        "evaluations": journal.ledger.evaluations,
+        "samples": journal.ledger.samples,
         "seconds": round(seconds, 1),
-        "samples_per_second": round(run.ledger.samples / seconds, 1),
+        "samples_per_second": round(journal.ledger.samples / seconds, 1),
         "peak_rss_mb": round(peak, 1),
-        "epochs": _epochs(run),
+        "epochs": _epochs(experiment, journal),
         "flops": {
-            "parent": _flops(run.problem.parent.module, shape),
+            "parent": _flops(experiment.problem.parent.module, shape),
             "ensemble": ensemble_flops(ensemble, shape),
             "shrunk": shrunk_flops(ensemble, shape),
         },
-        "weights": {"parent": _weights(run.problem.parent), "ensemble": stored_weights(ensemble)},
+        "weights": {"parent": _weights(experiment.problem.parent), "ensemble": stored_weights(ensemble)},
     }
 
 
-def _epochs(run: Run) -> dict[str, int | None]:
+def _epochs(experiment: Experiment, journal: Journal) -> dict[str, int | None]:
     """The parent's, as its card says, and all children's together."""
-    trained = sum(row["status"] == "ok" for row in run.state.population) * run.problem.epochs
-    return {"parent": run.experiment.parent_card.get("epochs"), "children": trained}
+    trained = sum(row["status"] == "ok" for row in journal.state.population) * experiment.problem.epochs
+    return {"parent": experiment.parent_card.get("epochs"), "children": trained}
 
 
 def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from evoens.card import find_parent
-from evoens.console import Reporter
 from evoens.contract.check import broken
 from evoens.errors import SpecError, nearest
+from evoens.experiment.state import Experiment
+from evoens.listener import Listener
 from evoens.parent import Parent
-from evoens.run import Experiment
 from evoens.scope import resolve
 from evoens.settings.config import Config, StrategySettings
 from evoens.spec import Located, load_class, locate
@@ -26,7 +26,7 @@ def open_experiment(
     base: Path,
     folder: Path,
     *,
-    reporter: Reporter,
+    listener: Listener,
     retrain: bool = False,
     force: bool = False,
 ) -> Experiment:
@@ -38,7 +38,7 @@ def open_experiment(
         resolved: its text with every default filled in.
         base: the YAML's folder, from which relative paths start.
         folder: the run's folder; a parent that must be trained is trained in its `parent/`.
-        reporter: is told of the training.
+        listener: is told of the training.
         retrain: train even where the parent is there.
         force: go on with a training in spite of what has changed since.
 
@@ -50,7 +50,7 @@ def open_experiment(
     said = broken(cls, arguments)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
-        path = _train(task, folder / "parent", reporter, force)
+        path = _train(task, folder / "parent", listener, force)
     parent, card = task.load(path)
     problem = task.problem(parent)
     strategy = cls(**arguments)
@@ -106,7 +106,7 @@ def scope(config: Config, parent: Parent) -> tuple[str, ...]:
         raise SpecError(f"strategy.scope: {error}") from error
 
 
-def _train(task: Task, folder: Path, reporter: Reporter, force: bool) -> Path:
-    reporter.stage(f"training a parent for {task.budget}")
-    task.train(folder, reporter.training, force)
+def _train(task: Task, folder: Path, listener: Listener, force: bool) -> Path:
+    listener.on_stage(f"training a parent for {task.budget}")
+    task.train(folder, listener.on_training, force)
     return task.export(folder, folder / "parent.safetensors")

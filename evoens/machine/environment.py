@@ -1,10 +1,9 @@
-"""What a run knows between two stages: all of it JSON, all of it in every checkpoint."""
+"""What the machine and the libraries are, as far as a result may hang on them."""
 
 from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,30 +15,6 @@ PACKAGES = (
     *("evoens", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "procgen-mirror", "procgen"),
     *("stable-baselines3", "imagehash", "pydantic"),
 )
-
-
-@dataclass
-class RunState:
-    """The progress of a run. Genomes are in their JSON form; `generations` holds one summary each."""
-
-    step: int = 0
-    seconds: float = 0.0
-    scope: dict[str, Any] | None = None
-    plan: dict[str, Any] | None = None
-    trust_region: dict[str, Any] | None = None
-    sigma: float | None = None
-    strategy: dict[str, Any] = field(default_factory=dict)
-    ledger: dict[str, Any] = field(default_factory=dict)
-    population: list[dict[str, Any]] = field(default_factory=list)
-    elites: list[dict[str, Any]] = field(default_factory=list)
-    generations: list[dict[str, Any]] = field(default_factory=list)
-    selection: dict[str, Any] | None = None
-    warnings: list[str] = field(default_factory=list)
-    finished: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; `RunState(**rows)` is the inverse."""
-        return asdict(self)
 
 
 def versions() -> dict[str, str]:

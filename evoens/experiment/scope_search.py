@@ -5,40 +5,42 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.evaluate import Evaluator, Plan
+from evoens.experiment.journal import Journal
+from evoens.experiment.sigma_search import affordable, probe
+from evoens.experiment.state import Experiment
+from evoens.experiment.trust_region import Row, choose, divergence, kl_curve
 from evoens.genome import Genome
 from evoens.problem import FixedInputs, Split, answered
 from evoens.scope import AUTO
-from evoens.sigma_search import affordable, probe
 from evoens.strategy import as_born, ask
-from evoens.trust_region import Row, choose, divergence, kl_curve
-
-if TYPE_CHECKING:
-    from evoens.run import Run
 
 EFFORT, FEWEST = 5e13, 32  # floating-point operations of all layers' ensembles, ten minutes of two cores; cases of each
 
 Found = dict[str, Any]
 
 
-def settle_scope(run: Run) -> None:
-    """Have the run's children touch the layer that the search finds, once, where the configuration asks for one."""
-    if run.config.strategy.scope != AUTO:
-        return
-    if run.state.scope is None:
-        run.state.scope, run.state.trust_region = find_scope(run)
-        run.reporter.layers(run.state.scope)
-        run.save()
-    run.strategy.scope = tuple(run.state.scope["chosen"])
+def settle_scope(experiment: Experiment, journal: Journal) -> tuple[str, ...]:
+    """Return which tensors children touch: the layer that a search finds, once, where the configuration asks for it."""
+    strategy, state = experiment.strategy, journal.state
+    if experiment.config.strategy.scope != AUTO:
+        return strategy.scope
+    if state.scope is None:
+        found, state.trust_region = find_scope(experiment, journal)
+        state.scope = found
+        journal.tell(lambda listener: listener.on_scope(found))
+        journal.save()
+    strategy.scope = tuple(state.scope["chosen"])
+    return strategy.scope
 
 
-def find_scope(run: Run) -> tuple[Found, Found | None]:
+def find_scope(experiment: Experiment, journal: Journal) -> tuple[Found, Found | None]:
     """Try every tensor that may be perturbed alone, and take the one with the best ensemble on the search split.
 
     Each has the σ at which its children leave the parent by the KL of the trust region, unless the configuration fixes
@@ -50,16 +52,16 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
     Raises:
         EvoensError: no layer could be tried.
     """
-    problem, settings, names = run.problem, run.config.trust_region, run.problem.parent.perturbed
+    problem, settings, names = experiment.problem, experiment.config.trust_region, experiment.problem.parent.perturbed
     with as_born(problem.parent):
-        trials = _Trials(run)
-        run.reporter.stage(f"trying each of {len(names)} layers alone, on {trials.split.count} cases")
+        trials = _Trials(experiment, journal)
+        journal.stage(f"trying each of {len(names)} layers alone, on {trials.split.count} cases")
         parent = trials.cases("no layer", [Genome()])
         rows, curves = [], {}
         for name in names:
             row, curves[name] = trials.tried(name, parent)
             rows.append(row)
-            run.save()
+            journal.save()
     alive = [row for row in rows if row["worth"] is not None]
     if not alive:
         raise EvoensError(f"strategy.scope: auto: no layer could be tried; the first: {rows[0]['error']}")
@@ -81,17 +83,18 @@ def find_scope(run: Run) -> tuple[Found, Found | None]:
 class _Trials:
     """Children of one layer after another, measured on the same recorded `inputs` and the same cases: `split`."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.settings, names = run, run.config.trust_region, run.problem.parent.perturbed
-        problem, own, measuring = run.problem, run.config.evaluation, run.measuring
-        self.evaluator = Evaluator(problem.parent, run.strategy, problem, Plan(), settings=own, measuring=measuring)
-        self.inputs = probe(run, len(names))
+    def __init__(self, experiment: Experiment, journal: Journal) -> None:
+        self.experiment, self.journal, self.settings = experiment, journal, experiment.config.trust_region
+        problem, strategy, own = experiment.problem, experiment.strategy, experiment.config.evaluation
+        names = problem.parent.perturbed
+        self.backend = Evaluator(problem.parent, strategy, problem, Plan(), settings=own, measuring=journal.measuring)
+        self.inputs = probe(experiment, len(names))
         self.split = self._cases(len(names))
         self._done, self._steps = 0, len(names) * (len(self.settings.grid) + 1)
 
     def _cases(self, layers: int) -> Split:
         """Return the cases of the search split that so many layers' ensembles are measured on."""
-        problem, whole = self.run.problem, self.run.problem.split("search")
+        problem, whole = self.experiment.problem, self.experiment.problem.split("search")
         if not isinstance(problem, FixedInputs):
             return whole
         effort = EFFORT / (layers * self.settings.children)
@@ -99,11 +102,11 @@ class _Trials:
 
     def tried(self, name: str, parent: Tensor) -> tuple[dict[str, Any], list[Row]]:
         """Return what came of one layer, and the curve on which its σ was found."""
-        strategy, seed = self.run.strategy, self.run.config.seed
+        strategy, seed = self.experiment.strategy, self.experiment.config.seed
         strategy.scope = (name,)
         ends = self._done + len(self.settings.grid) + 1
         try:
-            at = divergence(self.evaluator, strategy, self.inputs, self.settings, seed=seed)
+            at = divergence(self.backend, strategy, self.inputs, self.settings, seed=seed)
             curve = self._curve(at)
             sigma = choose(curve, self.settings.target_kl)
             kl = at(sigma)["kl"]
@@ -121,19 +124,26 @@ class _Trials:
 
     def _curve(self, at: Callable[[float], Row]) -> list[Row]:
         """Return the divergence over σ; one point where σ is fixed."""
-        wanted, scaled, first = self.run.config.strategy.sigma, self.run.strategy.scaled, self._done
-        if wanted != "auto" or not scaled:
-            return [at(self.run.strategy.sigma if wanted == "auto" else wanted)]
+        wanted, strategy, first = self.experiment.config.strategy.sigma, self.experiment.strategy, self._done
+        if wanted != "auto" or not strategy.scaled:
+            return [at(strategy.sigma if wanted == "auto" else wanted)]
         return kl_curve(at, self.settings, lambda done: self._tell(first + done))
 
     def _tell(self, done: int) -> None:
         self._done = done
-        self.run.reporter.progress(done, self._steps, "σ, then the ensemble, of each layer")
+        self.journal.progress(done, self._steps, "σ, then the ensemble, of each layer")
 
     def cases(self, name: str, genomes: list[Genome]) -> Tensor:
         """Return what the ensemble of some children is worth on each of the cases, float64 `(n,)`."""
-        run, problem, split = self.run, self.run.problem, self.split
-        rule, seed, device = run.config.selection.combine, run.config.seed, self.evaluator.device
-        ensemble = Ensemble(problem.parent, run.strategy, genomes, device, rule=rule, seed=seed)
-        with self.evaluator.measuring.alone(f"the ensemble of {name}"):
-            return run.ledger.once(split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict))
+        problem, strategy, split, config = (
+            self.experiment.problem,
+            self.experiment.strategy,
+            self.split,
+            self.experiment.config,
+        )
+        rule, seed, device = config.selection.combine, config.seed, self.backend.device
+        ensemble = Ensemble(problem.parent, strategy, genomes, device, rule=rule, seed=seed)
+        with self.backend.measuring.alone(f"the ensemble of {name}"):
+            return self.journal.ledger.once(
+                split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict)
+            )

@@ -1,0 +1,42 @@
+"""Diversity, generation by generation: a listener that looks at the members of the ensemble so far."""
+
+from __future__ import annotations
+
+from evoens.diversity.distances import NO_GRADIENT
+from evoens.diversity.pictures import png
+from evoens.diversity.watch import Diversity, watch, watch_answers
+from evoens.errors import EvoensError
+from evoens.files import write_atomic
+from evoens.guest import guest
+from evoens.listener import GenerationEnd, Listener, Start
+
+
+class DiversityWatch(Listener):
+    """Adds to each generation's record how far its members differ, and draws what they look at.
+
+    The picture of the newest generation is `pictures/saliency.png` of the run's folder.
+    """
+
+    def on_start(self, event: Start) -> None:
+        """See `Listener`."""
+        self._problem, self._seed, self._pictures = event.problem, event.seed, event.folder / "pictures"
+        self._pictures.mkdir(exist_ok=True)
+
+    def on_generation(self, event: GenerationEnd) -> None:
+        """See `Listener`."""
+        seen = self._look(event)
+        event.record(seen.to_json(), seen.picture)
+        if seen.picture is not None:
+            write_atomic(self._pictures / "saliency.png", png(seen.picture))
+
+    def _look(self, event: GenerationEnd) -> Diversity:
+        """Watch the members, and beside them the parent; their answers where no more can be had."""
+        problem = self._problem
+        members = [problem.looker(module) for module in event.ensemble.modules()]
+        parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
+        try:
+            with guest(NO_GRADIENT):
+                return watch(members, problem.pictures(), self._seed, problem.looker(parent))
+        except EvoensError as error:
+            event.warn(f"what members look at is neither drawn nor compared: {error}")
+            return watch_answers(members, problem.pictures(), self._seed)

@@ -1,0 +1,101 @@
+"""Selection of the ensemble: the best children are measured on the select split, and the members chosen there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evoens.distinct import distinct
+from evoens.errors import EvoensError
+from evoens.evaluate import Evaluator
+from evoens.experiment import selection
+from evoens.experiment.distances import pairwise_distances
+from evoens.experiment.journal import Journal
+from evoens.experiment.state import Experiment, Selection
+from evoens.genome import Genome
+from evoens.problem import Evaluation
+from evoens.settings.config import CANDIDATES, Config
+
+
+def settle_members(experiment: Experiment, backend: Evaluator, journal: Journal) -> Selection:
+    """Return the members of the run's ensemble, chosen once on the select split among those that search found best.
+
+    Raises:
+        EvoensError: every candidate failed.
+    """
+    if journal.state.selection is None:
+        journal.state.selection = _select(experiment, backend, journal).to_json()
+        journal.save()
+    return Selection.from_json(journal.state.selection)
+
+
+def with_parent(config: Config, members: Sequence[Genome]) -> list[Genome]:
+    """Return the members, and the parent where it votes too."""
+    return [*members, Genome()] if config.selection.parent else list(members)
+
+
+def _select(experiment: Experiment, backend: Evaluator, journal: Journal) -> Selection:
+    problem, config = experiment.problem, experiment.config
+    journal.stage("choosing members on cases that search never saw")
+    measured = _measured(experiment, backend, journal, _candidates(config, journal))
+    kept = distinct(problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured])
+    genomes, evaluations = (list(part) for part in zip(*(measured[i] for i in kept), strict=True))
+    scores = [evaluation.score for evaluation in evaluations]
+    places = _members(experiment, backend, genomes, evaluations, scores)
+    best = max(range(len(scores)), key=lambda i: scores[i])
+    return Selection(
+        rule=config.selection.rule,
+        candidates=[{"key": g.key, "select": score} for g, score in zip(genomes, scores, strict=True)],
+        members=with_parent(config, [genomes[i] for i in places]),
+        best=genomes[best],
+        best_select=scores[best],
+    )
+
+
+def _candidates(config: Config, journal: Journal) -> list[Genome]:
+    """Return the children with the highest fitness, so many for each place."""
+    rows = {row["key"]: row for row in journal.state.population if row["status"] == "ok"}
+    found = sorted(rows.values(), key=lambda row: -row["fitness"])[: CANDIDATES * config.selection.size]
+    return [Genome.from_json(row["genome"]) for row in found]
+
+
+def _measured(
+    experiment: Experiment, backend: Evaluator, journal: Journal, genomes: Sequence[Genome]
+) -> list[tuple[Genome, Evaluation]]:
+    """Return who could be measured on the select split; measured anew, as outputs are kept for selection alone."""
+    split, total = experiment.problem.split("select"), len(genomes)
+    outcomes = backend.evaluate(genomes, split, lambda i, _: journal.progress(i + 1, total, "candidates"))
+    for outcome in outcomes:
+        journal.ledger.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
+    alive = [(o.genome, o.evaluation) for o in outcomes if o.evaluation is not None]
+    if not alive:
+        raise EvoensError(f"every candidate failed on the select split; the first: {outcomes[0].error}")
+    return alive
+
+
+def _members(
+    experiment: Experiment,
+    backend: Evaluator,
+    genomes: Sequence[Genome],
+    evaluations: Sequence[Evaluation],
+    scores: Sequence[float],
+) -> list[int]:
+    """Return the members' places among the candidates."""
+    own = experiment.config.selection
+    if own.rule == "top":
+        return selection.top(scores, own.size)
+    judgement = experiment.problem.judgement(evaluations)
+    outputs = judgement.outputs
+    if outputs is None:
+        outputs = backend.outputs(genomes, judgement.inputs)
+    apart = None
+    if own.diversity:
+        apart = own.diversity * pairwise_distances(experiment, backend, genomes, own.diversity_by, outputs)
+    return selection.greedy(
+        outputs,
+        judgement.score,
+        own.size,
+        replacement=own.replacement,
+        apart=apart,
+        rule=own.combine,
+        seed=experiment.config.seed,
+    )

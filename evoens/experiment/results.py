@@ -1,0 +1,129 @@
+"""What a finished run leaves behind: the verdict, report.json and the ensemble's folder."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from evoens.ensemble import Ensemble
+from evoens.evaluate import Evaluator
+from evoens.experiment.comparison import NAMES, Contest, verdict
+from evoens.experiment.cost import cost
+from evoens.experiment.journal import Journal
+from evoens.experiment.state import Experiment, Selection
+from evoens.genome import Genome
+from evoens.listener import RunEnd
+from evoens.machine.environment import versions
+
+ENSEMBLE = "ensemble"  # the folder of what is handed back
+
+
+def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selection: Selection) -> dict[str, Any]:
+    """Measure the contestants on the test split, write what a run leaves, and return its report; idempotent."""
+    members, config, problem = selection.members, experiment.config, experiment.problem
+    different, size = len({genome.key for genome in members if genome.genes}), config.selection.size
+    if different < size:
+        journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
+    contest = Contest(
+        parent=problem.parent,
+        strategy=experiment.strategy,
+        members=members,
+        best=selection.best,
+        unselected=_unselected(journal),
+        draws=config.report.random_draws,
+        seed=config.seed,
+        device=backend.device,
+        rule=config.selection.combine,
+    )
+    problem.prepare(journal.folder, lambda progress: journal.tell(lambda listener: listener.on_training(progress)))
+    journal.stage("comparing on cases that neither search nor selection saw")
+
+    def on_done(name: str, done: int, total: int) -> None:
+        journal.progress(done, total, name.replace("_", " "))
+        journal.save()
+
+    blocks, details = contest.run(problem, journal.ledger, config.report.bootstrap, on_done)
+    ensemble = Ensemble(
+        problem.parent,
+        experiment.strategy,
+        members,
+        contest.device,
+        rule=contest.rule,
+        seed=contest.seed,
+        temperature=details.get("temperature", {}).get("ensemble"),
+        preprocessing=problem.preprocessing,
+    )
+    _save_ensemble(experiment, journal, ensemble)
+    report = {**_report(experiment, journal, selection, blocks, ensemble), "details": details}
+    journal.write("report.json", json.dumps(report, indent=1) + "\n")
+    journal.tell(lambda listener: listener.on_report(RunEnd(journal.folder, ensemble, report)))
+    return report
+
+
+def _unselected(journal: Journal) -> list[Genome]:
+    """The children of the first generation: what k draws of the Strategy give without any search."""
+    rows = [row for row in journal.state.population if row["generation"] == 0 and row["status"] == "ok"]
+    return [Genome.from_json(row["genome"]) for row in rows]
+
+
+def _save_ensemble(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> None:
+    about = {"problem": _settings(experiment), "unit": experiment.problem.unit, "seed": experiment.config.seed}
+    found = {} if experiment.sigma is None else {"sigma": experiment.sigma}
+    ensemble.save(journal.folder / ENSEMBLE, experiment.source, {**experiment.arguments, **found}, about)
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    return experiment.config.problem.model_dump(mode="json", by_alias=True)
+
+
+def _report(
+    experiment: Experiment,
+    journal: Journal,
+    selection: Selection,
+    blocks: dict[str, dict[str, Any]],
+    ensemble: Ensemble,
+) -> dict[str, Any]:
+    state, config, problem, members = journal.state, experiment.config, experiment.problem, ensemble.genomes
+    generations = state.generations
+    report: dict[str, Any] = {
+        "name": config.name,
+        "verdict": verdict(problem, blocks, experiment.unsure),
+        "problem": _settings(experiment),
+        "unit": problem.unit,
+        "measures": problem.shown(),
+        "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
+        "unlike_test": problem.unlike_test,
+        "unsure": experiment.unsure,
+        **{name: blocks[name] for name in NAMES},
+    }
+    tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0
+    alike = {"size": len(members), "parent": config.selection.parent}
+    report["ensemble"] |= {**alike, "members": [g.key for g in members], "rule": selection.rule}
+    report["random_children"] |= {**alike, "draws": config.report.random_draws, "of": "first generation"}
+    report["best_child"] |= {"key": selection.best.key}
+    return report | {
+        "selection_optimism": _optimism(experiment, selection, blocks),
+        "reliability": generations[-1]["reliability"],
+        "plan": state.plan,
+        "scope": state.scope,
+        "sigma": experiment.sigma,
+        "trust_region": state.trust_region,
+        "generations": len(generations),
+        "candidates": list(selection.candidates),
+        "cost": cost(experiment, journal, ensemble),
+        "artifact": {
+            "bytes": sum(path.stat().st_size for path in (journal.folder / ENSEMBLE).rglob("*") if path.is_file()),
+            "replayable": len(members) - tuned,
+            "tuned": tuned,
+        },
+        "parent_card": experiment.parent_card,
+        "seed": config.seed,
+        "warnings": state.warnings,
+        "versions": versions(),
+    }
+
+
+def _optimism(experiment: Experiment, selection: Selection, blocks: dict[str, dict[str, Any]]) -> float | None:
+    """The best child's score where it was chosen, less that on the test split; None where the two are not alike."""
+    test: float = blocks["best_child"]["test"]["score"]
+    return None if experiment.problem.unlike_test else selection.best_select - test

@@ -1,0 +1,72 @@
+"""The one loop: scope → σ → generations → members → verdict, stages over a journal, in one run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from evoens.evaluate import Evaluator, Plan
+from evoens.experiment.evolution import evolve
+from evoens.experiment.journal import TUNED, Journal
+from evoens.experiment.membership import settle_members
+from evoens.experiment.preflight import preflight
+from evoens.experiment.results import conclude
+from evoens.experiment.scope_search import settle_scope
+from evoens.experiment.sigma_search import settle_sigma
+from evoens.experiment.state import Experiment
+from evoens.listener import Listener
+
+
+class Run:
+    """One experiment in one folder; what was interrupted there goes on.
+
+    Args:
+        experiment: what is run.
+        folder: where everything is written.
+        listeners: are told what happens.
+        force: go on even when something has changed since the last checkpoint.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, listeners: Iterable[Listener] = (), force: bool = False
+    ) -> None:
+        if experiment.problem.tunes:
+            experiment.problem.parent.tuned = folder / TUNED
+        self.experiment, self.journal = experiment, Journal(experiment, folder, listeners, force)
+
+    def execute(self) -> Path:
+        """Run to the end, or from where it stopped to the end; return the folder.
+
+        Raises:
+            CheckpointError: another process holds the folder, or the experiment has changed since its checkpoint.
+            EvoensError: every child of a generation failed.
+        """
+        experiment, journal = self.experiment, self.journal
+        with journal.opened():
+            if not journal.state.finished:
+                preflight(experiment, journal)
+            settle_scope(experiment, journal)
+            backend = _backend(experiment, journal)
+            settle_sigma(experiment, backend, journal)
+            for number in range(len(journal.state.generations), experiment.config.search.generations):
+                evolve(experiment, backend, journal, number)
+            conclude(experiment, backend, journal, settle_members(experiment, backend, journal))
+            journal.state.finished = True
+            journal.save()
+        return journal.folder
+
+
+def _backend(experiment: Experiment, journal: Journal) -> Evaluator:
+    """Return what measures the children, by the plan that was found when the run began."""
+    problem, state = experiment.problem, journal.state
+    plan = Plan.from_json(state.plan) if state.plan else None
+    if plan is None:
+        journal.stage("finding how children are evaluated fastest")
+    settings = experiment.config.evaluation
+    backend = Evaluator(
+        problem.parent, experiment.strategy, problem, plan, settings=settings, measuring=journal.measuring
+    )
+    state.plan = backend.plan.to_json()
+    if backend.untraced:
+        journal.warn("torch.fx cannot trace the network, so that each child runs the whole of it, whatever the scope")
+    return backend

@@ -1,0 +1,1 @@
+"""Scores: what outputs are worth, how sure that is, and how a figure is written."""
