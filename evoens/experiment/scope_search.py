@@ -135,15 +135,10 @@ class _Trials:
 
     def cases(self, name: str, genomes: list[Genome]) -> Tensor:
         """Return what the ensemble of some children is worth on each of the cases, float64 `(n,)`."""
-        problem, strategy, split, config = (
-            self.experiment.problem,
-            self.experiment.strategy,
-            self.split,
-            self.experiment.config,
-        )
-        rule, seed, device = config.selection.combine, config.seed, self.backend.device
-        ensemble = Ensemble(problem.parent, strategy, genomes, device, rule=rule, seed=seed)
+        experiment, split = self.experiment, self.split
+        problem, own, device = experiment.problem, experiment.config.selection, self.backend.device
+        seed = experiment.config.seed
+        ensemble = Ensemble(problem.parent, experiment.strategy, genomes, device, rule=own.combine, seed=seed)
         with self.backend.measuring.alone(f"the ensemble of {name}"):
-            return self.journal.ledger.once(
-                split, f"alone: {name}", lambda: answered(problem.aimed(split), ensemble.predict)
-            )
+            name = f"alone: {name}"
+            return self.journal.ledger.once(split, name, lambda: answered(problem.aimed(split), ensemble.predict))
