@@ -74,7 +74,7 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     """Print a nested object as two columns, the key dotted and its value; many seconds as minutes or hours."""
     from rich.table import Table  # noqa: PLC0415
 
-    from evoens.console import duration  # noqa: PLC0415
+    from evoens.scoring.text import duration  # noqa: PLC0415
 
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)

@@ -174,7 +174,7 @@ def test_a_large_network_s_layers_are_tried_on_fewer_cases(
 ) -> None:
     monkeypatch.setattr(scope_search, "EFFORT", allowed * 2 * 4 * WORK)  # two layers, four children of each
     monkeypatch.setattr(scope_search, "FEWEST", 6)
-    found, problem = settled(tmp_path, AUTO, problem=SameForAll()).state.scope, SameForAll()
+    found, problem = settled(tmp_path, AUTO, problem=SameForAll()).journal.state.scope, SameForAll()
     assert found is not None and found["cases"] == expected
     for row in found["rows"]:
         right = alone(problem, row["layer"], row["sigma"])[:, :expected].mean(0).argmax(-1) == problem.labels[:expected]
@@ -183,9 +183,13 @@ def test_a_large_network_s_layers_are_tried_on_fewer_cases(
 
 def test_each_sigma_of_each_layer_is_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    run = Run(experiment(AUTO), tmp_path, Listener())
-    run.reporter.progress = lambda done, total, _: told.append((done, total))  # type: ignore[method-assign]
-    settle_scope(run)
+
+    class Ticks(Listener):
+        def on_progress(self, done: int, total: int, text: str) -> None:
+            told.append((done, total))
+
+    run = Run(experiment(AUTO), tmp_path, [Ticks()])
+    settle_scope(run.experiment, run.journal)
     assert told == [(step, 12) for step in range(1, 13)]  # five σ, and the ensemble, of two layers
 
 
