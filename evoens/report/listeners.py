@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from evoens.diversity.watcher import DiversityWatch
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.listener import Listener, RunEnd, Start
 from evoens.report.gif import gif
 from evoens.report.page import write_report
+from evoens.report.watcher import DiversityWatch
 from evoens.tracker import TensorBoard
 
 

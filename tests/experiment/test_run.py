@@ -21,7 +21,6 @@ from tiny_run import Listener, TinyFrames, config, execute, experiment, right_an
 from torch import Tensor
 
 from evoens.checkpoint import CheckpointStore, RunLock
-from evoens.diversity import watcher
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
 from evoens.evaluate import Evaluator
@@ -34,7 +33,7 @@ from evoens.listener import GenerationEnd
 from evoens.listener import Listener as BaseListener
 from evoens.plan import Plan
 from evoens.problem import Split
-from evoens.report import listeners
+from evoens.report import listeners, watcher
 from evoens.report.listeners import standard
 from evoens.settings.config import Config
 from evoens.strategy import Strategy, born, tuned_file
