@@ -19,11 +19,11 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from evoens.adapt import adapted
 from evoens.errors import ShapeError, SpecError, nearest
-from evoens.guest import guest
-from evoens.own_code import Code
-from evoens.spec import Located, import_module, locate
+from evoens.network.adapt import adapted
+from evoens.plugins.guest import guest
+from evoens.plugins.own_code import Code
+from evoens.plugins.spec import Located, import_module, locate
 
 TORCHVISION = "torchvision.models"
 _READ: dict[tuple[Path, str], Code] = {}  # a run saves the code it was begun with, whatever becomes of the files

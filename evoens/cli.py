@@ -11,14 +11,14 @@ from typing import Annotated
 
 import typer
 
-from evoens.allocator import keep_memory
-from evoens.card import find_parent
 from evoens.commands import inspection, printing, session
 from evoens.commands.estimate import planned
 from evoens.commands.explain import COLUMNS, explain, grouped
 from evoens.commands.group import Group
 from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError
+from evoens.machine.allocator import keep_memory
+from evoens.storage.card import find_parent
 
 app = typer.Typer(
     name="evoens",
@@ -205,7 +205,7 @@ def verify(
     json: Json = False,
 ) -> None:
     """Check published vectors, fingerprints and hashes."""
-    from evoens.verify import verify  # noqa: PLC0415
+    from evoens.contract.verify import verify  # noqa: PLC0415
 
     _print_checks(verify(path, trust=trust), json)
 
@@ -251,7 +251,7 @@ def play(
     runs: Runs = RUNS,
 ) -> None:
     """Let an ensemble play a level, and write it as a GIF."""
-    from evoens.play import play  # noqa: PLC0415
+    from evoens.report.play import play  # noqa: PLC0415
 
     printing.say(play(folder if folder.exists() else runs / folder, level=level, member=member, out=out))
 

@@ -13,21 +13,21 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed, unset
-from evoens.calibration import tempered
-from evoens.combine import combine
-from evoens.cut import Features
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
-from evoens.inputs import taken, usable
-from evoens.json_file import as_written
+from evoens.graph.cut import Features
+from evoens.graph.feature_cache import Kept
+from evoens.graph.proof import PROVED, proved_cut, proved_shrunk
+from evoens.graph.shrink import shrink
 from evoens.known_code import Trust
+from evoens.network.inputs import taken, usable
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
-from evoens.proof import PROVED, proved_cut, proved_shrunk
-from evoens.shared import Kept
-from evoens.shrink import shrink
-from evoens.spec import Located
+from evoens.plugins.spec import Located
+from evoens.scoring.calibration import tempered
+from evoens.scoring.combine import combine
+from evoens.storage.json_file import as_written
 from evoens.strategy import Strategy, grow
 from evoens.tasks.data.preprocessing import Preprocessing
 
@@ -43,7 +43,7 @@ class Ensemble:
         parent: the network the members are rebuilt from.
         strategy: the Strategy that rebuilds them.
         genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
-        rule: how the members' probabilities become one (`evoens.combine.RULES`).
+        rule: how the members' probabilities become one (`evoens.scoring.combine.RULES`).
         seed: of the rule, which may draw ties.
         temperature: what the run's temperature scaling has found on its select split; None where it has none.
         preprocessing: how images reach the network; None where it takes its inputs as they are.

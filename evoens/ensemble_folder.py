@@ -16,17 +16,17 @@ from torch import Tensor
 from typing_extensions import NotRequired, TypedDict
 
 from evoens.architecture import Architecture
-from evoens.combine import RULES
 from evoens.errors import LONGEST, CheckpointError
-from evoens.files import write_atomic
 from evoens.genome import Genome
-from evoens.json_file import as_written, read_json
 from evoens.known_code import Trust, known_architecture, known_strategy
-from evoens.own_code import Code
 from evoens.parent import Parent, fingerprint
-from evoens.spec import Located, load_class
+from evoens.plugins.own_code import Code
+from evoens.plugins.spec import Located, load_class
+from evoens.scoring.combine import RULES
+from evoens.storage.files import write_atomic
+from evoens.storage.json_file import as_written, read_json
+from evoens.storage.tensor_file import parse_tensors
 from evoens.strategy import Strategy, grow, tuned_file, tuned_weights
-from evoens.tensor_file import parse_tensors
 
 FORMAT = 1
 CONTIGUOUS = "contiguous"  # of images, where the network takes no other

@@ -10,8 +10,8 @@ from typing import Any
 
 from evoens.architecture import TORCHVISION, Architecture
 from evoens.errors import SpecError
-from evoens.own_code import Code, is_source, read_code, source_sha256
-from evoens.spec import STRATEGIES, Located, locate
+from evoens.plugins.own_code import Code, is_source, read_code, source_sha256
+from evoens.plugins.spec import STRATEGIES, Located, locate
 
 
 class Trust(Flag):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens.architecture import Architecture as Architecture  # noqa: PLC0414 (asked for here too)
-from evoens.tensors import first_names, load, plain, tensors
+from evoens.network.tensors import first_names, load, plain, tensors
 
 Predictor = Callable[[Tensor], Tensor]
 """`(n, *input)` -> `(n, c)` probabilities: a parent, a child and an ensemble are all predictors."""
@@ -39,10 +39,10 @@ class Parent:
         perturbed: the names of those that a Strategy may perturb.
         frozen: the names of the parameters that the network's own code has frozen; no training moves them.
         layout: in which images are given to it and to its children: `channels_last` but where they take no other than
-            `contiguous_format`; whoever has images finds it out (`evoens.adapt.layout`).
+            `contiguous_format`; whoever has images finds it out (`evoens.network.adapt.layout`).
         notes: how its outputs are understood, where that is not plain, a sentence each; a run says them.
         tuned: where the weights of its children are, a file each, when they are trained after they are born.
-        whole: why children that touch these tensors share nothing, where they might (see `evoens.proof`).
+        whole: why children that touch these tensors share nothing, where they might (see `evoens.graph.proof`).
         proved: whether those layers that can be fused have been proved to stay the same.
     """
 
@@ -143,7 +143,7 @@ class Child:
 def fuse(module: nn.Module) -> None:
     """Fuse all layers of `module` that can, as far as they are on a CPU; to be called in `channels_last`.
 
-    One that was proved to be another once it is fused (`evoens.proof`) has `stays_plain`.
+    One that was proved to be another once it is fused (`evoens.graph.proof`) has `stays_plain`.
     """
     for layer in module.modules():
         plain = getattr(layer, "stays_plain", False)

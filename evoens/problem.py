@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from evoens.diversity.saliency import Looker
 from evoens.genome import Genome
-from evoens.metrics import Statistic, mean_of
 from evoens.parent import Parent, Predictor
 from evoens.progress import OnProgress
+from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy
 
 if TYPE_CHECKING:

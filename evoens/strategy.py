@@ -15,10 +15,10 @@ from torch import Tensor
 
 from evoens.errors import ShapeError, SpecError
 from evoens.genome import Gene, Genome, Mask
-from evoens.guest import guest
 from evoens.parent import Parent
+from evoens.plugins.guest import guest
 from evoens.scope import touches
-from evoens.tensor_file import load_tensors
+from evoens.storage.tensor_file import load_tensors
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from evoens.threads import round_alike, sleep_at_barriers
+from evoens.machine.threads import round_alike, sleep_at_barriers
 
 sleep_at_barriers()  # before anything below imports torch
 round_alike()

@@ -22,9 +22,10 @@ from typing import Any
 import torch
 from tiny_run import config, execute
 
-from evoens import checkpoint, evaluate, files
-from evoens.plan import Plan
+from evoens.evaluation import evaluator
+from evoens.evaluation.plan import Plan
 from evoens.report import listeners
+from evoens.storage import checkpoint, files
 
 SETTINGS = config(strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2})
 STAGES = ("settle_scope", "settle_sigma", "evolve", "settle_members", "conclude", "execute")
@@ -134,7 +135,7 @@ def at_random(root: Path, whole: float) -> dict[str, Any]:
 
 def main(root: Path, kind: str) -> None:
     torch.set_num_threads(1)
-    evaluate.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
+    evaluator.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
     listeners.write_report = page
     started = time.monotonic()
     assert process(root / "whole") == 0

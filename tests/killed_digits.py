@@ -17,10 +17,10 @@ import torch
 from tiny_run import Listener
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens import evaluate
 from evoens.config.load import RESOLVED, build, load
 from evoens.diversity.watch import watch
-from evoens.plan import Plan
+from evoens.evaluation import evaluator
+from evoens.evaluation.plan import Plan
 from evoens.report import listeners
 from evoens.tasks import classification_task
 
@@ -58,7 +58,7 @@ def main(root: Path) -> None:
     torch.set_num_threads(1)
     torch.optim.Adam([torch.zeros(1, requires_grad=True)])  # imports much
     killed.Moments, killed.execute = Moments, execute  # type: ignore[assignment, misc]
-    evaluate.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
+    evaluator.quickest = lambda *_: Plan()  # which is quickest is a matter of the moment
     listeners.write_report = killed.page
     assert killed.process(root / "whole") == 0
     moments = json.loads((root / "whole" / "moments.json").read_text())

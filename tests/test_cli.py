@@ -14,10 +14,10 @@ from parents import GOOD, write_parent, write_policy
 from sample_run import write_run
 from typer.testing import CliRunner, Result
 
-from evoens.checkpoint import RunLock, clear
 from evoens.cli import app
 from evoens.config.load import begin, load
 from evoens.errors import CheckpointError
+from evoens.storage.checkpoint import RunLock, clear
 
 
 @pytest.fixture(autouse=True)

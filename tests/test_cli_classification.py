@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from evoens.cli import app
 from evoens.ensemble import load_ensemble
-from evoens.plan import Plan
+from evoens.evaluation.plan import Plan
 from evoens.report import listeners
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,7 +43,7 @@ def here(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes long, where a test is about something else."""
-    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    monkeypatch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
 
 

@@ -14,13 +14,13 @@ from parents import GOOD, write_parent
 from tiny_run import config, execute
 from typer.testing import CliRunner, Result
 
-from evoens.checkpoint import CheckpointStore
 from evoens.cli import app
+from evoens.contract.verify import folder_checks
 from evoens.ensemble import load_ensemble
 from evoens.errors import EvoensError
-from evoens.plan import Plan
+from evoens.evaluation.plan import Plan
 from evoens.report import listeners
-from evoens.verify import folder_checks
+from evoens.storage.checkpoint import CheckpointStore
 
 FILES = ("report.json", "history.json", "population.jsonl", "ensemble/genomes.json", "environment.json")
 
@@ -29,7 +29,7 @@ FILES = ("report.json", "history.json", "population.jsonl", "ensemble/genomes.js
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A finished run."""
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "whole"

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
+from evoens.contract.verify import folder_checks
 from evoens.ensemble import Ensemble, description_sha256, load_ensemble
 from evoens.errors import EvoensError, ShapeError, SpecError
 from evoens.parent import Architecture, Parent
-from evoens.spec import load_class, locate
+from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy
 from evoens.tasks.networks.mlp import MLP
-from evoens.verify import folder_checks
 
 ARGUMENTS = {"sigma": 0.1, "density": 0.5, "parts": 2}
 

@@ -14,12 +14,12 @@ from evoens_strategies.noisy import Noisy
 from torch import Tensor, nn
 
 from evoens.ensemble import Ensemble, load_ensemble
-from evoens.evaluate import Evaluator, Plan
+from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.genome import Genome
+from evoens.graph.soundness import check
 from evoens.parent import Architecture, Parent
+from evoens.plugins.spec import locate
 from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
-from evoens.soundness import check
-from evoens.spec import locate
 
 FILE = Path(model_zoo.__file__)
 COUNT, BATCH = 6, 4

@@ -9,7 +9,7 @@ import torch
 from evoens import noise
 from evoens.contract.check import check_strategy
 from evoens.genome import Gene, Mask
-from evoens.spec import load_class, locate
+from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy
 
 README = Path(__file__).parents[1] / "README.md"

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from evoens import noise
 from evoens.config.load import resolved_yaml
-from evoens.console import Reporter
 from evoens.experiment.run import Run
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
+from evoens.plugins.spec import load_class, locate
 from evoens.problem import Evaluation, Split, SplitName
+from evoens.report.console import Reporter
 from evoens.report.listeners import standard
 from evoens.settings import parse_config
 from evoens.settings.config import Config
-from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 
 FRAME, HIDDEN = (3, 4, 4), 16

@@ -22,13 +22,13 @@ from evoens.analysis.mutations import Mutations
 from evoens.analysis.outputs import Outputs
 from evoens.analysis.part import Part, carry_out
 from evoens.analysis.subject import Subject
-from evoens.checkpoint import RunLock
-from evoens.console import Reporter
-from evoens.files import write_atomic
+from evoens.report.console import Reporter
 from evoens.report.facts import read_finding
 from evoens.report.page import write_report
+from evoens.report.tensorboard import markdown, plain
 from evoens.settings.diversity import DiversitySettings
-from evoens.tracker import markdown, plain
+from evoens.storage.checkpoint import RunLock
+from evoens.storage.files import write_atomic
 
 FOLDER = "diversity"
 

@@ -14,9 +14,9 @@ from evoens.diversity.attribution import METHODS, PATH, attribute
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import png, saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies
-from evoens.metrics import standard_error
 from evoens.problem import evenly
 from evoens.report.parts import Table
+from evoens.scoring.metrics import standard_error
 from evoens.settings.diversity import AttributionSettings
 
 CHUNK = 1 << 23  # scores held at once: networks × inputs × pixels

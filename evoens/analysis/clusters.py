@@ -11,7 +11,7 @@ from torch import Tensor
 from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
-from evoens.calibration import log_probabilities
+from evoens.scoring.calibration import log_probabilities
 from evoens.settings.diversity import ClusterSettings
 
 SHOWN = 4  # networks beside each other: more would not be legible

@@ -16,9 +16,9 @@ from evoens.diversity.hashes import hamming, hash_bits
 from evoens.diversity.pictures import newest, png, sheet
 from evoens.diversity.reading import layer_of, layers, read
 from evoens.errors import ShapeError
-from evoens.metrics import standard_error
 from evoens.problem import evenly
 from evoens.report.parts import Table
+from evoens.scoring.metrics import standard_error
 from evoens.settings.diversity import FeatureSettings
 
 WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -12,11 +12,11 @@ from torch import Tensor
 from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
-from evoens.calibration import log_probabilities, nll
 from evoens.diversity.landscape import Plane, around, through
 from evoens.errors import ShapeError
+from evoens.network.tensors import load, tensors
+from evoens.scoring.calibration import log_probabilities, nll
 from evoens.settings.diversity import LandscapeSettings
-from evoens.tensors import load, tensors
 
 MARGIN = 0.35  # how far the plane reaches beyond its networks, in their distance
 NEAR = 9  # networks among which three are looked for that are not on one line

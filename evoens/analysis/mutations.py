@@ -15,13 +15,13 @@ from evoens import noise
 from evoens.analysis import mutation_figures as figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
-from evoens.calibration import correct
-from evoens.combine import combine
 from evoens.diversity.outputs import pairwise_kl
 from evoens.genome import Mask
+from evoens.network.tensors import load, tensors
 from evoens.report.parts import Table
+from evoens.scoring.calibration import correct
+from evoens.scoring.combine import combine
 from evoens.settings.diversity import MutationSettings
-from evoens.tensors import load, tensors
 
 GRID = 64  # points either way at which a boundary in the plane is drawn
 

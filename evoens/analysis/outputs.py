@@ -15,14 +15,14 @@ from torch import Tensor
 from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import BATCH, Subject
-from evoens.calibration import correct
-from evoens.combine import mean
 from evoens.diversity import correctness as right
 from evoens.diversity import outputs as answers
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.saliency import SIGMA, noisy_copies
 from evoens.diversity.spread import decompose, equitability
 from evoens.report.parts import Table
+from evoens.scoring.calibration import correct
+from evoens.scoring.combine import mean
 from evoens.settings.diversity import OutputSettings
 
 VIEWS = ("as_they_are", "noise_a", "noise_b")

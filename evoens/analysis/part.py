@@ -15,10 +15,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from evoens.errors import CheckpointError
-from evoens.files import write_atomic
 from evoens.report.facts import read_finding
 from evoens.report.parts import Table
-from evoens.tensor_file import load_tensors
+from evoens.storage.files import write_atomic
+from evoens.storage.tensor_file import load_tensors
 
 Kept = Mapping[str, Tensor]
 

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor, nn
 
-from evoens.card import find_parent
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment.journal import TUNED
 from evoens.experiment.setup import open_strategy, strategy_arguments
 from evoens.genome import Genome
-from evoens.json_file import read_rows
 from evoens.known_code import Trust
+from evoens.network.tensors import tensors
 from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.report.written import Child
+from evoens.storage.card import find_parent
+from evoens.storage.json_file import read_rows
 from evoens.strategy import grow
-from evoens.tensors import tensors
 
 if TYPE_CHECKING:
     from evoens.settings.config import Config

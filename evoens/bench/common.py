@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
+from evoens.plugins.spec import load_class, locate
 from evoens.settings.evaluation import EvaluationSettings
-from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
 from evoens.tasks.precision import precision_of
 

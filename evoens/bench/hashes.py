@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from evoens.allocator import keep_memory
 from evoens.diversity.hashes import hash_bits
+from evoens.machine.allocator import keep_memory
 from evoens.machine.environment import environment
 
 Pixels = npt.NDArray[np.uint8]

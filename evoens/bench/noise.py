@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from evoens import noise
-from evoens.allocator import keep_memory
+from evoens.machine.allocator import keep_memory
 from evoens.machine.environment import environment
 
 TARGET = 2.5

@@ -13,14 +13,14 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from evoens.allocator import keep_memory
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
+from evoens.machine.allocator import keep_memory
+from evoens.machine.threads import side_by_side
 from evoens.parent import Architecture, Parent
-from evoens.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
 from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
 from evoens.strategy import grow
-from evoens.threads import side_by_side
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from evoens.machine.environment import environment
+from evoens.machine.threads import WAIT_POLICY
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
-from evoens.threads import WAIT_POLICY
 
 SETTINGS = PPOSettings(rollout=32, minibatches=1, epochs=3, target_kl=None)  # minibatches of 2048, as in the defaults
 PROBLEM = ProcgenSettings(game="bigfish")
@@ -53,7 +53,7 @@ def _in_process(side: str) -> dict[str, Any]:
 
 
 def _ours() -> dict[str, Any]:
-    from evoens.allocator import keep_memory  # noqa: PLC0415
+    from evoens.machine.allocator import keep_memory  # noqa: PLC0415
     from evoens.tasks.precision import precision_of  # noqa: PLC0415
     from evoens.tasks.sb3 import Training  # noqa: PLC0415
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
 from evoens.ensemble import Ensemble
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.plan import Plan
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent, Predictor
-from evoens.plan import Plan
 from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Problem, Split, SplitName
 from evoens.strategy import Strategy, grow
 

@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from evoens.bench.common import seconds
 from evoens.machine.environment import environment
+from evoens.machine.threads import WAIT_POLICY
 from evoens.parent import Architecture, Parent
+from evoens.plugins.spec import load_class, locate
 from evoens.settings.classification import TrainSettings
-from evoens.spec import load_class, locate
 from evoens.strategy import Strategy
-from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
-from evoens.threads import WAIT_POLICY
 
 IMAGES, BATCH, ROUNDS = 2048, 128, 5
 LONG = TrainSettings(epochs=10_000, batch=BATCH)  # so long that nothing settles while it is measured

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evoens.allocator import keep_memory
 from evoens.commands import session
 from evoens.config.load import RESOLVED, Loaded, load, located
 from evoens.errors import CheckpointError, ConfigError, nearest
+from evoens.machine.allocator import keep_memory
 from evoens.settings.diversity import PARTS, DiversitySettings
 
 
@@ -67,7 +67,7 @@ def diversity(asked: Asked, parts: Sequence[str], *, silent: bool) -> dict[str, 
     keep_memory()
     from evoens.analysis.analyse import FOLDER, analyse  # noqa: PLC0415 (torch, scikit-learn and captum)
     from evoens.analysis.subject import of_models, of_run  # noqa: PLC0415
-    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.report.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base, folder = loaded.config, loaded.base, asked.folder

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from evoens.card import find_parent, parent_files, read_card
 from evoens.config.load import Loaded
-from evoens.json_file import as_written
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import CANDIDATES, SO_FAR, Config
 from evoens.settings.procgen import ProcgenConfig
+from evoens.storage.card import find_parent, parent_files, read_card
+from evoens.storage.json_file import as_written
 
 BACKWARD = 2  # a backward pass costs about two forward passes
 RULES = 2  # of action, by which a policy plays the test levels

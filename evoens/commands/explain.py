@@ -15,9 +15,9 @@ from pydantic_core import PydanticUndefined
 from evoens.config.faults import Schema, shown
 from evoens.config.yaml_file import Keys, dotted
 from evoens.errors import ConfigError, nearest
+from evoens.plugins.spec import locate, module_file, shipped_strategies
 from evoens.settings import CONFIGS
 from evoens.settings.base import Section
-from evoens.spec import locate, module_file, shipped_strategies
 
 Row = dict[str, str]
 ALL = "every problem"

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from evoens.commands import printing, session
 from evoens.errors import ConfigError, EvoensError, one_line, visible
-from evoens.threads import round_alike, sleep_at_barriers
+from evoens.machine.threads import round_alike, sleep_at_barriers
 
 _UsageError: Any = typer.BadParameter.__base__
 """What typer raises where a command line is wrong, under a name that it keeps to itself."""

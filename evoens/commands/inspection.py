@@ -10,15 +10,15 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from evoens.card import parent_files, read_card
 from evoens.config.classifiers import SUFFIXES
 from evoens.config.load import RESOLVED, shipped_problems
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
-from evoens.json_file import as_written, read_json, read_rows
+from evoens.plugins.spec import STRATEGIES, shipped_strategies
 from evoens.report.facts import Facts, read_facts
 from evoens.report.written import Child
-from evoens.spec import STRATEGIES, shipped_strategies
+from evoens.storage.card import parent_files, read_card
+from evoens.storage.json_file import as_written, read_json, read_rows
 
 
 class _Member(TypedDict):

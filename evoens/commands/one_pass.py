@@ -14,24 +14,24 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
-from evoens.card import TORCHVISION, find_parent
 from evoens.commands.estimate import stages
 from evoens.commands.session import said_by
 from evoens.config.load import Loaded, build, prepared
-from evoens.console import Reporter
 from evoens.errors import ProblemError
+from evoens.evaluation.memory import GIGABYTE, machine, nbytes
 from evoens.experiment.preflight import preflight
 from evoens.experiment.sigma_search import EFFORT, frames
-from evoens.flops import flops
-from evoens.memory import GIGABYTE, machine, nbytes
+from evoens.graph.flops import flops
+from evoens.machine.threads import lanes
 from evoens.parent import Parent
 from evoens.problem import FixedInputs, Problem, SplitName
+from evoens.report.console import Reporter
 from evoens.scoring.text import duration
 from evoens.settings.classification import DATASETS, ClassificationConfig
+from evoens.storage.card import TORCHVISION, find_parent
 from evoens.tasks.data.layout import data_root
 from evoens.tasks.data.named import OWN
 from evoens.tasks.networks.catalogue import architecture
-from evoens.threads import lanes
 
 INPUTS = 4  # that take the pass
 CLASSES, COLOURS = 10, 3  # of a network that only shows what it takes, where the data would tell

@@ -14,7 +14,7 @@ from evoens.errors import Check, visible
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from evoens.screen import Screen
+    from evoens.machine.screen import Screen
 
 WIDE = 200  # columns where no terminal says how many there are
 LONG = 100  # seconds that nobody counts as such
@@ -91,7 +91,7 @@ def show(what: RenderableType) -> None:
 
 
 def _console() -> Screen:
-    from evoens.screen import Screen  # noqa: PLC0415
+    from evoens.machine.screen import Screen  # noqa: PLC0415
 
     return Screen(width=None if sys.stdout.isatty() else WIDE)
 

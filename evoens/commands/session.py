@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from evoens.allocator import keep_memory
-from evoens.card import read_card
 from evoens.commands.printing import say
 from evoens.config.load import RESOLVED, Loaded, build, differences, located
 from evoens.errors import CheckpointError, nearest
-from evoens.guest import listening
+from evoens.machine.allocator import keep_memory
+from evoens.plugins.guest import listening
+from evoens.storage.card import read_card
 
 if TYPE_CHECKING:
-    from evoens.console import Reporter
+    from evoens.report.console import Reporter
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes: something was checked and is broken; the user's mistake; Ctrl-C."""
@@ -37,7 +37,7 @@ def execute(
 ) -> None:
     """Run, or go on with, the experiment in `folder`; or, with `overwrite`, in the stead of the one that is there."""
     keep_memory()
-    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.report.console import Reporter  # noqa: PLC0415
 
     with (
         interruptible(f"python -m evoens resume {shlex.quote(str(folder))}", folder / RESOLVED),
@@ -56,7 +56,7 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
         The file of its weights, its card, and a line that says what it is.
     """
     keep_memory()
-    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.report.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
@@ -78,7 +78,7 @@ def read_data(loaded: Loaded) -> list[str]:
     Raises:
         ConfigError: something is wrong with them; the message has its place.
     """
-    from evoens.console import Reporter  # noqa: PLC0415
+    from evoens.report.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     with located(loaded), Reporter(quiet=True) as reporter, said_by(reporter):

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evoens.card import find_parent
 from evoens.config.classification_data import data_faults
 from evoens.config.classifiers import classifier_faults, network_faults
 from evoens.config.faults import Fault, faults_of, related, shown, unknown_key
@@ -19,11 +18,12 @@ from evoens.config.policies import policy_faults
 from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Document, Keys, dotted
 from evoens.errors import SpecError, nearest
+from evoens.plugins.spec import locate
 from evoens.settings import CONFIGS, config_type, parse_config
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config, StrategySettings
 from evoens.settings.procgen import ProcgenConfig
-from evoens.spec import locate
+from evoens.storage.card import find_parent
 
 
 def check(

@@ -10,20 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evoens.card import find_parent
 from evoens.config.checking import check
 from evoens.config.faults import Fault, related, shown
 from evoens.config.overrides import Override
 from evoens.config.policies import parent_of_game
 from evoens.config.yaml_file import Document, Keys, Mark, Trouble, dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import CheckpointError, ConfigError, EvoensError, about, nearest
-from evoens.guest import failure
+from evoens.plugins.guest import failure
 from evoens.settings.config import Config
+from evoens.storage.card import find_parent
 
 if TYPE_CHECKING:
-    from evoens.console import Reporter
     from evoens.experiment.run import Run
     from evoens.parent import Parent
+    from evoens.report.console import Reporter
     from evoens.tasks.task import Task
 
 PROBLEMS = "evoens_problems"
@@ -162,10 +162,10 @@ def build(
     Raises:
         EvoensError: the Strategy or the parent cannot be used; no folder is made then.
     """
-    from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
     from evoens.experiment.run import Run  # noqa: PLC0415
     from evoens.experiment.setup import open_experiment  # noqa: PLC0415
     from evoens.report.listeners import standard  # noqa: PLC0415
+    from evoens.storage.checkpoint import RunLock, clear  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
     with located(loaded):
@@ -211,8 +211,8 @@ def begin(folder: Path, loaded: Loaded, overwrite: bool = False) -> None:
     Raises:
         CheckpointError: another process is at work there, or another run has begun there meanwhile.
     """
-    from evoens.checkpoint import RunLock, clear  # noqa: PLC0415
-    from evoens.files import write_atomic  # noqa: PLC0415
+    from evoens.storage.checkpoint import RunLock, clear  # noqa: PLC0415
+    from evoens.storage.files import write_atomic  # noqa: PLC0415
 
     saved = folder / RESOLVED
     with RunLock(folder):

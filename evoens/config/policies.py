@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evoens.card import find_parent, read_parent, tensor_names
 from evoens.config.faults import Fault
 from evoens.config.overrides import Override
 from evoens.config.yaml_file import Keys
 from evoens.errors import CheckpointError, SpecError
 from evoens.scope import resolve
 from evoens.settings.procgen import GAMES, Levels, ProcgenConfig
+from evoens.storage.card import find_parent, read_parent, tensor_names
 
 
 def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[Fault]:

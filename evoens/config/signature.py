@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evoens.errors import SpecError, nearest
-from evoens.spec import Located, module_file
+from evoens.plugins.spec import Located, module_file
 
 _IMPORTS = ast.Import | ast.ImportFrom
 

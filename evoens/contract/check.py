@@ -13,8 +13,8 @@ from typing import Any
 from evoens.contract.clauses import CLAUSES, FOLLOWS, PURE
 from evoens.contract.subject import BrokenError, Subject, global_seed, small_parent
 from evoens.errors import Check, EvoensError, SpecError, one_line
-from evoens.guest import failure, listening
-from evoens.spec import STRATEGIES, load_class, locate
+from evoens.plugins.guest import failure, listening
+from evoens.plugins.spec import STRATEGIES, load_class, locate
 from evoens.strategy import Strategy
 
 _FRESH = "import sys; from evoens.contract.check import print_bits; print_bits(sys.argv[1], sys.argv[2:])"

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens.combine import combine
 from evoens.ensemble import Ensemble
+from evoens.evaluation.result_cache import Ledger
+from evoens.evaluation.trials import Trial, run
 from evoens.genome import Genome
-from evoens.ledger import Ledger
-from evoens.metrics import Statistic, bootstrap, difference
+from evoens.machine.threads import lanes
 from evoens.parent import Parent, Predictor
 from evoens.problem import Evaluation, Problem, Split
+from evoens.scoring.combine import combine
+from evoens.scoring.metrics import Statistic, bootstrap, difference
 from evoens.scoring.text import interval, number
 from evoens.strategy import Strategy
-from evoens.threads import lanes
-from evoens.trials import Trial, run
 
 NAMES = ("parent", "best_child", "random_children", "ensemble")
 

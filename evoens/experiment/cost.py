@@ -8,12 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from evoens.cut import cut
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
-from evoens.flops import flops
+from evoens.graph.cut import cut
+from evoens.graph.flops import flops
 from evoens.parent import Parent
 from evoens.strategy import grow
 

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from evoens.diversity.distances import NO_GRADIENT, OF_OUTPUTS, of_saliency
 from evoens.errors import EvoensError, about
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
-from evoens.guest import guest
+from evoens.plugins.guest import guest
 from evoens.settings.diversity import Distance
 from evoens.strategy import grow
 

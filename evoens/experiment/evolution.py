@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens.distinct import distinct
 from evoens.diversity.distances import mean_to_others
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
-from evoens.evaluate import Evaluator, Outcome
+from evoens.evaluation.evaluator import Evaluator, Outcome
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
+from evoens.experiment.distinct import distinct
 from evoens.experiment.journal import Journal
 from evoens.experiment.membership import with_parent
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
-from evoens.guest import guest
 from evoens.listener import GenerationEnd
-from evoens.metrics import reliability
+from evoens.plugins.guest import guest
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
+from evoens.scoring.metrics import reliability
 from evoens.settings.config import SO_FAR
 from evoens.strategy import Record, ask
 

@@ -9,13 +9,13 @@ import torch
 from pydantic import ValidationError
 
 from evoens.architecture import TORCHVISION, Architecture
-from evoens.checkpoint import filled
 from evoens.experiment.state import Experiment
+from evoens.graph.soundness import ASKED, answers
 from evoens.machine.environment import machine, versions
-from evoens.own_code import source_sha256
+from evoens.plugins.own_code import source_sha256
+from evoens.plugins.spec import module_file
 from evoens.settings.config import Config
-from evoens.soundness import ASKED, answers
-from evoens.spec import module_file
+from evoens.storage.checkpoint import filled
 
 DATA = "data (pixels or labels)"
 ANSWERS = "what the network answers"  # by which whatever else its code reads is known

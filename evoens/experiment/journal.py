@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evoens.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.errors import SpecError
-from evoens.evaluate import Evaluator, Outcome
+from evoens.evaluation.evaluator import Evaluator, Outcome
+from evoens.evaluation.result_cache import Ledger
 from evoens.experiment.identity import identity_of, known_since, with_precision
 from evoens.experiment.state import Experiment, RunState
-from evoens.files import write_atomic
 from evoens.genome import Genome
-from evoens.json_file import as_written
-from evoens.ledger import Ledger
 from evoens.listener import Listener, Listeners, Start
 from evoens.machine.environment import environment
-from evoens.measuring import Measuring
 from evoens.problem import Split
+from evoens.storage.checkpoint import CheckpointStore, RunLock, require_same
+from evoens.storage.files import write_atomic
+from evoens.storage.json_file import as_written
+from evoens.storage.measuring import Measuring
 from evoens.strategy import learnt
 
 MEASURING = "measuring.txt"  # who is being measured, while the process lives

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.distinct import distinct
 from evoens.errors import EvoensError
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
+from evoens.experiment.distinct import distinct
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.genome import Genome

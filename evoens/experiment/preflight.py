@@ -5,8 +5,8 @@ from __future__ import annotations
 from evoens.experiment.distances import require_distances
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
-from evoens.reach import SMALL, reach
-from evoens.soundness import ASKED, check
+from evoens.graph.reach import SMALL, reach
+from evoens.graph.soundness import ASKED, check
 
 
 def preflight(experiment: Experiment, journal: Journal) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from evoens.ensemble import Ensemble
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment.comparison import NAMES, Contest, verdict
 from evoens.experiment.cost import cost
 from evoens.experiment.journal import Journal

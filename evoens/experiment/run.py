@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from evoens.evaluate import Evaluator, Plan
+from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
 from evoens.experiment.membership import settle_members

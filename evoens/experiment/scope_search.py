@@ -11,7 +11,7 @@ from torch import Tensor
 
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
-from evoens.evaluate import Evaluator, Plan
+from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.journal import Journal
 from evoens.experiment.sigma_search import affordable, probe
 from evoens.experiment.state import Experiment

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from evoens.combine import combine
 from evoens.problem import Score, Split
+from evoens.scoring.combine import combine
 
 
 def top(scores: Sequence[float], size: int) -> list[int]:
@@ -42,7 +42,7 @@ def greedy(
         replacement: whether a member may be chosen again, which gives it more weight and lets a few good
             members stay where a worse one would have to join.
         apart: what each two candidates' distance is worth in the score's unit, `(k, k)`; nothing where it is None.
-        rule: by which the members' outputs become one (`evoens.combine.RULES`).
+        rule: by which the members' outputs become one (`evoens.scoring.combine.RULES`).
         seed: of the rule, which may draw ties.
     """
     chosen: list[int] = []

@@ -6,15 +6,15 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from evoens.card import find_parent
 from evoens.contract.check import broken
 from evoens.errors import SpecError, nearest
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
 from evoens.parent import Parent
+from evoens.plugins.spec import Located, load_class, locate
 from evoens.scope import resolve
 from evoens.settings.config import Config, StrategySettings
-from evoens.spec import Located, load_class, locate
+from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks.task import Task
 

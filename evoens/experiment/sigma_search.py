@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment import trust_region
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
-from evoens.flops import flops
+from evoens.graph.flops import flops
 from evoens.parent import Parent
 from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import as_born, learn

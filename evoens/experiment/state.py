@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evoens.genome import Genome
+from evoens.plugins.spec import Located
 from evoens.problem import Problem
 from evoens.settings.config import Config
-from evoens.spec import Located
 from evoens.strategy import Strategy
 
 

@@ -10,7 +10,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
 from evoens.genome import Genome
 from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import Strategy, ask

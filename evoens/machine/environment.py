@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from evoens.threads import ROUNDING
+from evoens.machine.threads import ROUNDING
 
 PACKAGES = (
     *("evoens", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "procgen-mirror", "procgen"),

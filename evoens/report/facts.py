@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evoens.errors import CheckpointError
-from evoens.json_file import read_json, read_rows
 from evoens.report.written import Analysis, Child, History, Report
 from evoens.scoring.text import number
 from evoens.settings.diversity import PARTS
+from evoens.storage.json_file import read_json, read_rows
 
 Json = Mapping[str, Any]
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from evoens.metrics import spearman
 from evoens.report.style import (
     BLUE,
     GREEN,
@@ -31,6 +30,7 @@ from evoens.report.style import (
     titled,
 )
 from evoens.report.tables import KL_MEMBERS
+from evoens.scoring.metrics import spearman
 
 ROLES = {
     "parent": ("Parent", INK, "s"),

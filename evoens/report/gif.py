@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from evoens.errors import ProblemError
-from evoens.files import write_atomic
+from evoens.storage.files import write_atomic
 
 Frames = Sequence[NDArray[np.uint8]]
 

@@ -7,8 +7,8 @@ from evoens.genome import Genome
 from evoens.listener import Listener, RunEnd, Start
 from evoens.report.gif import gif
 from evoens.report.page import write_report
+from evoens.report.tensorboard import TensorBoard
 from evoens.report.watcher import DiversityWatch
-from evoens.tracker import TensorBoard
 
 
 def standard(console: Listener) -> list[Listener]:

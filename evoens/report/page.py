@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from evoens.files import write_atomic
-from evoens.json_file import as_written
 from evoens.report.facts import Facts, read_facts
 from evoens.report.glossary import Glossary
 from evoens.report.sections import sections
+from evoens.storage.files import write_atomic
+from evoens.storage.json_file import as_written
 
 TEMPLATE = "page.html.jinja"
 

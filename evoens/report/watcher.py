@@ -6,9 +6,9 @@ from evoens.diversity.distances import NO_GRADIENT
 from evoens.diversity.pictures import png
 from evoens.diversity.watch import Diversity, watch, watch_answers
 from evoens.errors import EvoensError
-from evoens.files import write_atomic
-from evoens.guest import guest
 from evoens.listener import GenerationEnd, Listener, Start
+from evoens.plugins.guest import guest
+from evoens.storage.files import write_atomic
 
 
 class DiversityWatch(Listener):

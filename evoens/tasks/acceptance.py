@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evoens.adapt import chosen, layout
 from evoens.errors import EvoensError, ProblemError, ShapeError
-from evoens.guest import guest
+from evoens.network.adapt import chosen, layout
 from evoens.parent import Parent
+from evoens.plugins.guest import guest
 
 # what may stand after a sigmoid without making its outputs others, as autograd calls it
 _PASSED = {"View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Clone", "ToCopy", "Clamp", "Slice", "Select"}

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from evoens.parent import Parent
-from evoens.tasks.data.images import Images, Normalise, shuffled
+from evoens.tasks.data.images import Images, shuffled
+from evoens.tasks.data.normalise import Normalise
 
 FEW, MOST = 64, 300  # images: a parent that is right on nearly all of a few is not looked at further
 _GOOD = 0.9  # two of twenty classes that change places cost as much

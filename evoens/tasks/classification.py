@@ -11,18 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens import calibration
 from evoens.genome import Genome
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName, answered
 from evoens.progress import OnProgress
+from evoens.scoring import calibration
 from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.strategy import Strategy
 from evoens.tasks.acceptance import accept
 from evoens.tasks.classifier_report import calibration_details, measures_of, remark_on, rows_of
 from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
-from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.data.preprocessing import Preprocessing, batch_of
 from evoens.tasks.independent import curve, worth
 from evoens.tasks.sgd import Examples

@@ -13,22 +13,22 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from evoens.adapt import layout
-from evoens.allocator import keep_memory
 from evoens.architecture import Architecture
-from evoens.card import parent_files
-from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError, about
-from evoens.files import write_atomic
+from evoens.machine.allocator import keep_memory
+from evoens.network.adapt import layout
 from evoens.parent import Parent
 from evoens.problem import Problem
 from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
+from evoens.storage.card import parent_files
+from evoens.storage.checkpoint import CheckpointStore
+from evoens.storage.files import write_atomic
 from evoens.tasks.chance import cautions, in_order
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.alike import repeated
 from evoens.tasks.data.data import SPLITS, Data, open_data
-from evoens.tasks.data.images import Normalise
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.learnt import unsure

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens import calibration
-from evoens.metrics import Statistic, balanced_of, ece_of
 from evoens.problem import Evaluation, Measure
+from evoens.scoring import calibration
+from evoens.scoring.metrics import Statistic, balanced_of, ece_of
 from evoens.scoring.text import interval, number
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.corrupted import accuracy_of, nll_of

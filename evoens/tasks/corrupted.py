@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evoens import calibration
-from evoens.corruption import corrupt
 from evoens.errors import ProblemError
-from evoens.metrics import Floats, Places, Statistic, confidence_bins
+from evoens.scoring import calibration
+from evoens.scoring.metrics import Floats, Places, Statistic, confidence_bins
 from evoens.settings.classification import CorruptionSettings
+from evoens.tasks.corruption import corrupt
 from evoens.tasks.data.images import Images
 
 WHOLE = 10_000  # images of each severity in a file of them, in the order of the test set

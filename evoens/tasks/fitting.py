@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens.checkpoint import CheckpointStore, RunLock, filled, require_same
-from evoens.json_file import as_written
 from evoens.progress import OnProgress, Progress
+from evoens.storage.checkpoint import CheckpointStore, RunLock, filled, require_same
+from evoens.storage.json_file import as_written
 from evoens.tasks.sgd import Training
 
 

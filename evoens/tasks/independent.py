@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor
 
-from evoens import calibration
+from evoens.scoring import calibration
 
 DRAWS = 12  # subsets of each size, at most
 

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from evoens.card import find_parent
 from evoens.errors import CheckpointError, ProblemError
 from evoens.settings.classification import ClassificationConfig
+from evoens.storage.card import find_parent
 from evoens.tasks.data.alike import digest, digests
 from evoens.tasks.data.arrays import npz_images
 from evoens.tasks.data.data import Data

@@ -19,18 +19,18 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from evoens.allocator import keep_memory
-from evoens.card import parent_files, read_parent
-from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
 from evoens.errors import CheckpointError, ConfigError
-from evoens.files import write_atomic
-from evoens.json_file import as_written
+from evoens.machine.allocator import keep_memory
 from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
+from evoens.storage.card import parent_files, read_parent
+from evoens.storage.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
+from evoens.storage.files import write_atomic
+from evoens.storage.json_file import as_written
+from evoens.storage.tensor_file import parse_tensors
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sb3 import Training
-from evoens.tensor_file import parse_tensors
 
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")

@@ -14,9 +14,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from evoens.checkpoint import Checkpoint
 from evoens.errors import CheckpointError
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
+from evoens.storage.checkpoint import Checkpoint
 from evoens.tasks.networks.impala import Impala
 from evoens.tasks.procgen_env import EnvStates, ProcgenVecEnv
 

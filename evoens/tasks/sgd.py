@@ -18,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoens.network.tensors import load, tensors
 from evoens.settings.classification import TrainSettings
 from evoens.tasks.data.augment import augmented
-from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.schedules import momentum, rate
-from evoens.tensors import load, tensors
 
 
 @dataclass(frozen=True)

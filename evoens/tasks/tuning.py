@@ -13,22 +13,22 @@ from dataclasses import asdict, dataclass
 import torch
 from safetensors.torch import save
 
-from evoens.checkpoint import CheckpointStore, require_same
 from evoens.errors import one_line
-from evoens.files import write_atomic
 from evoens.genome import Genome
-from evoens.guest import failure
-from evoens.json_file import as_written, read_json
-from evoens.measuring import FATAL, Measuring
+from evoens.machine.threads import side_by_side
+from evoens.network.tensors import tensors
 from evoens.parent import Parent
+from evoens.plugins.guest import failure
 from evoens.settings.classification import TuneSettings
+from evoens.storage.checkpoint import CheckpointStore, require_same
+from evoens.storage.files import write_atomic
+from evoens.storage.json_file import as_written, read_json
+from evoens.storage.measuring import FATAL, Measuring
 from evoens.strategy import Strategy, born, tuned_file
 from evoens.tasks.fitting import machine
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training, draws, re_estimate
-from evoens.tensors import tensors
-from evoens.threads import side_by_side
 
 PLAN = "plan.json"
 TRAINING = "training.txt"  # who is being trained, while the process lives

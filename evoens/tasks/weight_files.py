@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from evoens.errors import CheckpointError
-from evoens.tensor_file import load_tensors
+from evoens.storage.tensor_file import load_tensors
 
 _HEAD = 1024  # bytes from which a file is known
 _SCALAR = np.float64(0).__reduce__()[0]  # what rebuilds a NumPy scalar, whichever module this NumPy has it in

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from evoens.architecture import Architecture
-from evoens.card import TORCHVISION, parent_files, read_parent
 from evoens.errors import CheckpointError, nearest
+from evoens.network.tensors import first_names, named, plain
+from evoens.storage.card import TORCHVISION, parent_files, read_parent
+from evoens.storage.tensor_file import parse_tensors
 from evoens.tasks.state_dicts import Found, Wanted, nearest_state_dict, state_dicts
 from evoens.tasks.weight_files import read_file
-from evoens.tensor_file import parse_tensors
-from evoens.tensors import first_names, named, plain
 
 SHOWN = 4  # tensors that do not fit, in a message
 _CHOSEN = ("parent", "weights")

@@ -22,11 +22,11 @@ from evoens.analysis.landscape import Landscape
 from evoens.analysis.mutations import Mutations, plane
 from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
-from evoens.console import Reporter
 from evoens.diversity.activations import cka, hsic
 from evoens.diversity.attribution import METHODS, attribute
 from evoens.errors import EvoensError, SpecError
 from evoens.genome import Gene, Mask
+from evoens.report.console import Reporter
 from evoens.settings.diversity import DiversitySettings
 
 SMALL = DiversitySettings.model_validate(

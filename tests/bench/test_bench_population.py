@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evoens.bench import population
 from evoens.bench.population import TARGETS, describe, measure
-from evoens.plan import Plan
+from evoens.evaluation.plan import Plan
 
 
 def test_the_figures_are_complete_and_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:

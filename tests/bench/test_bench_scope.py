@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from evoens.bench.scope import TARGETS, describe, measure
-from evoens.plan import Plan
+from evoens.evaluation.plan import Plan
 
 
 def test_the_figures_are_complete_and_fit_together() -> None:

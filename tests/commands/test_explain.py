@@ -14,8 +14,8 @@ from evoens.cli import app
 from evoens.commands.explain import explain
 from evoens.config.faults import Schema
 from evoens.errors import ConfigError
+from evoens.plugins.spec import load_class, locate, shipped_strategies
 from evoens.settings import CONFIGS
-from evoens.spec import load_class, locate, shipped_strategies
 from evoens.strategy import Strategy
 
 ROWS = {row["key"]: row for row in explain() if not row["of"].startswith("strategy.class")}

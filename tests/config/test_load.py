@@ -13,7 +13,7 @@ from parents import GOOD, write_parent
 from evoens.config.load import differences, find_problem, load, resolved_yaml, shipped_problems
 from evoens.config.yaml_file import dump_yaml, read_yaml
 from evoens.errors import ConfigError
-from evoens.spec import shipped_strategies
+from evoens.plugins.spec import shipped_strategies
 
 
 @pytest.fixture(autouse=True)

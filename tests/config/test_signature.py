@@ -5,7 +5,7 @@ import pytest
 
 from evoens.config.signature import Signature, check_source, read_signature
 from evoens.errors import SpecError
-from evoens.spec import load_class, locate
+from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy
 
 BODY = "    def perturb(self, name, weight, gene):\n        return weight\n"

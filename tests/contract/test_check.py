@@ -10,7 +10,7 @@ import torch
 
 from evoens.contract.check import broken, check_strategy
 from evoens.errors import Check, SpecError
-from evoens.spec import load_class, locate, shipped_strategies
+from evoens.plugins.spec import load_class, locate, shipped_strategies
 from evoens.strategy import Strategy
 
 BROKEN = Path(__file__).parent / "broken"

@@ -14,10 +14,10 @@ from tiny_run import TinyFrames, config, experiment, right_answers
 from torch import Tensor
 
 from evoens.ensemble import Ensemble
+from evoens.evaluation.result_cache import Ledger
 from evoens.experiment import comparison as compare
 from evoens.experiment.comparison import NAMES, Contest, verdict
 from evoens.genome import Genome
-from evoens.ledger import Ledger
 from evoens.problem import Evaluation, Measure, Problem, Split, together
 
 TEST = Split("test", 0, COUNT)

@@ -12,7 +12,7 @@ from tiny import CLASSES, FEATURES, tiny_parent
 
 from evoens.ensemble import Ensemble
 from evoens.experiment.cost import ensemble_flops, shrunk_flops, stored_weights
-from evoens.spec import load_class, locate
+from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy, born, tuned_file
 
 HIDDEN = 16

@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from evoens.checkpoint import CheckpointStore
 from evoens.cli import app
+from evoens.evaluation.plan import Plan
 from evoens.experiment.identity import ANSWERS
 from evoens.machine import environment
-from evoens.plan import Plan
 from evoens.report import listeners
+from evoens.storage.checkpoint import CheckpointStore
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -60,7 +60,7 @@ def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own.write_text(own.read_text().replace("class: noisy", "class: mine.py:Mine"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+        patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
         patch.setattr("evoens.experiment.run.settle_members", stopped)
         result = call("run", "own.yaml", "-q")
     assert result.exit_code == 130, result.output
@@ -73,7 +73,7 @@ def here(begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     resolved = tmp_path / "runs/own/config.resolved.yaml"
     resolved.write_text(resolved.read_text().replace(str(begun), str(tmp_path)))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    monkeypatch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     return tmp_path
 
@@ -127,7 +127,7 @@ def test_a_module_beside_the_networks_own_that_has_changed_shows(
     (tmp_path / "mynets/net.py").write_text("from mynets.blocks import act\n" + model)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    monkeypatch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     with monkeypatch.context() as patch:
         patch.setattr("evoens.experiment.run.settle_members", stopped)
         assert fresh("run", "own.yaml", "-q").exit_code == 130

@@ -20,10 +20,10 @@ from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, right_answers, timeless
 from torch import Tensor
 
-from evoens.checkpoint import CheckpointStore, RunLock
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
-from evoens.evaluate import Evaluator
+from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.plan import Plan
 from evoens.experiment import results
 from evoens.experiment.distances import pairwise_distances
 from evoens.experiment.journal import Journal
@@ -31,11 +31,11 @@ from evoens.experiment.run import Run
 from evoens.genome import Genome
 from evoens.listener import GenerationEnd
 from evoens.listener import Listener as BaseListener
-from evoens.plan import Plan
 from evoens.problem import Split
 from evoens.report import listeners, watcher
 from evoens.report.listeners import standard
 from evoens.settings.config import Config
+from evoens.storage.checkpoint import CheckpointStore, RunLock
 from evoens.strategy import Strategy, born, tuned_file
 
 AUTO = config(strategy={"sigma": "auto"})
@@ -50,7 +50,7 @@ CONTESTANTS = ("parent", "best_child", "random_children", "ensemble")
 def _same_plan_and_threads() -> Any:
     """Which plan is quickest here is a matter of the moment, and decides the last bits of fitness."""
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     torch.set_num_threads(1)
     yield
     patch.undo()

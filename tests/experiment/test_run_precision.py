@@ -11,12 +11,12 @@ import pytest
 import torch
 from tiny_run import TinyFrames, config, execute
 
-from evoens import planning
-from evoens.checkpoint import CheckpointStore
 from evoens.errors import CheckpointError
-from evoens.plan import Plan, Scratch
+from evoens.evaluation import planning
+from evoens.evaluation.plan import Plan, Scratch
 from evoens.problem import Split
 from evoens.report import listeners
+from evoens.storage.checkpoint import CheckpointStore
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Any = N
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         if plan:
-            patch.setattr("evoens.evaluate.quickest", lambda *_: plan)
+            patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: plan)
         execute(folder, settings, problem=TinyFrames(before=before))
 
 

@@ -16,17 +16,17 @@ from test_sigma_search import WORK
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
-from evoens.calibration import calibrated_nll
 from evoens.errors import EvoensError
+from evoens.evaluation.plan import Plan
 from evoens.experiment import scope_search
 from evoens.experiment.run import Run
 from evoens.experiment.scope_search import settle_scope
 from evoens.genome import Gene
 from evoens.parent import Architecture, Parent
-from evoens.plan import Plan
 from evoens.problem import Evaluation, FixedInputs, Split, answered
 from evoens.report import listeners
 from evoens.report.listeners import standard
+from evoens.scoring.calibration import calibrated_nll
 from evoens.settings.classification import ClassificationSettings
 from evoens.settings.config import Config
 from evoens.strategy import born
@@ -41,7 +41,7 @@ LAYERS = ["first.weight", "last.weight"]
 @pytest.fixture(scope="module", autouse=True)
 def _same_plan_and_threads() -> Any:
     threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluate.quickest", lambda *_: Plan())
+    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
     patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     torch.set_num_threads(1)
     yield

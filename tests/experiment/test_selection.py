@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.calibration import calibrated_nll
-from evoens.combine import combine
 from evoens.diversity.outputs import pairwise_disagreement
 from evoens.experiment import selection
 from evoens.problem import Split
+from evoens.scoring.calibration import calibrated_nll
+from evoens.scoring.combine import combine
 
 
 def nll(labels: Tensor) -> selection.Score:

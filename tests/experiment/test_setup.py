@@ -11,18 +11,18 @@ import pytest
 import torch
 from tiny_run import Listener, timeless
 
-from evoens.checkpoint import CheckpointStore
 from evoens.config.load import load, resolved_yaml
 from evoens.errors import CheckpointError, SpecError
+from evoens.evaluation.plan import Plan
 from evoens.experiment.run import Run
 from evoens.experiment.setup import open_experiment, scope, strategy_arguments
 from evoens.experiment.state import Experiment
-from evoens.plan import Plan
+from evoens.plugins.spec import load_class, locate
 from evoens.report import listeners
 from evoens.report.listeners import standard
 from evoens.settings.config import StrategySettings
 from evoens.settings.procgen import ProcgenConfig
-from evoens.spec import load_class, locate
+from evoens.storage.checkpoint import CheckpointStore
 from evoens.strategy import Strategy
 from evoens.tasks.procgen_task import ProcgenTask
 
@@ -56,7 +56,7 @@ class Own(Noisy):
 
 @pytest.fixture(autouse=True)
 def _fast(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("evoens.evaluate.quickest", lambda *_: Plan("loop", "channels_last"))
+    monkeypatch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan("loop", "channels_last"))
     monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

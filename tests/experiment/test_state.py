@@ -1,4 +1,4 @@
-"""What a run knows survives JSON to the last bit, and the environment says what the figures rest on."""
+"""What a run knows survives JSON to the last bit."""
 
 from __future__ import annotations
 

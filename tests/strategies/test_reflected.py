@@ -10,7 +10,7 @@ from torch import nn
 
 from evoens.errors import SpecError
 from evoens.parent import Architecture, Parent
-from evoens.spec import load_class, locate
+from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy, grow
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.resnet import ResNet

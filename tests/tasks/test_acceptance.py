@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoens.adapt import adapted
 from evoens.errors import ProblemError
+from evoens.network.adapt import adapted
 from evoens.parent import Architecture, Parent
 from evoens.tasks.acceptance import accept
 

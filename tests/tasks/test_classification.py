@@ -16,15 +16,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from evoens import calibration
 from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.scoring import calibration
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.classification import ClassificationProblem, scores
 from evoens.tasks.data import preprocessing
 from evoens.tasks.data.data import Data, open_data
-from evoens.tasks.data.images import Normalise
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.networks.mlp import MLP
 
 CLASSES, SIDE = 4, 6
@@ -172,7 +172,7 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
 def test_members_reported_with_their_ensemble_are_what_each_is_alone(
     make: Callable[..., ClassificationProblem], corruption: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evoens.corruption._SMALLEST", SIDE)  # these two kinds do with images of any size
+    monkeypatch.setattr("evoens.tasks.corruption._SMALLEST", SIDE)  # these two kinds do with images of any size
     problem = make(corruption=corruption)
     sharper, split = parent(sharpness=2.0), problem.split("test")
     both = (problem.parent.predict, sharper.predict)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evoens.card import read_card
-from evoens.checkpoint import CheckpointStore
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, EvoensError
 from evoens.parent import fingerprint
 from evoens.progress import Progress
 from evoens.settings.classification import ClassificationConfig
+from evoens.storage.card import read_card
+from evoens.storage.checkpoint import CheckpointStore
 from evoens.tasks import open_task
 from evoens.tasks.classification_task import ClassificationTask
 

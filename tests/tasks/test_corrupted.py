@@ -9,13 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens import corruption
-from evoens.calibration import ece
-from evoens.corruption import corrupt
 from evoens.errors import ProblemError
+from evoens.scoring.calibration import ece
 from evoens.settings.classification import CORRUPTIONS, PUBLISHED, CorruptionSettings
-from evoens.tasks import corrupted
+from evoens.tasks import corrupted, corruption
 from evoens.tasks.corrupted import Corrupted, accuracy_of, ece_of, nll_of
+from evoens.tasks.corruption import corrupt
 from evoens.tasks.data.images import Images
 
 N, SEED = 6, 3

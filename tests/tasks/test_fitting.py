@@ -18,11 +18,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from evoens.checkpoint import Checkpoint, CheckpointStore, RunLock
 from evoens.errors import CheckpointError
 from evoens.progress import Progress
 from evoens.settings.classification import TrainSettings
-from evoens.tasks.data.images import Images, Normalise
+from evoens.storage.checkpoint import Checkpoint, CheckpointStore, RunLock
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.sgd import Examples, Training, seeded
 

@@ -20,7 +20,8 @@ from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TrainSettings
 from evoens.strategy import Strategy, born
-from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.sgd import Examples, Training
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from evoens.checkpoint import CheckpointStore, RunLock
 from evoens.errors import CheckpointError, ConfigError
 from evoens.settings.procgen import Levels, PPOSettings, ProcgenSettings, SplitLevels
+from evoens.storage.checkpoint import CheckpointStore, RunLock
 from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.sb3 import Training
 

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoens.checkpoint import CheckpointStore
 from evoens.settings.classification import TrainSettings
-from evoens.tasks.data.images import Images, Normalise, shuffled
+from evoens.storage.checkpoint import CheckpointStore
+from evoens.tasks.data.images import Images, shuffled
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
 from evoens.tasks.schedules import momentum, rate

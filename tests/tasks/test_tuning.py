@@ -17,14 +17,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from evoens import noise
-from evoens.checkpoint import CheckpointStore
 from evoens.genome import Gene, Genome
-from evoens.measuring import Measuring, _read
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TuneSettings
+from evoens.storage.checkpoint import CheckpointStore
+from evoens.storage.measuring import Measuring, _read
 from evoens.strategy import Strategy, born, grow, tuned_file
 from evoens.tasks import tuning
-from evoens.tasks.data.images import Images, Normalise
+from evoens.tasks.data.images import Images
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evoens.errors import ProblemError
-from evoens.files import remove_unfinished, sync_folder
+from evoens.storage.files import remove_unfinished, sync_folder
 
 _NPY: Any = np.lib.format  # not typed in every release of NumPy
 Fill = Callable[[int, NDArray[np.uint8]], None]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evoens.card import beside, find_parent
 from evoens.errors import ProblemError
 from evoens.settings.classification import DATASETS
+from evoens.storage.card import beside, find_parent
 from evoens.tasks.data.folders import folder_pools
 
 SIZES: dict[str, dict[str, int]] = {

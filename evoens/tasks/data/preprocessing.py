@@ -15,7 +15,7 @@ from torch import Tensor
 from evoens.errors import CheckpointError, ShapeError
 from evoens.tasks.data.decode import Bytes, Look, decoded, shown
 from evoens.tasks.data.folder import ImageFiles
-from evoens.tasks.data.images import Normalise
+from evoens.tasks.data.normalise import Normalise
 
 BATCH, SIDE = 500, 64  # images a pass, of this side; of larger ones as many as have no more pixels
 WHOLE = 0.02  # as near a whole number as what float32 has made of a byte comes

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.errors import ShapeError, SpecError, nearest
-from evoens.spec import Located, locate
+from evoens.plugins.spec import Located, locate
 
 if TYPE_CHECKING:
     from evoens.architecture import Architecture

@@ -9,7 +9,8 @@ from torchvision import transforms
 
 from evoens.errors import ShapeError
 from evoens.tasks.data.augment import augmented, cropped, flipped
-from evoens.tasks.data.images import Images, Normalise, shuffled
+from evoens.tasks.data.images import Images, shuffled
+from evoens.tasks.data.normalise import Normalise
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 17, 25), (1, 5, 9)]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from evoens.errors import CheckpointError, ProblemError, ShapeError
-from evoens.tasks.data.images import Normalise
+from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.data.preprocessing import Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

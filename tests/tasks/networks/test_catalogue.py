@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from evoens.cut import cut
 from evoens.errors import ShapeError, SpecError
+from evoens.graph.cut import cut
 from evoens.parent import Architecture, Parent, fuse
 from evoens.tasks.networks.catalogue import NETWORKS, architecture
 from evoens.tasks.networks.lenet import LeNet

@@ -1,0 +1,1 @@
+"""Evaluation: genomes to results, fast, in order, and never twice."""

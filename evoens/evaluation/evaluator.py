@@ -1,0 +1,191 @@
+"""The Evaluator: genomes to evaluations, fast and in order; a child that fails is a result like any other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from evoens.ensemble import Ensemble
+from evoens.errors import ProblemError, one_line
+from evoens.evaluation.batch_runner import Results, Room
+from evoens.evaluation.memory import budget
+from evoens.evaluation.plan import Plan
+from evoens.evaluation.planning import GLANCE, Batches, quickest
+from evoens.evaluation.trunk_cache import parting, touched
+from evoens.genome import Genome
+from evoens.graph.cut import traces
+from evoens.graph.feature_cache import Kept
+from evoens.parent import Parent
+from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.settings.evaluation import DEFAULT, EvaluationSettings
+from evoens.storage.measuring import FATAL, Measuring
+from evoens.strategy import Strategy, grow
+
+__all__ = ["Evaluator", "Outcome", "Plan"]
+
+GROUP = 8  # children whose outputs are taken together: they share what they have in common
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one child: its evaluation, or the error that ended it."""
+
+    genome: Genome
+    evaluation: Evaluation | None
+    error: str | None
+
+    @property
+    def status(self) -> str:
+        """`"ok"` or `"failed"`."""
+        return "ok" if self.error is None else "failed"
+
+
+class Evaluator:
+    """Rebuilds children and measures them on a problem, the same bits in any order and however they are grouped.
+
+    Where inputs are the same for all, children share what comes before the first tensor that they touch; the parent
+    runs as one that touches the Strategy's scope. Memory is one parent, the plan's children at a time, what they share
+    (see `evoens.evaluation.trunk_cache`), and the evaluations, whatever the population.
+
+    Args:
+        parent: the network children are rebuilt from.
+        strategy: rebuilds them.
+        problem: what they are measured on.
+        plan: how they are run; None finds the one for children of the Strategy's scope (some seconds).
+        device: where they are run; None is a CUDA device where there is one, else the CPU.
+        settings: precision, memory and how long a child may take.
+        measuring: is told of each child that begins and ends, and knows in which the process has died.
+    """
+
+    def __init__(
+        self,
+        parent: Parent,
+        strategy: Strategy,
+        problem: Problem,
+        plan: Plan | None = None,
+        device: torch.device | str | None = None,
+        *,
+        settings: EvaluationSettings = DEFAULT,
+        measuring: Measuring | None = None,
+    ) -> None:
+        self.parent, self.strategy, self.problem, self.settings = parent, strategy, problem, settings
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._scope = self._touched([strategy.scope])
+        self.plan = plan or self._quickest()
+        self.measuring = measuring or Measuring()
+        self._latest: Room | None = None
+
+    @property
+    def untraced(self) -> bool:
+        """Whether children of the Strategy's scope might share something, were torch.fx able to trace the network."""
+        some = isinstance(self.problem, FixedInputs) and self._scope != self._touched([()])
+        return some and not traces(self.parent.module, self._scope)
+
+    def evaluate(
+        self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] | None = None
+    ) -> list[Outcome]:
+        """Return each genome's outcome on `split`, in order, in the plan's precision.
+
+        on_result: called with each outcome and its place in `genomes` as soon as it is known.
+
+        An exception or a number that is not finite, of a child or of its cases, fails that child and no other.
+        """
+        outcomes: dict[int, Outcome] = {}
+        told = 0
+        for place, result in self._results(genomes, split):
+            error = one_line(result) if isinstance(result, Exception) else None
+            evaluation = None if isinstance(result, Exception) else result
+            outcomes[place] = Outcome(genomes[place], evaluation, error)
+            while told in outcomes:
+                if on_result is not None:
+                    on_result(told, outcomes[told])
+                told += 1
+        return [outcomes[place] for place in range(len(genomes))]
+
+    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
+        """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass.
+
+        kept: what children share on these inputs, where they are asked for again; see `kept`.
+        """
+        rows = []
+        for start in range(0, len(genomes), GROUP):
+            children = Ensemble(self.parent, self.strategy, genomes[start : start + GROUP], self.device)
+            parts = enumerate(torch.split(inputs, batch))
+            rows.append(torch.cat([children.outputs(part, kept, place) for place, part in parts], dim=1))
+        return torch.cat(rows)
+
+    def kept(self) -> Kept:
+        """Return room for what children share on inputs that are asked for again."""
+        return Kept(budget(self.settings.memory))
+
+    def _quickest(self) -> Plan:
+        inputs, parts = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
+        if parts is None:
+            batches = Batches(inputs, self._sizes())
+            return quickest(self.parent.module, self._scope, batches, self.device, self.settings)
+        with torch.inference_mode():
+            features = Plan().fit(parts.trunk, self.device)(inputs.to(self.device))
+        plan = quickest(parts.tail, self._scope, Batches(features, self._sizes()), self.device, self.settings)
+        for_the_trunk = inputs.dim() == 4 and all(part.dim() != 4 for part in features)
+        if self.parent.layout == torch.contiguous_format:
+            return replace(plan, layout="contiguous")
+        return replace(plan, layout="channels_last") if for_the_trunk else plan
+
+    def _sizes(self) -> set[int]:
+        """Return the sizes of the batches that children are given, as far as they are the same for all."""
+        if not isinstance(self.problem, FixedInputs):
+            return set()
+        counts = [self.problem.split(name).count for name in ("search", "select")]
+        whole = len(next(self.problem.batches(self.problem.split("search"))))
+        return {size for count in counts for size in (min(whole, count), count % whole)}
+
+    def _results(self, genomes: Sequence[Genome], split: Split) -> Results:
+        """Measure those in which the process died alone, then all others; one that is fatal is not tried again."""
+        brood, together = _Brood(self, genomes), list[int]()
+        for place, genome in enumerate(genomes):
+            if self.measuring.fatal(genome.key):
+                yield place, ProblemError(f"the process died {FATAL} times while this child was measured")
+            elif self.measuring.suspect(genome.key):
+                yield from self._measured(brood, [place], split)
+            else:
+                together.append(place)
+        yield from self._measured(brood, together, split)
+
+    def _measured(self, brood: _Brood, places: Sequence[int], split: Split) -> Results:
+        """Measure children that touch the same tensors together, then those that touch others."""
+        kinds: dict[tuple[str, ...], list[int]] = {}
+        for place in places:
+            names = self._touched([gene.scope for gene in brood.genomes[place].genes])
+            kinds.setdefault(names or self._scope, []).append(place)
+        for names, some in kinds.items():
+            yield from self._room(names).measure(some, brood, split)
+
+    def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
+
+    def _room(self, names: tuple[str, ...]) -> Room:
+        if self._latest is None or self._latest.touched != names:
+            self._latest = None  # gives its memory back before another takes as much
+            self._latest = Room(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
+        return self._latest
+
+
+class _Brood:
+    """Genomes by their places; see `batch_runner.Brood`. The parent, which nothing may fail, is not written down."""
+
+    def __init__(self, evaluator: Evaluator, genomes: Sequence[Genome]) -> None:
+        self.genomes, self._evaluator = genomes, evaluator
+
+    def grow(self, child: int) -> Mapping[str, Tensor]:
+        return grow(self._evaluator.parent, self._evaluator.strategy, self.genomes[child])
+
+    def begin(self, child: int) -> None:
+        if self.genomes[child].genes:
+            self._evaluator.measuring.begin(self.genomes[child].key)
+
+    def end(self, child: int) -> None:
+        if self.genomes[child].genes:
+            self._evaluator.measuring.end(self.genomes[child].key)

@@ -1,0 +1,1 @@
+"""Code that users bring along: found by a string, hashed, loaded, its failures its own."""
