@@ -25,8 +25,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evoens import masks
 from evoens.genome import Mask
+from evoens.masks import ranked
 
 Drawn = TypeVar("Drawn")
 
@@ -131,7 +131,7 @@ def keep(
     units = shape[:1] if mask.structure == "channels" else shape
     drawn = words(mask.seed, f"mask:{name}", prod(units))
     if mask.structure != "unstructured":
-        kept = masks.ranked(drawn, mask, shape, share)
+        kept = ranked(drawn, mask, shape, share)
     elif mask.parts <= 2:
         threshold = round(mask.density * 65536)
         kept = drawn >= threshold if mask.part else drawn < threshold
