@@ -13,10 +13,11 @@ from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.journal import Journal
-from evoens.experiment.sigma_search import affordable, probe
+from evoens.experiment.sigma_search import probe
 from evoens.experiment.state import Experiment
 from evoens.experiment.trust_region import Row, choose, divergence, kl_curve
 from evoens.genome import Genome
+from evoens.graph.flops import affordable
 from evoens.problem import FixedInputs, Split, answered
 from evoens.scope import AUTO
 from evoens.strategy import as_born, ask
@@ -98,7 +99,7 @@ class _Trials:
         if not isinstance(problem, FixedInputs):
             return whole
         effort = EFFORT / (layers * self.settings.children)
-        return whole.part(0, max(FEWEST, affordable(effort, problem.parent, self.inputs.shape[1:], whole.count)))
+        return whole.part(0, max(FEWEST, affordable(effort, problem.parent.module, self.inputs.shape[1:], whole.count)))
 
     def tried(self, name: str, parent: Tensor) -> tuple[dict[str, Any], list[Row]]:
         """Return what came of one layer, and the curve on which its σ was found."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment import trust_region
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
-from evoens.graph.flops import flops
+from evoens.graph.flops import affordable
 from evoens.parent import Parent
 from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import as_born, learn
@@ -34,14 +33,7 @@ def frames(settings: TrustRegionSettings, parent: Parent, shape: Sequence[int], 
     if settings.frames is not None:
         return settings.frames
     passes = searches * settings.children * len(settings.grid)
-    return max(FEWEST, affordable(EFFORT / passes, parent, shape, FRAMES))
-
-
-def affordable(effort: float, parent: Parent, shape: Sequence[int], most: int) -> int:
-    """Return how many inputs of `shape` go through the network with so many operations: at most `most`, maybe none."""
-    with contextlib.suppress(Exception):  # whatever a network finds wrong with plain zeros
-        return min(most, int(effort / flops(parent.module, shape)))
-    return most
+    return max(FEWEST, affordable(EFFORT / passes, parent.module, shape, FRAMES))
 
 
 def settle_sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -> float:

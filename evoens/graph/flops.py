@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections.abc import Sequence
@@ -37,3 +38,13 @@ def flops(module: nn.Module, shape: Sequence[int]) -> int:
 def _recurrent(inputs: Sequence[int], from_inputs: Sequence[int], from_units: Sequence[int], *_: Any, **__: Any) -> int:
     """One layer in one direction: at each step of inputs `(steps, n, features)` a product with either weight."""
     return 2 * inputs[0] * inputs[1] * (math.prod(from_inputs) + math.prod(from_units))
+
+
+def affordable(effort: float, module: nn.Module, shape: Sequence[int], most: int) -> int:
+    """Return how many inputs of `shape` go through the network with so many operations: at most `most`, maybe none.
+
+    By the size of the network, not by the time that it takes, so that it is the same whatever the machine does.
+    """
+    with contextlib.suppress(Exception):  # whatever a network finds wrong with plain zeros
+        return min(most, int(effort / flops(module, shape)))
+    return most

@@ -8,11 +8,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from evoens.graph.flops import affordable
 from evoens.parent import Parent
 from evoens.tasks.data.images import Images, shuffled
 from evoens.tasks.data.normalise import Normalise
 
 FEW, MOST = 64, 300  # images: a parent that is right on nearly all of a few is not looked at further
+FEWEST = 8  # of either, however large the network is
+NORMALISATIONS = 5  # by which they are shown to a parent at chance: its own and the usual ones
+EFFORT = 2e12  # floating-point operations of all that: half a minute of two cores
 _GOOD = 0.9  # two of twenty classes that change places cost as much
 BATCH = 50
 SHOWN = 30  # classes in a message
@@ -26,15 +30,17 @@ def cautions(parent: Parent, images: Images, normalise: Normalise, classes: Sequ
     """Yield what is to be said of a parent that answers no better than chance, or whose classes are in another order.
 
     Args:
-        parent: is asked for at most `MOST` of the images, and again as other normalisations would show them.
+        parent: is asked for at most `MOST` of the images, a large one for fewer, and again as other normalisations
+            would show them.
         images: of the search split.
         normalise: how it is shown them.
         classes: their names, in the order of the labels.
     """
-    few = images.spread(FEW)
+    count, least = _affordable(parent, images)
+    few = images.spread(least)
     if (_answers(parent, few, normalise) == few.labels.numpy()).mean() >= _GOOD:
         return
-    some = images.spread(MOST)
+    some = images.spread(count)
     right, answers = some.labels.numpy(), _answers(parent, some, normalise)
     order = better_order(answers, right, len(classes))
     low, accuracy = chance(right), float((answers == right).mean())
@@ -46,6 +52,14 @@ def cautions(parent: Parent, images: Images, normalise: Normalise, classes: Sequ
     elif accuracy <= low:
         found = f"the parent is right on {accuracy:.3f} of {len(right)} images of the search split"
         yield f"{found}, as chance is (≤ {low:.3f}): {_explained(parent, some, normalise, low) or _UNEXPLAINED}"
+
+
+def _affordable(parent: Parent, images: Images) -> tuple[int, int]:
+    """Return how many images are looked at, and how many before it is known whether so many are to be."""
+    pixels, _ = next(iter(images.spread(1).batches(1)))
+    passes = affordable(EFFORT, parent.module, pixels.shape[1:], FEW + NORMALISATIONS * MOST)
+    few = max(FEWEST, min(FEW, passes // 4))
+    return max(FEWEST, min(MOST, (passes - few) // NORMALISATIONS)), few
 
 
 _UNEXPLAINED = "do its weights, problem.classes and problem.normalise belong together?"

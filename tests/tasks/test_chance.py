@@ -115,3 +115,13 @@ def test_an_order_is_not_found_in_noise() -> None:
     swapped = np.array([1, 0, *range(2, 10)])
     found = better_order(swapped[right], right, 10)
     assert found is not None and found.tolist() == swapped.tolist()
+
+
+def test_a_large_network_at_chance_is_asked_for_few_images(images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its operations: 2 · 12 · 12 a pass, of which so many are allowed as 60 images take."""
+    asked: list[int] = []
+    who = parent(list(range(12)), wrong=1.0)
+    monkeypatch.setattr(who, "predict", lambda x: asked.append(len(x)) or Parent.predict(who, x))
+    monkeypatch.setattr("evoens.tasks.chance.EFFORT", 60 * 2 * 12 * 12)
+    assert any("as chance is" in text for text in said(who, images))
+    assert sum(asked) == 15 + 9 * 4  # a quarter first; then its own normalisation and three of the usual ones
