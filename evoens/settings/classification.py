@@ -18,6 +18,8 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Unit = Annotated[float, Field(ge=0, le=1)]
+Fitness = Literal["accuracy", "log-likelihood"]
+MembersBy = Literal["accuracy", "nll", "calibrated-nll"]
 ClassName = Annotated[
     str,
     BeforeValidator(lambda name: str(name) if type(name) is int else name),
@@ -134,9 +136,9 @@ class ClassificationSettings(ProblemSettings):
     """As the network learnt to see images; null is what the train split's images give."""
     augment: tuple[Literal["crop", "flip"], ...] = ()
     """For training: `crop` shifts by up to an eighth of the side, `flip` mirrors left and right."""
-    score: Literal["accuracy", "log-likelihood"] = "accuracy"
+    score: Fitness = "accuracy"
     """What fitness is."""
-    members_by: Literal["accuracy", "nll", "calibrated-nll"] = "calibrated-nll"
+    members_by: MembersBy = "calibrated-nll"
     """What the greedy selection of members aims at."""
     corruption: CorruptionSettings | None = None
     """Corrupted test images beside the clean ones; null is none."""

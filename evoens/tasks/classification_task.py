@@ -143,7 +143,7 @@ class ClassificationTask(Task):
         settings, initial, examples = self.config.parent.train, self._initial(seed), self.examples()
         initial.layout = layout(initial.module, examples.normalise(examples.images.part(0, 2).all()))
         module = initial.trainable()
-        examples = replace(examples, normalise=examples.normalise.laid_out(initial.layout))
+        examples = replace(examples, normalise=self.data.normalise.laid_out(initial.layout))
         some = next(examples.batches(settings.batch, 0, 0))[0]
 
         def make(precision: str | None) -> Training:

@@ -13,7 +13,7 @@ from evoens.problem import Evaluation, Measure
 from evoens.scoring import calibration
 from evoens.scoring.metrics import Statistic, balanced_of, ece_of
 from evoens.scoring.text import interval, number
-from evoens.settings.classification import ClassificationSettings
+from evoens.settings.classification import Fitness
 from evoens.tasks.corrupted import accuracy_of, nll_of
 from evoens.tasks.corrupted import ece_of as corrupted_ece_of
 
@@ -29,21 +29,21 @@ _BESIDE = (
     Measure("ece", "ECE", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
     Measure("calibrated_ece", "ECE, calibrated", _ECE, higher_is_better=False, digits=DIGITS, statistic=ece_of),
 )
-_CORRUPTED = (
+CORRUPTED = (
     Measure("corrupted_accuracy", "cAcc", "accuracy when corrupted", True, 4, "corrupted", accuracy_of),
     Measure("corrupted_nll", "cNLL", "NLL when corrupted, nats", False, 4, "corrupted", nll_of),
     Measure("corrupted_ece", "cECE", "ECE when corrupted", False, 4, "corrupted", corrupted_ece_of),
 )
 
 
-def measures_of(settings: ClassificationSettings, labels: Tensor) -> tuple[Measure, ...]:
+def measures_of(score: Fitness, labels: Tensor) -> tuple[Measure, ...]:
     """Return what the verdict shows, the score first; balanced accuracy only where `labels` are of unequal classes."""
-    own = (_ACCURACY,) if settings.score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
+    own = (_ACCURACY,) if score == "accuracy" else (_LIKELIHOOD, _ACCURACY)
     counts = labels.bincount()
     counts = counts[counts > 0]
     unequal = len(counts) > 0 and counts.max() > UNEQUAL * counts.min()
     balanced = (_balanced(labels),) if unequal else ()
-    return (*own, *balanced, *_BESIDE, *(_CORRUPTED if settings.corruption else ()))
+    return (*own, *balanced, *_BESIDE)
 
 
 def _balanced(labels: Tensor) -> Measure:

@@ -22,7 +22,6 @@ from evoens.network.tensors import load, tensors
 from evoens.settings.classification import TrainSettings
 from evoens.tasks.data.augment import augmented
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.schedules import momentum, rate
 
 
@@ -37,7 +36,7 @@ class Examples:
     """
 
     images: Images
-    normalise: Normalise
+    normalise: Callable[[Tensor], Tensor]
     augment: tuple[str, ...] = ()
 
     def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -21,10 +21,11 @@ from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Split, SplitName, answered
 from evoens.scoring import calibration
 from evoens.settings.classification import ClassificationSettings
-from evoens.tasks.classification import ClassificationProblem, scores
+from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data import preprocessing
 from evoens.tasks.data.data import Data, open_data
 from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.labelled import scores
 from evoens.tasks.networks.mlp import MLP
 
 CLASSES, SIDE = 4, 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -23,9 +24,8 @@ DARK, BRIGHT = 0.02, 0.98  # what pictures from 0 to 1 reach
 
 
 def batch_of(shape: Sequence[int]) -> int:
-    """Return how many images `(channels, height, width)` a pass has: a network's layers are as large as they are."""
-    _, height, width = shape
-    return max(1, min(BATCH, BATCH * SIDE * SIDE // (height * width)))
+    """Return how many inputs `(channels, *places)` a pass has: a network's layers are as large as they are."""
+    return max(1, min(BATCH, BATCH * SIDE * SIDE // math.prod(shape[1:])))
 
 
 @dataclass(frozen=True)
