@@ -17,6 +17,9 @@ from evoens.network.tensors import first_names, load, plain, tensors
 Predictor = Callable[[Tensor], Tensor]
 """`(n, *input)` -> `(n, c)` probabilities: a parent, a child and an ensemble are all predictors."""
 
+Looker = Callable[[Tensor], Tensor]
+"""Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
+
 
 PERTURBED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

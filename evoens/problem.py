@@ -14,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evoens.diversity.saliency import Looker
 from evoens.genome import Genome
-from evoens.parent import Parent, Predictor
+from evoens.parent import Looker, Parent, Predictor
 from evoens.progress import OnProgress
 from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from evoens.config.overrides import Override
 from evoens.config.yaml_file import Keys
 from evoens.errors import CheckpointError, SpecError
 from evoens.scope import resolve
-from evoens.settings.procgen import GAMES, Levels, ProcgenConfig
+from evoens.settings.procgen import GAMES, NO_PROCGEN, Levels, ProcgenConfig
 from evoens.storage.card import find_parent, read_parent, tensor_names
 
 
 def policy_faults(config: ProcgenConfig, base: Path, retrain: bool) -> Iterator[Fault]:
     """What the parent's files say, where they are there and are to be used: whether they fit the YAML."""
+    if find_spec("procgen") is None:
+        yield Fault(("problem", "game"), NO_PROCGEN)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
         return

@@ -15,13 +15,13 @@ from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.saliency import (
     COPIES,
     SIGMA,
-    Looker,
     coloured,
     gradients,
     greedy_actions,
     noisy_copies,
     unit_maps,
 )
+from evoens.parent import Looker
 
 RANGE = 255  # grey levels of a pixel: a score is for all of them, so that it does not depend on how they are counted
 PATH = 16  # points of the integral of Integrated Gradients

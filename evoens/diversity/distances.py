@@ -10,7 +10,8 @@ from torch import Tensor
 
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import pairwise_correlation, pairwise_cosine, pairwise_disagreement, pairwise_kl
-from evoens.diversity.saliency import COPIES, SIGMA, Looker, coloured, greedy_actions, noisy_copies, view
+from evoens.diversity.saliency import COPIES, SIGMA, coloured, greedy_actions, noisy_copies, view
+from evoens.parent import Looker
 
 NO_GRADIENT = "the network has no gradient by its inputs"
 

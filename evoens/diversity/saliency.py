@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,13 +13,12 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from evoens.errors import ShapeError
+from evoens.parent import Looker
 
 SIGMA = 4.0  # of the faint noise, in grey levels of 255
 COPIES = 4  # noisy copies of each frame in either draw
 
 Pixels = npt.NDArray[np.uint8]
-Looker = Callable[[Tensor], Tensor]
-"""Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 from evoens.diversity.hashes import hash_bits, pairwise_bits
 from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
 from evoens.diversity.pictures import saliency_strip
-from evoens.diversity.saliency import COPIES, SIGMA, Looker, View, coloured, greedy_actions, noisy_copies, view
+from evoens.diversity.saliency import COPIES, SIGMA, View, coloured, greedy_actions, noisy_copies, view
 from evoens.errors import ShapeError
+from evoens.parent import Looker
 
 Pixels = npt.NDArray[np.uint8]
 

@@ -17,6 +17,10 @@ Game = Literal[
 GAMES: tuple[str, ...] = get_args(Game)
 LEVELS = 2**31
 """Procgen's level seeds are 0 to LEVELS − 1."""
+NO_PROCGEN = (
+    "expected the package procgen, found none; it has wheels for Python 3.10 to 3.12 on x86-64, "
+    "and of these for Linux alone from 3.11 on"
+)
 
 
 class Levels(Section):

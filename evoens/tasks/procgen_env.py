@@ -14,12 +14,15 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from evoens.errors import CheckpointError
-from evoens.settings.procgen import Levels
+from evoens.errors import CheckpointError, ProblemError
+from evoens.settings.procgen import NO_PROCGEN, Levels
 from evoens.tasks.networks.impala import ACTIONS, SIDE
 
 with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by both, prints a banner
-    from procgen import ProcgenGym3Env
+    try:
+        from procgen import ProcgenGym3Env
+    except ModuleNotFoundError as error:
+        raise ProblemError(NO_PROCGEN) from error
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
