@@ -11,6 +11,7 @@ from torch import Tensor
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import Subject
 from evoens.diversity.attribution import METHODS, PATH, attribute
+from evoens.diversity.measures import MEASURES
 from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import png, saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies
@@ -103,6 +104,6 @@ def _table(found: dict[str, Any]) -> Table:
     own = found["diversity"]
     rows = [["Attribution diversity A (DRE eq. 7)", _sum(own), f"{own['floor']:.4g}"]]
     for name, row in found["distances"].items():
-        label = "RMSE of maps, 0 to 1" if name == "rmse" else f"{name.capitalize()} hash, share of bits"
+        label = "RMSE of maps, 0 to 1" if name == "rmse" else f"{MEASURES[name].label}, {MEASURES[name].unit}"
         rows.append([label, f"{row['value']:.4f}", f"{row['floor']:.4f}"])
     return Table(rows, ["Distance", "Between members", "Null floor"])

@@ -16,8 +16,8 @@ from evoens.analysis import figures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import BATCH, Subject
 from evoens.diversity import correctness as right
-from evoens.diversity import outputs as answers
-from evoens.diversity.outputs import off_diagonal_mean
+from evoens.diversity.measures import MEASURES, Measure, of_outputs
+from evoens.diversity.outputs import off_diagonal_mean, pairwise_kl
 from evoens.diversity.saliency import SIGMA, noisy_copies
 from evoens.diversity.spread import decompose, equitability
 from evoens.report.parts import Table
@@ -33,22 +33,12 @@ SIZES = 24  # of that curve, at most
 
 @dataclass(frozen=True, slots=True)
 class Pairwise:
-    """A measure of two members: what it is called, its unit, and whether 0 or 1 stands for members that are alike."""
+    """A measure of which cases two members get right: what it is called, its unit, and what computes it."""
 
     label: str
     unit: str
     of: Callable[..., Tensor]
 
-
-ANSWERS: MappingProxyType[str, Pairwise] = MappingProxyType(
-    {
-        "kl": Pairwise("KL divergence", "nats", answers.pairwise_kl),
-        "disagreement": Pairwise("Disagreement", "share of inputs", answers.pairwise_disagreement),
-        "correlation": Pairwise("Correlation", "1: alike", answers.pairwise_correlation),
-        "cosine": Pairwise("Cosine", "1: alike", answers.pairwise_cosine),
-    }
-)
-"""Measures of two members' probabilities."""
 
 RIGHT: MappingProxyType[str, Pairwise] = MappingProxyType(
     {
@@ -107,7 +97,7 @@ class Outputs(Part):
 
     def _matrices(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Every measure of every i on one side and every j on the other: `(k, k)` by name."""
-        found = {name: measure.of(a, b) for name, measure in ANSWERS.items()}
+        found = {measure.name: measure.pairs(a, b) for measure in of_outputs()}
         if self.labels is not None:
             hits = [torch.stack([correct(p, self.labels) for p in side]).bool() for side in (a, b)]
             found |= {name: measure.of(right.shares(*hits)) for name, measure in RIGHT.items()}
@@ -143,7 +133,7 @@ class Outputs(Part):
         ]
 
     def _tables(self, found: dict[str, Any]) -> list[Table]:
-        known = {**ANSWERS, **RIGHT}
+        known: dict[str, Measure | Pairwise] = {**MEASURES, **RIGHT}
         rows = [
             [known[name].label, f"{row['value']:.4f}", f"{row['floor']:.4f}", known[name].unit]
             for name, row in found["pairs"].items()
@@ -164,7 +154,7 @@ class Outputs(Part):
     def _pictures(
         self, found: dict[str, Any], matrices: Mapping[str, Tensor], clean: Tensor, kept: Sequence[Kept]
     ) -> list[Shown]:
-        known = {**ANSWERS, **RIGHT}
+        known: dict[str, Measure | Pairwise] = {**MEASURES, **RIGHT}
         maps = {f"{known[n].label}, {known[n].unit}": matrices[n].numpy() for n in MAPS if n in matrices}
         words = "A square for each pair of members, brighter where the measure is larger."
         shown = [Shown("outputs-pairs.svg", figures.heat_maps(maps, self.subject.names), words)]
@@ -184,7 +174,7 @@ class Outputs(Part):
         return [
             {
                 "name": name,
-                "kl": float(answers.pairwise_kl(middle[None], p[None])),
+                "kl": float(pairwise_kl(middle[None], p[None])),
                 "accuracy": float(correct(p, self.labels).mean()),
             }
             for name, p in zip(self.subject.names, clean, strict=True)

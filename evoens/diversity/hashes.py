@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from scipy.fftpack import dct
 from torch import Tensor
 
 from evoens.diversity.lanczos import resized
+from evoens.diversity.measures import MEASURES
 from evoens.errors import ShapeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -30,8 +32,16 @@ FOUR_BITS = np.array([[n // 2 ** (3 - i) % 2 ** (4 - i) > 0 for i in range(4)] f
 """imagehash's four bits of a number below 16: not quite its digits, for 4 is 0110 and 8 is 1100."""
 
 
+class Channels(NamedTuple):
+    """What a hash sees of n pictures: RGB and HSV `(n, h, w, 3)`, and grey levels `(n, h, w)`, of 255."""
+
+    rgb: Pixels
+    hsv: Pixels
+    grey: Pixels
+
+
 def hash_bits(pictures: Pixels) -> dict[str, Tensor]:
-    """Hash every picture with each of five hashes, to the bits of imagehash 4.3.2 with its default sizes.
+    """Hash every picture with each hash of `MEASURES`; the five of evoens to the bits of imagehash 4.3.2.
 
     Of imagehash's options, two are set: `image_scale=64` of the wavelet hash, whose scale would follow the picture's
     size, and `binbits=4` of the colour hash.
@@ -59,40 +69,35 @@ def _hashed(rgb: Pixels) -> dict[str, Bits]:
     tall = Image.fromarray(rgb.reshape(-1, *rgb.shape[2:]))
     grey = np.asarray(tall.convert("L")).reshape(rgb.shape[:3])
     hsv = np.asarray(tall.convert("HSV")).reshape(rgb.shape)
-    return {
-        "average": average(grey),
-        "perceptual": perceptual(grey),
-        "difference": difference(grey),
-        "wavelet": wavelet(grey),
-        "colour": colour(grey, hsv),
-    }
+    seen = Channels(rgb, hsv, grey)
+    return {name: resolve_name(measure.hash)(seen) for name, measure in MEASURES.items() if measure.hash}
 
 
-def average(grey: Pixels) -> Bits:
-    """Say which of 8 × 8 pixels are brighter than their mean: `(n, h, w)` → `(n, 64)`."""
-    small = resized(grey, 8, 8).reshape(-1, 64)
+def average(seen: Channels) -> Bits:
+    """Say which of 8 × 8 pixels are brighter than their mean: `(n, 64)`."""
+    small = resized(seen.grey, 8, 8).reshape(-1, 64)
     return np.greater(small, small.mean(axis=1, keepdims=True))
 
 
-def perceptual(grey: Pixels) -> Bits:
-    """Say which of the 8 × 8 lowest frequencies (cosine transform) are above their median: `(n, h, w)` → `(n, 64)`."""
-    low = dct(resized(grey, 32, 32), axis=1)[:, :8]
+def perceptual(seen: Channels) -> Bits:
+    """Say which of the 8 × 8 lowest frequencies (cosine transform) are above their median: `(n, 64)`."""
+    low = dct(resized(seen.grey, 32, 32), axis=1)[:, :8]
     return _above_median(dct(low, axis=2)[..., :8].reshape(-1, 64))
 
 
-def difference(grey: Pixels) -> Bits:
-    """Say which of 8 × 9 pixels are brighter than the one to their left: `(n, h, w)` → `(n, 64)`."""
-    small = resized(grey, 8, 9)
+def difference(seen: Channels) -> Bits:
+    """Say which of 8 × 9 pixels are brighter than the one to their left: `(n, 64)`."""
+    small = resized(seen.grey, 8, 9)
     return np.greater(small[..., 1:], small[..., :-1]).reshape(-1, 64)
 
 
-def wavelet(grey: Pixels) -> Bits:
-    """Say which of 8 × 8 low Haar coefficients are above their median: `(n, h, w)` → `(n, 64)`.
+def wavelet(seen: Channels) -> Bits:
+    """Say which of 8 × 8 low Haar coefficients are above their median: `(n, 64)`.
 
     The coefficients are the sums of 8 × 8 pixels but for a common shift and scale. Whole numbers decide as floats
     would, except where the two sums beside the median are equal: there the last bit of a float decides.
     """
-    large = resized(grey, SCALE, SCALE)
+    large = resized(seen.grey, SCALE, SCALE)
     sums = large.reshape(-1, 8, 8, SCALE).sum(axis=2, dtype=np.uint16).reshape(-1, 64, 8).sum(axis=2)
     bits = _above_median(sums)
     low, high = _middle(sums).T
@@ -120,19 +125,16 @@ def _middle(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.sort(values, axis=1)[:, 31:33]
 
 
-def colour(grey: Pixels, hsv: Pixels) -> Bits:
+def colour(seen: Channels) -> Bits:
     """Say how much of a picture is black, how much grey, and how much of the rest has which colour.
 
     A share is told in sixteenths, 15 at most. Colours are six hues, faint and bright; those of saturation 170 count
     as neither, as in imagehash, but belong to the rest.
 
-    Args:
-        grey: `(n, h, w)`.
-        hsv: hue, saturation and value of 255, `(n, h, w, 3)`.
-
     Returns:
         `(n, 56)`: four bits of each of 14 shares.
     """
+    _, hsv, grey = seen
     counts = _counts(np.where(grey < 32, BLACK, HUES[hsv[..., 0]] + SATURATIONS[hsv[..., 1]]))
     pixels = grey.shape[1] * grey.shape[2]
     coloured = np.maximum(1, counts[:, 6:BLACK].sum(axis=1, keepdims=True))

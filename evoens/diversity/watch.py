@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evoens.diversity.hashes import hash_bits, pairwise_bits
-from evoens.diversity.outputs import off_diagonal_mean, pairwise_disagreement, pairwise_kl
+from evoens.diversity import measures
+from evoens.diversity.hashes import hash_bits
+from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, View, coloured, greedy_actions, noisy_copies, view
 from evoens.errors import ShapeError
@@ -21,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
+class Measured:
     """A distance between members (`value`), and what the noise of measuring alone gives for one member (`floor`)."""
 
     value: float
@@ -36,7 +37,7 @@ class Diversity:
     only answers were watched.
     """
 
-    measures: dict[str, Measure]
+    measures: dict[str, Measured]
     picture: Pixels | None
 
     def to_json(self) -> dict[str, dict[str, float]]:
@@ -86,19 +87,19 @@ def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple
     return a, b
 
 
-def _measures(pairs: Sequence[tuple[View, View]]) -> dict[str, Measure]:
+def _measures(pairs: Sequence[tuple[View, View]]) -> dict[str, Measured]:
     sides = list(zip(*pairs, strict=True))
-    measures = _of_answers([torch.stack([seen.outputs for seen in side]) for side in sides])
-    bits = [hash_bits(coloured(torch.stack([seen.maps for seen in side]))) for side in sides]
-    return measures | {name: _measure(pairwise_bits(bits[0][name], bits[1][name])) for name in bits[0]}
+    answers = _of_answers([torch.stack([seen.outputs for seen in side]) for side in sides])
+    a, b = (hash_bits(coloured(torch.stack([seen.maps for seen in side]))) for side in sides)
+    return answers | {m.name: _measure(m.pairs(a[m.name], b[m.name])) for m in measures.watched() if m.hash}
 
 
-def _of_answers(sides: Sequence[Tensor]) -> dict[str, Measure]:
+def _of_answers(sides: Sequence[Tensor]) -> dict[str, Measured]:
     """Measure probabilities `(k, n, c)` under either draw."""
     a, b = sides
-    return {"kl": _measure(pairwise_kl(a, b)), "disagreement": _measure(pairwise_disagreement(a, b))}
+    return {measure.name: _measure(measure.pairs(a, b)) for measure in measures.watched() if measure.hash is None}
 
 
-def _measure(distances: Tensor) -> Measure:
+def _measure(distances: Tensor) -> Measured:
     value = off_diagonal_mean(distances) if len(distances) > 1 else 0.0
-    return Measure(value, float(distances.diagonal().mean()))
+    return Measured(value, float(distances.diagonal().mean()))

@@ -16,11 +16,12 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import Self
 
+from evoens.diversity.measures import MEASURES
 from evoens.listener import GenerationEnd, Listener, RunEnd, Start
 from evoens.machine.screen import Screen
 from evoens.progress import Generation
 from evoens.progress import Progress as Training
-from evoens.report.tables import COMPETITORS, KL_MEMBERS, comparison, measured, tried
+from evoens.report.tables import COMPETITORS, comparison, measured, tried
 from evoens.scoring.text import duration, number
 
 WIDE = 100  # columns from which the panel shows all there is
@@ -212,7 +213,7 @@ def _cells(g: Generation, digits: int) -> list[tuple[str, str, bool]]:
         ("ensemble", number(g.ensemble, digits), True),
         *([] if g.sigma is None else [("σ", f"{g.sigma:.3g}", False)]),
         ("reliab.", number(g.reliability), False),
-        *([(KL_MEMBERS, f"{kl['value']:.2g}", False), ("floor", f"{kl['floor']:.1g}", False)] if kl else []),
+        *([(MEASURES["kl"].title, f"{kl['value']:.2g}", False), ("floor", f"{kl['floor']:.1g}", False)] if kl else []),
         ("samples/s", f"{g.samples_per_second:.0f}", False),
         ("time", duration(g.seconds), True),
     ]

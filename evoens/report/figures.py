@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from evoens.diversity.measures import watched
 from evoens.report.style import (
     BLUE,
     GREEN,
@@ -29,7 +30,6 @@ from evoens.report.style import (
     svg,
     titled,
 )
-from evoens.report.tables import KL_MEMBERS
 from evoens.scoring.metrics import spearman
 
 ROLES = {
@@ -38,13 +38,7 @@ ROLES = {
     "random_children": ("Random children", ORANGE, "^"),
     "ensemble": ("Ensemble", BLUE, "o"),
 }
-HASHES = ("average", "perceptual", "difference", "wavelet", "colour")
 OFFSET = "offset points"
-MEASURES = {
-    "kl": (KL_MEMBERS, "nats"),
-    "disagreement": ("Disagreement", "share of inputs"),
-    **{name: (f"{name.capitalize()} hash", "share of bits") for name in HASHES},
-}
 
 
 def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
@@ -105,20 +99,22 @@ def evolution(generations: Sequence[Row], unit: str) -> str:
 
 def diversity(generations: Sequence[Row]) -> str:
     """Draw every diversity measure over generations beside its null floor, one small panel each."""
-    x = column(generations, "generation")
+    x, measures = column(generations, "generation"), watched()
+    lines = len(measures) // 4 + 1  # the last panel has the legend
     with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH, 4.8))
-        panels = figure.subplots(2, 4)
-        for axis, (name, (title, unit)) in zip(panels.flat, MEASURES.items(), strict=False):
-            value, floor = (column(generations, "diversity", name, kind) for kind in ("value", "floor"))
+        figure = Figure((WIDTH, 2.4 * lines))
+        panels = figure.subplots(lines, 4, squeeze=False)
+        for axis, measure in zip(panels.flat, measures, strict=False):
+            value, floor = (column(generations, "diversity", measure.name, kind) for kind in ("value", "floor"))
             axis.fill_between(x, 0, floor, color=QUIET, alpha=0.2, linewidth=0)
             axis.plot(x, floor, "--s", color=QUIET, markersize=4)
             axis.plot(x, value, "-o", color=BLUE)
-            titled(axis, title, "", unit)
+            titled(axis, measure.label, "", measure.unit)
             axis.set_ylim(0, 1.15 * float(np.nanmax([*value, *floor, 0])) or 1)
-        generation_axes(panels.flat[:-1], x)
+        generation_axes(panels.flat[: len(measures)], x)
+        for axis in panels.flat[len(measures) :]:
+            axis.axis("off")
         legend = panels.flat[-1]
-        legend.axis("off")
         legend.plot([], [], "-o", color=BLUE, label="between members")
         legend.plot([], [], "--s", color=QUIET, markersize=4, label="null floor: a member\nagainst itself")
         legend.legend(loc="center left", fontsize=9.5)

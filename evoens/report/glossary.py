@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from evoens.report.tables import KL_MEMBERS, KL_PARENT
+from evoens.diversity.measures import MEASURES
+from evoens.report.tables import KL_PARENT
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,6 @@ TERMS = (
         ("KL",),
     ),
     Term(KL_PARENT, "The KL divergence of a child’s answers from its parent’s, KL(parent ‖ child)."),
-    Term(KL_MEMBERS, "The KL divergence between the answers of two members, averaged over all pairs, both ways round."),
-    Term("disagreement", "The share of inputs on which two members give different answers."),
     Term("σ", "The scale of the noise that makes children: the standard deviation of what is added to a weight."),
     Term("scope", "Which layers noise may touch. What comes before them is the same for all members."),
     Term(
@@ -111,11 +110,23 @@ TERMS = (
 )
 
 
+def all_terms() -> list[Term]:
+    """Return all terms, those of the measures of diversity too."""
+    return [*TERMS, *(Term(m.title, m.meaning) for m in MEASURES.values() if m.meaning)]
+
+
 @dataclass
 class Glossary:
     """Links the terms of a page's texts, and knows in the end which of them the page has."""
 
     used: set[Term] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Make a pattern of all words for terms, the longest first."""
+        words = {word: term for term in all_terms() for word in (term.name, *term.also)}
+        patterns = map(_pattern, sorted(words, key=len, reverse=True))
+        self._by_word = {word.lower(): term for word, term in words.items()}
+        self._words = re.compile(rf"(?<![\w-])(?:{'|'.join(patterns)})(?![\w-])")
 
     def linked(self, text: str) -> Markup:
         """Return a text as HTML, each term linked to its meaning where it stands first."""
@@ -123,13 +134,13 @@ class Glossary:
 
         def link(found: re.Match[str]) -> str:
             """Return the term as it stands, linked the first time."""
-            term = _BY_WORD[found[0].lower()]
+            term = self._by_word[found[0].lower()]
             if term in seen:
                 return found[0]
             seen.add(term)
             return f'<a class="term" href="#{term.anchor}" title="{escape(term.meaning)}">{found[0]}</a>'
 
-        html = _WORDS.sub(link, str(escape(text)))
+        html = self._words.sub(link, str(escape(text)))
         self.used |= seen
         return Markup(html)
 
@@ -139,14 +150,7 @@ class Glossary:
         return sorted(self.used, key=lambda term: term.name.lower())
 
 
-_BY_WORD = {word.lower(): term for term in TERMS for word in (term.name, *term.also)}
-
-
 def _pattern(word: str) -> str:
     """A word as it may begin a sentence; what has capitals of its own is written so alone."""
     own = re.escape(word)
     return f"(?:{own[0].upper()}|{own[0]}){own[1:]}" if word.islower() and word[0] != "σ" else own
-
-
-_LONGEST_FIRST = sorted((word for term in TERMS for word in (term.name, *term.also)), key=len, reverse=True)
-_WORDS = re.compile(rf"(?<![\w-])(?:{'|'.join(map(_pattern, _LONGEST_FIRST))})(?![\w-])")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from evoens.diversity.measures import watched
 from evoens.report import figures
 from evoens.report.analyses import analyses
 from evoens.report.corruption import corruption
@@ -105,9 +106,9 @@ def _diversity(facts: Facts) -> Section:
         plot = drawn(figures.diversity(rows), "Curves over generations: each diversity measure beside its null floor.")
         return Section(name, title, [text], pictures=[plot])
     lines = [
-        [label, f"{last['value']:.3g}", f"{last['floor']:.3g}", unit]
-        for key, (label, unit) in figures.MEASURES.items()
-        if (last := rows[0]["diversity"].get(key))
+        [measure.label, f"{last['value']:.3g}", f"{last['floor']:.3g}", measure.unit]
+        for measure in watched()
+        if (last := rows[0]["diversity"].get(measure.name))
     ]
     return Section(name, title, [text], [Table(lines, ["Measure", "Between members", "Null floor", "Unit"])])
 

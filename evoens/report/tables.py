@@ -8,7 +8,7 @@ from typing import Any
 from evoens.scoring.text import interval, number
 
 COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
-KL_PARENT, KL_MEMBERS = "KL from the parent", "KL between members"
+KL_PARENT = "KL from the parent"
 
 
 def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str], list[list[str]]]:

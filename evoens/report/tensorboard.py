@@ -13,18 +13,14 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
+from evoens.diversity.measures import watched
 from evoens.diversity.pictures import kl_figure
 from evoens.errors import visible
 from evoens.listener import GenerationEnd, Listener, RunEnd, Start
 from evoens.progress import Generation
 from evoens.report.lineage import lineage
-from evoens.report.tables import COMPETITORS, KL_MEMBERS, KL_PARENT, comparison, measured
+from evoens.report.tables import COMPETITORS, KL_PARENT, comparison, measured
 
-MEASURES = {
-    "kl": f"{KL_MEMBERS}, nats",
-    "disagreement": "disagreement, share of inputs",
-    **{name: f"{name} hash, share of bits" for name in ("average", "perceptual", "difference", "wavelet", "colour")},
-}
 LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
 BETWEEN = "between runs"  # of all groups the first in the alphabet
 _MARKS = re.compile(r"[\\`*_|#]|\](?=\()")
@@ -156,7 +152,9 @@ def _layout(scaled: bool) -> dict[str, dict[str, list[Any]]]:
             "ensemble and parent": ["Multiline", [f"{ENSEMBLE}$"]],
             "reliability of the ranking": ["Multiline", ["search/reliability$"]],
         },
-        "diversity and its floor": {title: ["Multiline", [f"diversity/{name}$"]] for name, title in MEASURES.items()},
+        "diversity and its floor": {
+            f"{measure.title}, {measure.unit}": ["Multiline", [f"diversity/{measure.name}$"]] for measure in watched()
+        },
         **search,
     }
 

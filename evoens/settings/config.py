@@ -20,7 +20,7 @@ from evoens.settings.base import (
     Scope,
     Section,
 )
-from evoens.settings.diversity import Distance, DiversitySettings
+from evoens.settings.diversity import DiversitySettings, MeasureName
 from evoens.settings.evaluation import EvaluationSettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
@@ -92,7 +92,7 @@ class SearchSettings(Section):
     """The best children that stay and breed; half the population at most, unless more are given."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
     """What a child's mean distance to the others is worth in its fitness."""
-    diversity_by: Distance = "disagreement"
+    diversity_by: MeasureName = "disagreement"
     """How that distance is measured."""
     racing: RacingSettings | None = None
     """More cases for the children that are still in contention; null measures all alike."""
@@ -112,7 +112,7 @@ class SelectionSettings(Section):
     """Whether a member may be added again, and then counts twice (Caruana et al. 2004)."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
     """What a candidate's mean distance to those chosen is worth."""
-    diversity_by: Distance = "disagreement"
+    diversity_by: MeasureName = "disagreement"
     """How that distance is measured."""
     combine: Literal["mean", "logit-mean", "geometric-mean", "majority-vote", "median"] = "mean"
     """The rule by which the members' outputs become one."""

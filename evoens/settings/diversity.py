@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from evoens.diversity.measures import MEASURES
 from evoens.settings.base import Fraction, Layer, Natural, Section
 
 Part = Literal["outputs", "clusters", "activations", "attribution", "features", "landscape", "mutations"]
 PARTS: tuple[Part, ...] = get_args(Part)
-Distance = Literal[
-    "disagreement", "kl", "correlation", "cosine", "average", "perceptual", "difference", "wavelet", "colour"
-]
-"""Between two members: of what they answer; or, by one of the five hashes, of what they look at."""
+
+
+def _measure(name: str) -> str:
+    """Refuse what is no measure of diversity."""
+    if name not in MEASURES:
+        raise ValueError(f"expected one of {', '.join(MEASURES)}")
+    return name
+
+
+def _choices(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(MEASURES)
+
+
+MeasureName = Annotated[str, AfterValidator(_measure), Field(json_schema_extra=_choices)]
+"""Of what two members answer; or, by a hash, of what they look at."""
 Several = Annotated[int, Field(ge=4)]
 
 

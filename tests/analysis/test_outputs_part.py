@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from subjects import COUNT, subject
 from evoens.analysis.outputs import Outputs, size_curve
 from evoens.analysis.part import Finding
 from evoens.analysis.subject import Subject
+from evoens.diversity.measures import MEASURES
 from evoens.settings.diversity import OutputSettings
 
 
@@ -44,10 +47,17 @@ def test_without_classes_nobody_is_right_or_wrong() -> None:
     assert [picture.file for picture in finding.pictures] == ["outputs-pairs.svg"]
 
 
+def test_another_measure_of_the_registry_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEASURES, "own", replace(MEASURES["kl"], name="own", title="own words"))
+    finding = found(subject())
+    assert finding.figures["pairs"]["own"] == finding.figures["pairs"]["kl"]
+    assert "Own words" in [row[0] for row in finding.tables[0].rows]
+
+
 def test_tables_say_what_the_figures_are() -> None:
     finding = found(subject())
     cells = {row[0]: row[1:] for table in finding.tables for row in table.rows}
-    assert cells["KL divergence"][0] == f"{finding.figures['pairs']['kl']['value']:.4f}"
+    assert cells["KL between members"][0] == f"{finding.figures['pairs']['kl']['value']:.4f}"
     assert cells["Brier score of the ensemble"] == [f"{finding.figures['together']['brier']:.4f}"]
     assert all(picture.data.startswith(b"<?xml") for picture in finding.pictures)
 

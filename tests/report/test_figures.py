@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from sample_run import generation, population, report, trust_region
 
+from evoens.diversity.measures import MEASURES, Measure, watched
 from evoens.report import figures
 from evoens.report.lineage import lineage
 
@@ -211,12 +212,19 @@ def test_evolution_leaves_out_what_was_not_measured(drawn: list[Figure]) -> None
     assert [len(figure.axes) for figure in drawn] == [3, 2]
 
 
-def test_diversity_draws_value_and_floor_from_zero(drawn: list[Figure]) -> None:
+@pytest.mark.parametrize("more", [0, 1])
+def test_diversity_draws_value_and_floor_from_zero(
+    drawn: list[Figure], more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = rows(3)
+    for name in ["another"][:more]:
+        monkeypatch.setitem(MEASURES, name, Measure(name, name, "nats", ""))
+        for row in made:
+            row["diversity"][name] = row["diversity"]["kl"]  # type: ignore[index]
     figures.diversity(made)
-    panels = drawn[0].axes[:-1]
-    assert len(panels) == len(figures.MEASURES) == 7
-    for panel, measure in zip(panels, figures.MEASURES, strict=True):
+    panels = [axis for axis in drawn[0].axes if axis.get_title(loc="left")]
+    assert len(panels) == len(watched()) == 7 + more
+    for panel, measure in zip(panels, [measure.name for measure in watched()], strict=True):
         floor, value = (line.get_ydata().tolist() for line in panel.lines)
         assert floor == [row["diversity"][measure]["floor"] for row in made]  # type: ignore[index]
         assert value == [row["diversity"][measure]["value"] for row in made]  # type: ignore[index]
