@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fresh import ENVIRONMENT
 from parents import write_parent
 from tiny_run import Listener, TinyFrames, config, experiment, timeless
 from typer.testing import CliRunner
@@ -22,13 +22,10 @@ from evoens.ensemble import load_ensemble
 from evoens.experiment.run import Run
 from evoens.report.listeners import standard
 
-HERE = Path(__file__).parent
-
 
 def killed(root: Path, kind: str) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "killed.py"), str(root), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, "-m", "killed", str(root), kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+from fresh import ENVIRONMENT
 from tiny_run import timeless
 
 from evoens.ensemble import load_ensemble
 
-HERE = Path(__file__).parent
 SAME = ("parent/parent.safetensors", "population.jsonl", "data.json", "ensemble/genomes.json")
 
 
 def test_killed_at_every_stage(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "killed_digits.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    command = [sys.executable, "-m", "killed_digits", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["missed"] == [] and found["killed"] > 5 and found["training"] > 20

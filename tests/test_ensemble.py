@@ -183,7 +183,7 @@ class Graded(MLP):
 
 
 def test_predictions_are_the_same_whatever_defaults_the_caller_has_set(tiny_problem: TinyProblem) -> None:
-    parent = Parent.from_weights(Architecture("test_ensemble:Graded"), tiny_problem.parent.weights)
+    parent = Parent.from_weights(Architecture(f"{__name__}:Graded"), tiny_problem.parent.weights)
     strategy, inputs = load_class(locate("noisy"), Strategy)(**ARGUMENTS), tiny_problem.probe(20)
     strategy.scope = ("last",)  # so that the members share a part, which is proved
     before, after = (Ensemble(parent, strategy, strategy.ask(4, Random(0))) for _ in range(2))

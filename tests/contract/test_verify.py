@@ -55,7 +55,7 @@ def test_this_machine_draws_the_published_bits() -> None:
 
 
 def test_the_published_numbers_are_those_of_the_tests() -> None:
-    import test_noise
+    from tests import test_noise
 
     assert {k: list(v) for k, v in verify.NORMALS.items()} == {k: v[:5] for k, v in test_noise.NORMALS.items()}
     assert (verify.TABLE_SHA256, verify.STREAM_SHA256) == (test_noise.TABLE_SHA256, test_noise.LONG_SHA256)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import subprocess
 import sys
 from collections.abc import Generator
-from pathlib import Path
 
 import pytest
 import torch
 from evoens_strategies.noisy import Noisy
+from fresh import ENVIRONMENT
 from tiny import FIRST, TinyProblem, tiny_parent
 from torch import Tensor
 
@@ -164,13 +163,8 @@ def test_without_a_plan_one_is_measured(tiny_problem: TinyProblem) -> None:
 
 
 def fresh_process(code: str, *arguments: str) -> str:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2])),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-c", f"import test_evaluator as t; t.{code}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout.strip()
+    command = [sys.executable, "-c", f"import {__name__} as t; t.{code}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True).stdout.strip()
 
 
 def print_weights() -> None:

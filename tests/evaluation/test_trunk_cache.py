@@ -10,7 +10,6 @@ import pytest
 import torch
 from evoens_strategies.noisy import Noisy
 from safetensors.torch import save_file
-from test_plan import EVERY
 from torch import Tensor, nn
 
 from evoens.evaluation import batch_runner
@@ -27,6 +26,7 @@ from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
+from tests.evaluation.test_plan import EVERY
 
 SEARCH, SELECT = Split("search", 0, 22), Split("select", 0, 10)
 PLAIN, LANES, VMAP = Plan(), Plan(children=3), Plan("vmap", children=4)

@@ -30,7 +30,7 @@ class Keeps(FrameNet):
 
 def problem_of(kind: type[FrameNet]) -> TinyFrames:
     problem = TinyFrames()
-    architecture = Architecture(f"{Path(__file__).stem}:{kind.__name__}")
+    architecture = Architecture(f"{__name__}:{kind.__name__}")
     problem.parent = Parent.from_weights(architecture, problem.parent.weights)
     return problem
 

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from evoens_strategies.noisy import Noisy
-from test_sigma_search import WORK
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
@@ -33,6 +32,7 @@ from evoens.strategy import born
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import open_data
 from evoens.tasks.networks.mlp import MLP
+from tests.experiment.test_sigma_search import WORK
 
 AUTO = config(strategy={"sigma": "auto", "scope": "auto"}, search={"generations": 1})
 LAYERS = ["first.weight", "last.weight"]
@@ -205,16 +205,16 @@ class Picky(Noisy):
 
 
 def test_a_layer_without_children_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = settled(tmp_path / "a", AUTO, spec="test_scope_search:Picky")
+    run = settled(tmp_path / "a", AUTO, spec=f"{__name__}:Picky")
     assert run.journal.state.scope is not None
     rows = {row["layer"]: row for row in run.journal.state.scope["rows"]}
     assert rows["last.weight"]["worth"] is None and rows["last.weight"]["error"] == "not last.weight"
     assert run.journal.state.scope["chosen"] == ["first.weight"]
-    from test_scope_search import Picky as Imported
+    from tests.experiment.test_scope_search import Picky as Imported
 
     monkeypatch.setattr(Imported, "refuses", tuple(LAYERS))
     with pytest.raises(EvoensError, match=r"no layer could be tried; the first: not first\.weight"):
-        settled(tmp_path / "b", AUTO, spec="test_scope_search:Picky")
+        settled(tmp_path / "b", AUTO, spec=f"{__name__}:Picky")
 
 
 def test_children_that_will_be_tuned_are_tried_as_they_are_born(tmp_path: Path) -> None:

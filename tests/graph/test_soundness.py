@@ -135,7 +135,7 @@ def parent(cls: type[nn.Module]) -> Parent:
     for name, value in module.state_dict().items():
         if value.is_floating_point():
             value.copy_(torch.linspace(-1, 1, value.numel()).view(value.shape) + (name == "norm.running_var") * 2)
-    return Parent(module, Architecture(f"test_soundness:{cls.__name__}"))
+    return Parent(module, Architecture(f"{__name__}:{cls.__name__}"))
 
 
 FAULTS = {

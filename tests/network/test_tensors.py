@@ -83,7 +83,7 @@ INPUTS = torch.linspace(-2, 2, 20).view(4, 5)
 
 def parent_of(kind: type[nn.Module]) -> Parent:
     torch.manual_seed(0)
-    return Parent(kind(), Architecture(f"{Path(__file__).stem}:{kind.__name__}"))
+    return Parent(kind(), Architecture(f"{__name__}:{kind.__name__}"))
 
 
 def by_hand(parent: Parent, name: str) -> Tensor:
@@ -137,7 +137,7 @@ def test_the_second_of_two_names_is_enough() -> None:
 def test_a_file_with_two_values_for_one_tensor_is_refused() -> None:
     weights = {**parent_of(Tied).module.state_dict(), "b.weight": torch.zeros(5, 5)}
     with pytest.raises(ShapeError, match=r"b\.weight: expected the values of a\.weight"):
-        Parent.from_weights(Architecture(f"{Path(__file__).stem}:Tied"), weights)
+        Parent.from_weights(Architecture(f"{__name__}:Tied"), weights)
 
 
 def test_children_share_nothing_before_a_tensor_of_two_names() -> None:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 import torch
+from fresh import ENVIRONMENT
 from safetensors import safe_open
 
 from evoens.errors import CheckpointError
@@ -119,8 +120,7 @@ def test_leftovers_are_cleaned(tmp_path):
 
 WRITER = """
 import sys; from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_checkpoint import CheckpointStore, tensors_of
+from tests.storage.test_checkpoint import CheckpointStore, tensors_of
 store = CheckpointStore(Path(sys.argv[1]))
 saved, skipped = store.latest()
 assert not skipped, skipped
@@ -136,8 +136,8 @@ def test_survives_kill_9_at_any_moment(tmp_path):
     draw = random.Random(1)
     last = 0
     for _ in range(3):
-        args = [sys.executable, "-c", WRITER, str(tmp_path), os.path.dirname(__file__)]  # noqa: PTH120
-        with subprocess.Popen(args, stdout=subprocess.PIPE) as process:
+        args = [sys.executable, "-c", WRITER, str(tmp_path)]
+        with subprocess.Popen(args, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
             process.stdout.readline()
             time.sleep(0.1 + draw.random() * 0.3)
             process.send_signal(signal.SIGKILL)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from fresh import ENVIRONMENT
 from rich.console import Console
 from tiny_run import config, execute
 
@@ -89,7 +89,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def in_a_process(folder: Path, spec: str, more: Mapping[str, str] = MappingProxyType({})) -> int:
-    environment = {**os.environ, **more, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "2"}
+    environment = {**ENVIRONMENT, **more, "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-c", RUN, str(folder), spec]
     return subprocess.run(command, env=environment, check=False, capture_output=True).returncode
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fresh import ENVIRONMENT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
@@ -109,17 +110,16 @@ def test_stopped_at_any_step_it_goes_on_to_the_same_bits(unbroken: Path, tmp_pat
 
 DRIVER = """
 import sys; from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 import torch; torch.set_num_threads(1)
 import time
-from test_fitting import train
+from tests.tasks.test_fitting import train
 train(Path(sys.argv[1]), lambda p: (print(p.steps, flush=True), time.sleep(0.02)))
 """
 
 
 def test_killed_it_goes_on_to_the_same_bits(unbroken: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DRIVER, str(tmp_path), str(Path(__file__).parent)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdout is not None
         while int(process.stdout.readline()) <= STEPS:
             pass

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from fresh import ENVIRONMENT
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -111,16 +112,15 @@ def test_a_flipped_byte_falls_back_and_says_so(unbroken, tmp_path):
 
 DRIVER = """
 import sys; from pathlib import Path
-sys.path.insert(0, sys.argv[2])
 import torch; torch.set_num_threads(1)
-from test_ppo import train
+from tests.tasks.test_ppo import train
 train(Path(sys.argv[1]), on_progress=lambda p: print(p.steps, flush=True))
 """
 
 
 def test_survives_kill_9(unbroken, tmp_path):
-    args = [sys.executable, "-c", DRIVER, str(tmp_path), os.path.dirname(__file__)]  # noqa: PTH120
-    with subprocess.Popen(args, stdout=subprocess.PIPE) as process:
+    args = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    with subprocess.Popen(args, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
         process.stdout.readline()
         time.sleep(random.random() * 0.4)
         process.send_signal(signal.SIGKILL)

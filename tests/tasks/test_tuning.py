@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
+from fresh import ENVIRONMENT
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -31,7 +31,6 @@ from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
 from evoens.tasks.tuning import TRAINING, Tuner, TuningPlan
 
-HERE = Path(__file__).parent
 SETTINGS = TuneSettings(epochs=3, batch=16, learning_rate=0.01)
 ALONE = TuningPlan(1, 1, "float32", False)
 
@@ -187,7 +186,7 @@ def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[
 DIES = """
 import os, sys
 from pathlib import Path
-from test_tuning import Half, children, of_folder
+from tests.tasks.test_tuning import Half, children, of_folder
 
 class Dies(Half):
     def keep(self, name, weight, gene, progress, step):
@@ -202,11 +201,10 @@ of_folder(Path(sys.argv[1]), None, Dies(1.0)).tune(children(3), lambda *_: None)
 def test_a_child_in_whose_training_the_process_died_twice_has_failed_and_no_other(
     tuner: Callable[..., Tuner],
 ) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(str(HERE / part) for part in (".", ".."))}
     genomes, whole, dies = children(3), tuner("whole"), tuner("dies", TuningPlan(2, 1, "float32", False))
     Measuring(dies.folder / TRAINING).begin(genomes[1].key)  # a process that died there before
     command = [sys.executable, "-c", DIES, str(dies.folder)]
-    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == 7
+    assert subprocess.run(command, env=ENVIRONMENT, check=False, capture_output=True).returncode == 7
     why = "the process died 2 times while this child was trained"
     assert dies.tune(genomes, lambda *_: None) == {genomes[1].key: why}
     whole.tune(genomes, lambda *_: None)

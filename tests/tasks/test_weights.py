@@ -126,7 +126,7 @@ class Tied(nn.Module):
 def test_the_second_of_two_names_is_enough(tmp_path: Path) -> None:
     own = {name: value.clone() for name, value in Tied().state_dict().items()}
     save_file({name: value for name, value in own.items() if name != "a.weight"}, tmp_path / "net.safetensors")
-    found, _ = read_weights(tmp_path / "net.safetensors", Architecture("test_weights:Tied"))
+    found, _ = read_weights(tmp_path / "net.safetensors", Architecture(f"{__name__}:Tied"))
     assert found.keys() == own.keys() and all(torch.equal(found[name], own[name]) for name in own)
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from corruption_pictures import assert_near, batch, cut, photos
-from test_corruption_blur import naive_gaussian
 
 from evoens.tasks.corruption import drops
+from tests.tasks.corruption.test_corruption_blur import naive_gaussian
 
 CONSTANTS = [
     (0.62, 0.1, 0.7, 0.7, 0.5),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from corruption_pictures import assert_near, batch, cut, photos
 from scipy import ndimage
-from test_corruption_blur import naive_smear
 
 from evoens.tasks.corruption import weather
+from tests.tasks.corruption.test_corruption_blur import naive_smear
 
 SEVERITIES = range(1, 6)
 
