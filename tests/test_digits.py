@@ -13,14 +13,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
 from evoens.cli import app
 from evoens.config.load import find_problem
+from evoens.config.yaml_file import read_yaml
 from evoens.ensemble import load_ensemble
 from evoens.errors import ShapeError
 from evoens.genome import Genome
 from evoens.report import listeners
+from evoens.report.written import Report
 
 CHANGES = (
     "parent.train.epochs=4",
@@ -31,6 +34,21 @@ CHANGES = (
     "trust_region={frames: 64, children: 2, grid: [0.02, 0.04, 0.08]}",
 )
 SETS = [word for change in CHANGES for word in ("--set", change)]
+COMPETITORS = ("parent", "best_child", "random_children", "soup", "ensemble")
+SOUP = """
+import torch
+from evoens.methods.base import Fitted, Method
+from evoens.strategy import grow
+
+class Soup(Method):
+    name = "soup"
+
+    def fit(self, evolved, folder, on_progress):
+        parent = evolved.problem.parent
+        grown = [grow(parent, evolved.strategy, genome) for genome in evolved.members]
+        mean = {name: torch.stack([weights[name] for weights in grown]).mean(0) for name in grown[0]}
+        return Fitted([lambda: parent.child(mean).predict], {"networks": 1})
+"""  # a Method from outside of the package: the mean of the members' weights (Wortsman et al. 2022)
 MEASURES = ("test", "test_nll", "test_calibrated_nll", "test_ece", "test_calibrated_ece")
 
 
@@ -44,7 +62,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     runs = tmp_path_factory.mktemp("runs")
-    result = call("run", "digits_noisy", "--retrain", "--runs", str(runs), *SETS)
+    soup = tmp_path_factory.mktemp("methods") / "soup.py"
+    soup.write_text(SOUP)
+    result = call("run", "digits_noisy", "--retrain", "--runs", str(runs), *SETS, "--set", f"report.methods=[{soup}]")
     assert result.exit_code == 0, result.output
     yield runs / "digits_noisy", result.stdout
     torch.set_num_threads(before)
@@ -71,8 +91,9 @@ def test_it_says_what_it_does_and_what_comes_next(finished: tuple[Path, str], re
 
 
 def test_the_report_has_every_measure_of_every_competitor(report: dict[str, Any]) -> None:
+    assert report.keys() - set(COMPETITORS) <= Report.__annotations__.keys()  # no Method can have such a name
     assert [measure["key"] for measure in report["measures"]] == list(MEASURES)
-    for name in ("parent", "best_child", "random_children", "ensemble"):
+    for name in COMPETITORS:
         for key in MEASURES:
             for stats in (report[name][key], report[name][f"{key}_difference"]):
                 low, high = stats["ci95"]
@@ -84,7 +105,10 @@ def test_the_report_has_every_measure_of_every_competitor(report: dict[str, Any]
     assert report["splits"] == {n: {"from": "train", "count": c} for n, c in zip(SPLITS, COUNTS, strict=True)}
     assert report["problem"]["splits"]["train"] == {"from": "train", "count": None}
     assert "After temperature scaling of both, fitted on the select split" in report["verdict"]
-    assert report["cost"]["evaluations"] == 1 + 2 * 6 + 2 + 6 + 5 + 3 and report["artifact"]["replayable"] == 3
+    assert (
+        report["cost"]["evaluations"] == 1 + 2 * 6 + 2 + 6 + len(COMPETITORS) + 1 + 3
+        and report["artifact"]["replayable"] == 3
+    )
 
 
 SPLITS, COUNTS = ("search", "select", "test"), (300, 300, 600)
@@ -114,7 +138,11 @@ def test_the_accuracies_come_out_again_from_the_folder_alone(
     inputs = torch.from_numpy((pixels - mean) / std).float()[:, None]
     labels = torch.from_numpy(digits.target[places])
     ensemble = load_ensemble(folder)
-    for name, outputs in (("ensemble", ensemble.predict(inputs)), ("parent", ensemble.parent.predict(inputs))):
+    members = [module.state_dict() for module in ensemble.modules()]
+    soup = ensemble.parent.child({name: sum(own[name] for own in members) / 3 for name in members[0]})
+    predictors = {"ensemble": ensemble.predict, "parent": ensemble.parent.predict, "soup": soup.predict}
+    for name, predict in predictors.items():
+        outputs = predict(inputs)
         accuracy = (outputs.argmax(-1) == labels).double().mean().item()
         assert accuracy == pytest.approx(report[name]["test"]["score"])
         nll = -outputs.double().log()[torch.arange(600), labels].mean().item()
@@ -139,6 +167,20 @@ def test_the_saved_ensemble_is_as_well_calibrated_as_the_report_says(
     for wrong in (pixels, pixels / 255, pixels.float()):
         with pytest.raises(ShapeError, match=r"predict_images takes bytes$"):
             ensemble.predict(wrong)
+
+
+def test_a_method_of_ones_own_is_seen_wherever_results_are(finished: tuple[Path, str], report: dict[str, Any]) -> None:
+    folder, said = finished
+    assert report["soup"]["networks"] == 1
+    score = f"{report['soup']['test']['score']:.4f} ["
+    heads = [line.split("  ")[0].strip() for line in said.splitlines() if score in line]
+    assert "soup" in heads  # in the console's table
+    page = re.sub(r"<[^>]*>", " ", (folder / "report.html").read_text())
+    assert re.search(rf"Soup\s+600\s+{re.escape(score)}", page)
+    log = EventAccumulator(str(folder / "tb"))
+    log.Reload()
+    assert {tag for tag in log.Tags()["scalars"] if tag.startswith("results/")} == {f"results/{n}" for n in COMPETITORS}
+    assert log.Scalars("results/soup")[0].value == pytest.approx(report["soup"]["test"]["score"])
 
 
 def test_the_parent_was_trained_here(finished: tuple[Path, str], report: dict[str, Any]) -> None:
@@ -199,6 +241,11 @@ def test_there_is_nothing_to_play(finished: tuple[Path, str]) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
+def yaml_of(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = read_yaml(folder / "config.resolved.yaml").value
+    return value
+
+
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the page as it is, which takes longer to draw than all the rest."""
@@ -209,7 +256,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_run_is_left_alone_or_gone_through_again_to_the_same(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     before = json.loads((folder / "report.json").read_text())
-    again = call("run", "digits_noisy", "--retrain", "--runs", str(folder.parent), *SETS)
+    soup = f"report.methods={json.dumps(yaml_of(folder)['report']['methods'])}"
+    again = call("run", "digits_noisy", "--retrain", "--runs", str(folder.parent), *SETS, "--set", soup)
     assert again.exit_code == 2 and "found this one, finished: see" in again.stderr
     quiet = call("resume", str(folder), "--quiet")
     assert quiet.exit_code == 0 and quiet.stdout == f"{before['verdict']}\n{folder}/report.html\n"

@@ -29,7 +29,7 @@ LAYERS = [
         "tasks",
         "ensemble ensemble_folder known_code",
         "listener",
-        "evaluation",
+        "evaluation methods",
         "report",
         "contract",
         "experiment",

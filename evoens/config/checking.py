@@ -56,7 +56,8 @@ def check(
         return parse_config(ProcgenConfig.sample), [*faults, unknown]
     config, wrong, gone = _settings(value, written)
     faults += wrong
-    for fault in (*_strategy_faults(config.strategy, base), *_task_faults(config, base, retrain, parent)):
+    code = (*_strategy_faults(config.strategy, base), *_method_faults(config.report.methods, base))
+    for fault in (*code, *_task_faults(config, base, retrain, parent)):
         if not any(fault.touches(other) for other in gone):
             faults.append(fault)
     meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
@@ -152,6 +153,15 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
         yield Fault(("strategy", key), f"missing; {settings.class_} needs it", (name,), missing=True)
     for key in sorted(usual - known.keys()):
         yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
+
+
+def _method_faults(specs: Sequence[str], base: Path) -> Iterator[Fault]:
+    """Which of the Methods that are to be compared are not there."""
+    for spec in specs:
+        try:
+            read_signature(locate(spec, [base, Path.cwd()]))
+        except SpecError as error:
+            yield Fault(("report", "methods"), str(error))
 
 
 def _task_faults(config: Config, base: Path, retrain: bool, parent: bool) -> Iterator[Fault]:

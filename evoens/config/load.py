@@ -188,7 +188,7 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
     Raises:
         EvoensError: one of them does not.
     """
-    from evoens.experiment.setup import open_strategy, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment.setup import open_strategy, own_methods, scope, strategy_arguments  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
@@ -199,6 +199,7 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
             strategy(**strategy_arguments(strategy, config.strategy))
         except BaseException as error:  # a user's constructor may raise anything
             raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
+        own_methods(config, base)
         parent = task.untrained()
         with about("strategy", "scope"):
             scope(config, parent)

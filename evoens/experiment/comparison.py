@@ -1,150 +1,136 @@
-"""The verdict: parent, best child, k random children and the ensemble side by side, on cases that nothing has seen."""
+"""The comparison: what every Method has made is measured once, side by side, on cases that nothing has seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from random import Random
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from evoens.ensemble import Ensemble
 from evoens.evaluation.result_cache import Ledger
 from evoens.evaluation.trials import Trial, run
-from evoens.genome import Genome
 from evoens.machine.threads import lanes
-from evoens.parent import Parent, Predictor
+from evoens.methods.base import Fitted
+from evoens.parent import Predictor
+from evoens.plugins.guest import guest
 from evoens.problem import Evaluation, Problem, Split
-from evoens.scoring.combine import combine
 from evoens.scoring.metrics import Statistic, bootstrap, difference
 from evoens.scoring.text import interval, number
-from evoens.strategy import Strategy
 
-NAMES = ("parent", "best_child", "random_children", "ensemble")
+BASELINE = "parent"  # from which all differences are taken
 
 
 @dataclass(frozen=True)
-class Bout:
-    """One measurement of a contest: the mean of `genomes` plays a part of the test split, by every measure."""
+class Measurement:
+    """One predictor of a competitor, made when its turn comes, on a part of the test split."""
 
     name: str
     part: Split
-    genomes: Sequence[Genome]
+    make: Callable[[], Predictor]
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Who is compared: the members, the best child, and the unselected children from which k are drawn at random.
+class Comparison:
+    """Competitors on the test split of a problem, each by its score and the measures beside it.
 
-    The test split is cut in as many parts as there are draws. Each draw of k random children plays one of them, so that
-    their mean costs what one ensemble costs; where the parent is among the members, it is among them too. The others
-    play it whole, in large batches, which are fast. Where members can be measured with their ensemble, they are.
+    Attributes:
+        problem: what they are measured on.
+        competitors: what each Method has made, by its name; the parent is among them.
+        device: where their networks run.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
     """
 
-    parent: Parent
-    strategy: Strategy
-    members: Sequence[Genome]
-    best: Genome
-    unselected: Sequence[Genome]
-    draws: int
-    seed: int
+    problem: Problem
+    competitors: Mapping[str, Fitted]
     device: torch.device
-    rule: str = "mean"
+    resamples: int
+    seed: int
 
     def run(
-        self, problem: Problem, ledger: Ledger, resamples: int, on_done: Callable[[str, int, int], None]
+        self, ledger: Ledger, on_done: Callable[[str, int, int], None]
     ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        """Measure all four by the problem's score and the measures beside it.
+        """Measure all competitors.
 
         Returns:
-            A block of report.json for each, that of the ensemble with its members' figures, as far as these were
-            measured, under `alone`; and what else the problem has to say of their results.
+            A block of report.json for each, with the figures of its members, as far as these were measured, under
+            `alone`; and what else problem and Methods have to say of their results.
 
         Args:
-            problem: what they are measured on.
             ledger: has what was measured before, and takes what is new.
-            resamples: of the bootstrap.
             on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        bouts = list(self._bouts(problem.split("test")))
-        missing = [bout for bout in bouts if not ledger.has(bout.part, bout.name)]
-        for i, (bout, evaluation) in enumerate(self._play(missing, problem), 1):
-            ledger.note(bout.part, bout.name, evaluation, None)
-            for genome, own in zip(self._alone() if evaluation.members else (), evaluation.members, strict=True):
-                ledger.note(bout.part, genome.key, own, None)
-            on_done(bout.name, len(bouts) - len(missing) + i, len(bouts))
-        results = {name: _whole([ledger.evaluation(b.part, name) for b in bouts if b.name == name]) for name in NAMES}
-        blocks, whole = self._blocks(problem, results, resamples), problem.split("test")
-        alone = [
-            {"key": genome.key, **_scores(problem, ledger.evaluation(whole, genome.key))}
-            for genome in self._alone()
-            if ledger.has(whole, genome.key)
-        ]
-        blocks["ensemble"] |= {"alone": alone} if alone else {}
-        return blocks, problem.details(results)
+        measurements = list(self._measurements())
+        missing = [one for one in measurements if not ledger.has(one.part, one.name)]
+        for i, (one, evaluation) in enumerate(self._measure(missing), 1):
+            ledger.note(one.part, one.name, evaluation, None)
+            keys = self.competitors[one.name].members if evaluation.members else ()
+            for key, own in zip(keys, evaluation.members, strict=True):
+                ledger.note(one.part, key, own, None)
+            on_done(one.name, len(measurements) - len(missing) + i, len(measurements))
+        parts = {name: list[Evaluation]() for name, fitted in self.competitors.items() if fitted.parts}
+        for one in measurements:
+            parts[one.name].append(ledger.evaluation(one.part, one.name))
+        results = {name: _whole(evaluations) for name, evaluations in parts.items()}
+        details = self.problem.details(results)
+        for fitted in self.competitors.values():
+            details |= fitted.details(results)
+        return self._blocks(results, ledger), details
 
-    def _blocks(self, problem: Problem, results: Mapping[str, Evaluation], resamples: int) -> dict[str, dict[str, Any]]:
-        blocks: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
-        found = {name: _statistics(problem, result) for name, result in results.items()}
-        for label in found["parent"]:
-            statistics = {name: own[label] for name, own in found.items()}
-            for name, statistic in statistics.items():
-                blocks[name][label] = bootstrap(statistic, resamples, self.seed).to_json()
-                less = difference(statistic, statistics["parent"])
-                blocks[name][f"{label}_difference"] = bootstrap(less, resamples, self.seed).to_json()
+    def _blocks(self, results: Mapping[str, Evaluation], ledger: Ledger) -> dict[str, dict[str, Any]]:
+        found = {name: _statistics(self.problem, result) for name, result in results.items()}
+        blocks: dict[str, dict[str, Any]] = {}
+        for name, own in found.items():
+            fitted, block = self.competitors[name], blocks.setdefault(name, {})
+            for label, statistic in own.items():
+                less = difference(statistic, found[BASELINE][label])
+                block[label] = bootstrap(statistic, self.resamples, self.seed).to_json()
+                block[f"{label}_difference"] = bootstrap(less, self.resamples, self.seed).to_json()
+            alone = self._alone(fitted.members, ledger)
+            blocks[name] |= {**({"alone": alone} if alone else {}), **fitted.about}
         return blocks
 
-    def _bouts(self, split: Split) -> Iterator[Bout]:
-        who: dict[str, Sequence[Genome]] = {"parent": [Genome()], "best_child": [self.best], "ensemble": self.members}
-        for name in reversed(NAMES):  # the long ones first, so that at the end no core waits long for another
-            parts = self.draws if name == "random_children" else 1
-            size = -(-split.count // parts)
-            for part in range(-(-split.count // size)):
-                genomes = self._draw(part) if name == "random_children" else who[name]
-                yield Bout(name, split.part(part * size, size), genomes)
+    def _alone(self, keys: Sequence[str], ledger: Ledger) -> list[dict[str, Any]]:
+        """The scores of the members that were measured by themselves."""
+        whole = self.problem.split("test")
+        known = [(key, ledger.evaluation(whole, key)) for key in keys if ledger.has(whole, key)]
+        return [{"key": key, **_scores(self.problem, evaluation)} for key, evaluation in known]
 
-    def _alone(self) -> list[Genome]:
-        """The members that can be measured by themselves: each once, and not the parent, which is a contestant."""
-        return [genome for genome in dict.fromkeys(self.members) if genome.genes]
+    def _measurements(self) -> Iterator[Measurement]:
+        split = self.problem.split("test")
+        names = list(self.competitors)
+        for name in reversed(names):  # the long ones first, so that at the end no core waits long for another
+            fitted = self.competitors[name]
+            size = -(-split.count // max(1, len(fitted.parts)))
+            for part, make in enumerate(fitted.parts[: -(-split.count // size)]):
+                yield Measurement(name, split.part(part * size, size), make)
 
-    def _play(self, bouts: Sequence[Bout], problem: Problem) -> Iterator[tuple[Bout, Evaluation]]:
-        """Play all bouts, several at once, and give each one's evaluation when it ends.
+    def _measure(self, measurements: Sequence[Measurement]) -> Iterator[tuple[Measurement, Evaluation]]:
+        """Measure several at once, and give each one's evaluation when it ends.
 
         Raises:
-            Exception: whatever ended a bout.
+            Exception: whatever ended a measurement.
         """
-        playing: dict[Trial, Bout] = {}
+        on_their_way: dict[Trial, Measurement] = {}
 
         def trials() -> Iterator[tuple[Trial, Predictor]]:
             """Start each when there is room for it."""
-            for bout in bouts:
-                ensemble = self._ensemble(bout.genomes)
-                cases = problem.reported_with_members(bout.part) if bout.name == "ensemble" else None
-                trial = Trial(cases or problem.reported(bout.part))
-                playing[trial] = bout
+            for one in measurements:
+                together = self.competitors[one.name].with_members
+                cases = self.problem.reported_with_members(one.part) if together else None
+                make = together if together and cases else one.make
+                with guest(f"{one.name} cannot be made"):
+                    predict = make()
+                trial = Trial(cases or self.problem.reported(one.part))
+                on_their_way[trial] = one
                 trial.start()
-                yield trial, partial(self._with_members, ensemble) if cases else ensemble.predict
+                yield trial, predict
 
         for trial in run(trials(), lanes(self.device)):
             if isinstance(trial.result, Exception):
                 raise trial.result
-            yield playing.pop(trial), trial.result
-
-    def _with_members(self, ensemble: Ensemble, inputs: Tensor) -> Tensor:
-        """Return the probabilities of an ensemble and of its members, `(1 + k, n, c)`."""
-        outputs, places = ensemble.outputs(inputs), [ensemble.genomes.index(genome) for genome in self._alone()]
-        return torch.cat([combine(outputs, ensemble.rule, seed=ensemble.seed)[None], outputs[places]])
-
-    def _ensemble(self, genomes: Sequence[Genome]) -> Ensemble:
-        return Ensemble(self.parent, self.strategy, genomes, self.device, rule=self.rule, seed=self.seed)
-
-    def _draw(self, draw: int) -> list[Genome]:
-        pool, parent = list(self.unselected), [genome for genome in self.members if not genome.genes]
-        k = min(len(self.members) - len(parent), len(pool))
-        return Random(f"{self.seed}:random-children:{draw}").sample(pool, k) + parent
+            yield on_their_way.pop(trial), trial.result
 
 
 def _statistics(problem: Problem, result: Evaluation) -> dict[str, Statistic]:

@@ -36,6 +36,7 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         "files of the network": _files(parent.architecture),
         ANSWERS: answers(parent, experiment.problem.probe(ASKED)),
         "machine": machine(),
+        **_methods(experiment),
     }
 
 
@@ -75,6 +76,15 @@ def with_precision(
 
 def _settings(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude=APART)
+
+
+def _methods(experiment: Experiment) -> dict[str, Any]:
+    """The files of the Methods of a user's own; where there are none, as in most runs, nothing is kept of them."""
+    found = {
+        source.spec: {"sha256": source.sha256, "helpers": source.code.helpers if source.code else {}}
+        for source, _ in experiment.methods
+    }
+    return {"files of the methods": found} if found else {}
 
 
 def _files(architecture: Architecture) -> dict[str, str]:

@@ -19,6 +19,7 @@ from evoens.genome import Genome
 from evoens.listener import Listener, Listeners, Start
 from evoens.machine.environment import environment
 from evoens.problem import Split
+from evoens.progress import Progress
 from evoens.storage.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written
@@ -92,6 +93,10 @@ class Journal:
     def progress(self, done: int, total: int, text: str) -> None:
         """Tell that `done` of `total` steps called `text` are done."""
         self.tell(lambda listener: listener.on_progress(done, total, text))
+
+    def training(self, progress: Progress) -> None:
+        """Tell how far a training has come."""
+        self.tell(lambda listener: listener.on_training(progress))
 
     def warn(self, sentence: str) -> None:
         """Tell the user, and keep the sentence for the report; one that was told once is not told again."""

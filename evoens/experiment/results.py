@@ -7,57 +7,54 @@ from typing import Any
 
 from evoens.ensemble import Ensemble
 from evoens.evaluation.evaluator import Evaluator
-from evoens.experiment.comparison import NAMES, Contest, verdict
+from evoens.experiment.comparison import Comparison, verdict
 from evoens.experiment.cost import cost
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.genome import Genome
 from evoens.listener import RunEnd
 from evoens.machine.environment import versions
+from evoens.methods.base import Evolved, Fitted
+from evoens.methods.compared import compared
+from evoens.plugins.guest import guest
 
 ENSEMBLE = "ensemble"  # the folder of what is handed back
 
 
 def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selection: Selection) -> dict[str, Any]:
-    """Measure the contestants on the test split, write what a run leaves, and return its report; idempotent."""
+    """Measure the competitors on the test split, write what a run leaves, and return its report; idempotent."""
     members, config, problem = selection.members, experiment.config, experiment.problem
     different, size = len({genome.key for genome in members if genome.genes}), config.selection.size
     if different < size:
         journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
-    contest = Contest(
-        parent=problem.parent,
-        strategy=experiment.strategy,
-        members=members,
-        best=selection.best,
-        unselected=_unselected(journal),
-        draws=config.report.random_draws,
-        seed=config.seed,
-        device=backend.device,
-        rule=config.selection.combine,
-    )
-    problem.prepare(journal.folder, lambda progress: journal.tell(lambda listener: listener.on_training(progress)))
+    unselected = _unselected(journal)
+    evolved = Evolved(problem, experiment.strategy, config, members, selection.best, unselected, backend.device)
+    problem.prepare(journal.folder, journal.training)
+    competitors = _fitted(experiment, evolved, journal)
     journal.stage("comparing on cases that neither search nor selection saw")
 
     def on_done(name: str, done: int, total: int) -> None:
         journal.progress(done, total, name.replace("_", " "))
         journal.save()
 
-    blocks, details = contest.run(problem, journal.ledger, config.report.bootstrap, on_done)
-    ensemble = Ensemble(
-        problem.parent,
-        experiment.strategy,
-        members,
-        contest.device,
-        rule=contest.rule,
-        seed=contest.seed,
-        temperature=details.get("temperature", {}).get("ensemble"),
-        preprocessing=problem.preprocessing,
-    )
+    comparison = Comparison(problem, competitors, backend.device, config.report.bootstrap, config.seed)
+    blocks, details = comparison.run(journal.ledger, on_done)
+    temperature = details.get("temperature", {}).get("ensemble")
+    ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
     _save_ensemble(experiment, journal, ensemble)
     report = {**_report(experiment, journal, selection, blocks, ensemble), "details": details}
     journal.write("report.json", json.dumps(report, indent=1) + "\n")
     journal.tell(lambda listener: listener.on_report(RunEnd(journal.folder, ensemble, report)))
     return report
+
+
+def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[str, Fitted]:
+    """Let every Method make what it competes with; each has a folder of its own."""
+    fitted = {}
+    for method in compared([own for _, own in experiment.methods]):
+        with guest(f"{method.name} cannot be fitted"):
+            fitted[method.name] = method.fit(evolved, journal.folder / method.name, journal.training)
+    return fitted
 
 
 def _unselected(journal: Journal) -> list[Genome]:
@@ -85,7 +82,8 @@ def _report(
 ) -> dict[str, Any]:
     state, config, problem, members = journal.state, experiment.config, experiment.problem, ensemble.genomes
     generations = state.generations
-    report: dict[str, Any] = {
+    tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0
+    return {
         "name": config.name,
         "verdict": verdict(problem, blocks, experiment.unsure),
         "problem": _settings(experiment),
@@ -94,14 +92,7 @@ def _report(
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
         "unlike_test": problem.unlike_test,
         "unsure": experiment.unsure,
-        **{name: blocks[name] for name in NAMES},
-    }
-    tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0
-    alike = {"size": len(members), "parent": config.selection.parent}
-    report["ensemble"] |= {**alike, "members": [g.key for g in members], "rule": selection.rule}
-    report["random_children"] |= {**alike, "draws": config.report.random_draws, "of": "first generation"}
-    report["best_child"] |= {"key": selection.best.key}
-    return report | {
+        **blocks,
         "selection_optimism": _optimism(experiment, selection, blocks),
         "reliability": generations[-1]["reliability"],
         "plan": state.plan,

@@ -7,16 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from evoens.contract.check import broken
-from evoens.errors import SpecError, nearest
+from evoens.errors import SpecError, about, nearest
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
+from evoens.methods.base import Method
+from evoens.methods.compared import open_methods
 from evoens.parent import Parent
 from evoens.plugins.spec import Located, load_class, locate
+from evoens.report.written import Report
 from evoens.scope import resolve
 from evoens.settings.config import Config, StrategySettings
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks.task import Task
+
+TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "pictures", "tb", "tuned")
+"""No Method's name: the keys of report.json, and the folders of a run."""
 
 
 def open_experiment(
@@ -48,6 +54,7 @@ def open_experiment(
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
+    methods = own_methods(config, base)
     path = find_parent(config.parent.checkpoint, base)
     if retrain or path is None:
         path = _train(task, folder / "parent", listener, force)
@@ -57,7 +64,8 @@ def open_experiment(
     strategy.scope, strategy.parent = scope(config, parent), parent
     cautions = [*said, *task.cautions(problem)]
     data = task.contents()
-    return Experiment(config, resolved, problem, strategy, source, arguments, card, data, cautions, task.unsure)
+    known = config, resolved, problem, strategy, source, arguments, card, data
+    return Experiment(*known, cautions, task.unsure, methods)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:
@@ -68,6 +76,16 @@ def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type
     """
     source = locate(settings.class_, [base, Path.cwd()])
     return source, load_class(source, Strategy)
+
+
+def own_methods(config: Config, base: Path) -> list[tuple[Located, Method]]:
+    """Import and make the Methods of a user's own that are compared too.
+
+    Raises:
+        SpecError: one is not there, is no Method, or has no name of its own.
+    """
+    with about("report", "methods"):
+        return open_methods(config.report.methods, base, TAKEN)
 
 
 def strategy_arguments(cls: type[Strategy], settings: StrategySettings) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from evoens.genome import Genome
+from evoens.methods.base import Method
 from evoens.plugins.spec import Located
 from evoens.problem import Problem
 from evoens.settings.config import Config
@@ -28,6 +29,7 @@ class Experiment:
         data: the sha256 of each split's cases (see `Task.contents`).
         cautions: what the user should know before the run, a sentence each.
         unsure: what must be said of all that the parent is measured on.
+        methods: a user's own that are compared too, each with its source.
     """
 
     config: Config
@@ -40,6 +42,7 @@ class Experiment:
     data: dict[str, str]
     cautions: Sequence[str] = ()
     unsure: str = ""
+    methods: Sequence[tuple[Located, Method]] = ()
 
     @property
     def sigma(self) -> float | None:

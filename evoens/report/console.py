@@ -21,7 +21,7 @@ from evoens.listener import GenerationEnd, Listener, RunEnd, Start
 from evoens.machine.screen import Screen
 from evoens.progress import Generation
 from evoens.progress import Progress as Training
-from evoens.report.tables import COMPETITORS, comparison, measured, tried
+from evoens.report.tables import comparison, competitors, measured, tried
 from evoens.scoring.text import duration, number
 
 WIDE = 100  # columns from which the panel shows all there is
@@ -242,6 +242,6 @@ def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Ta
 def _results(report: Mapping[str, Any], between: str) -> Table:
     head, rows = comparison(report, between)
     table = _table(measured(report), head, [])
-    for name, row in zip(COMPETITORS, rows, strict=True):
+    for name, row in zip(competitors(report), rows, strict=True):
         table.add_row(*row, style="bold" if name == "ensemble" else "")
     return table

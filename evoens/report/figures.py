@@ -30,14 +30,16 @@ from evoens.report.style import (
     svg,
     titled,
 )
+from evoens.report.tables import competitors
 from evoens.scoring.metrics import spearman
 
-ROLES = {
-    "parent": ("Parent", INK, "s"),
-    "best_child": ("Best child", VERMILLION, "D"),
-    "random_children": ("Random children", ORANGE, "^"),
-    "ensemble": ("Ensemble", BLUE, "o"),
+LOOKS = {
+    "parent": (INK, "s"),
+    "best_child": (VERMILLION, "D"),
+    "random_children": (ORANGE, "^"),
+    "ensemble": (BLUE, "o"),
 }
+FURTHER = (GREEN, "v")  # the look of any other competitor
 OFFSET = "offset points"
 
 
@@ -47,18 +49,19 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
     report: holds `parent`, `best_child`, … as report.json does. rules: (key such as `test_greedy`, name), the
     run's own rule first, which is drawn filled.
     """
+    roles = competitors(report)
     with mpl.rc_context(STYLE):
-        figure = Figure((WIDTH, 3.2))
+        figure = Figure((WIDTH, 0.8 * len(roles)))
         scores, differences = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
-        for y, role in enumerate(ROLES):
+        for y, role in enumerate(roles):
             for i, (key, _) in enumerate(rules):
                 _interval(scores, report[role][key], y + 0.28 * i, role, filled=i == 0)
                 if role != "parent":
                     _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, role, filled=i == 0)
         differences.axvline(0, color=INK, linewidth=1)
         differences.xaxis.set_major_locator(MaxNLocator(5))  # it is narrow, and the numbers are long
-        scores.set_yticks(range(len(ROLES)), [label for label, _, _ in ROLES.values()])
-        scores.set_ylim(len(ROLES) - 0.4, -0.5)
+        scores.set_yticks(range(len(roles)), [_title(role) for role in roles])
+        scores.set_ylim(len(roles) - 0.4, -0.5)
         for axis in (scores, differences):
             axis.grid(axis="y", visible=False)
             axis.spines["left"].set_visible(False)
@@ -132,11 +135,11 @@ def reliability(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
         for axis, (title, competitors) in zip(figure.subplots(1, 2, sharey=True), found.items(), strict=True):
             axis.plot([0, 1], [0, 1], "--", color=QUIET, linewidth=1.4, label="as sure as right")
             for role, bins in competitors.items():
-                label, colour, marker = ROLES[role]
+                colour, marker = LOOKS.get(role, FURTHER)
                 rows = [row for row in bins if row["count"]]
                 x, y, count = (column(rows, name) for name in ("confidence", "accuracy", "count"))
                 axis.plot(x, y, color=colour, linewidth=1.4)
-                axis.scatter(x, y, 4 + 150 * count / count.sum(), colour, marker=marker, alpha=0.8, label=label)
+                axis.scatter(x, y, 4 + 150 * count / count.sum(), colour, marker=marker, alpha=0.8, label=_title(role))
             axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
             titled(axis, title.capitalize(), "confidence: mean probability of the answer", "accuracy")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
@@ -217,12 +220,16 @@ def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> st
         return svg(figure)
 
 
+def _title(role: str) -> str:
+    return role.replace("_", " ").capitalize()
+
+
 def _correlation(x: Floats, y: Floats) -> str:
     r = float(spearman(x, y))
     return "none, scores are equal" if np.isnan(r) else f"{r:+.2f}".replace("-", "−")
 
 
 def _interval(axis: Axes, stats: Row, y: float, role: str, *, filled: bool) -> None:
-    _, colour, marker = ROLES[role]
+    colour, marker = LOOKS.get(role, FURTHER)
     axis.plot(stats["ci95"], [y, y], color=colour, solid_capstyle="butt")
     axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=colour if filled else "white", markersize=7)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from evoens.report import figures
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Picture, Section, Table, drawn
-from evoens.report.tables import named
+from evoens.report.tables import competitors, named
 from evoens.scoring.text import interval
 
 
@@ -28,7 +28,7 @@ def result(facts: Facts) -> Section:
 
 def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
     head = ["", "Cases"] + [cell for m in measures for cell in (_capital(m["label"]), "less the parent’s")]
-    rows = [_competitor(facts, role, measures) for role in figures.ROLES]
+    rows = [_competitor(facts, role, measures) for role in competitors(facts.report)]
     better = "higher" if measures[0]["higher_is_better"] else "lower"
     caption = f"{_capital(measures[0]['unit'])}, with its 95 % bootstrap interval; {better} is better."
     if measures[0]["key"] == "test" and len(measures) > 1:

@@ -7,8 +7,12 @@ from typing import Any
 
 from evoens.scoring.text import interval, number
 
-COMPETITORS = ("parent", "best_child", "random_children", "ensemble")
 KL_PARENT = "KL from the parent"
+
+
+def competitors(report: Mapping[str, Any]) -> list[str]:
+    """Return the names of those that a report compares: each has its difference to the parent."""
+    return [name for name, block in report.items() if isinstance(block, Mapping) and "test_difference" in block]
 
 
 def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str], list[list[str]]]:
@@ -21,7 +25,7 @@ def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str]
     own, *beside = report["measures"]
     head = ["", own["label"], "less the parent's", *(measure["label"] for measure in beside), "cases"]
     rows = []
-    for name in COMPETITORS:
+    for name in competitors(report):
         block = report[name]
         score, *others = (interval(block[m["key"]], m["digits"], between=between) for m in report["measures"])
         less = interval(block["test_difference"], own["digits"], "+", between) if name != "parent" else ""
@@ -31,11 +35,13 @@ def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str]
 
 def named(name: str, block: Mapping[str, Any]) -> str:
     """Return who a competitor of the report is, in words."""
-    if name not in ("random_children", "ensemble"):
-        return name.replace("_", " ")
+    words = name.replace("_", " ")
+    if "size" not in block:
+        return words
     size, beside = (block["size"] - 1, " and the parent") if block.get("parent") else (block["size"], "")
-    drawn = "1 random child" if size == 1 else f"{size} random children"
-    return (f"ensemble of {size}" if name == "ensemble" else drawn) + beside
+    if name == "random_children":
+        return ("1 random child" if size == 1 else f"{size} random children") + beside
+    return f"{words} of {size}{beside}"
 
 
 def measured(report: Mapping[str, Any]) -> str:

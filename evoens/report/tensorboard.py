@@ -19,7 +19,7 @@ from evoens.errors import visible
 from evoens.listener import GenerationEnd, Listener, RunEnd, Start
 from evoens.progress import Generation
 from evoens.report.lineage import lineage
-from evoens.report.tables import COMPETITORS, KL_PARENT, comparison, measured
+from evoens.report.tables import KL_PARENT, comparison, competitors, measured
 
 LINES = ("best", "mean", "worst", "parent", "ensemble", "floor")  # with the log itself as many as there are colours
 BETWEEN = "between runs"  # of all groups the first in the alphabet
@@ -72,7 +72,7 @@ class Tracker:
     def results(self, report: Mapping[str, Any]) -> None:
         """Write the final comparison of report.json: a table, and one number for each competitor."""
         step = report["generations"]
-        for name in COMPETITORS:
+        for name in competitors(report):
             self._writer.add_scalar(f"results/{name}", report[name]["test"]["score"], step)
         table = markdown(*comparison(report))
         said, verdict = plain(measured(report)), plain(report["verdict"])

@@ -52,7 +52,7 @@ class Stats(TypedDict):
 
 
 class Contestant(TypedDict, total=False):
-    """One of the four that are compared."""
+    """One of those that are compared."""
 
     test: Stats
     members: list[str]
@@ -60,19 +60,35 @@ class Contestant(TypedDict, total=False):
 
 
 class Report(TypedDict, total=False):
-    """report.json: the verdict."""
+    """report.json: the verdict; a further Method's block is under its own name, which is none of these."""
 
     name: str
     verdict: str
+    problem: dict[str, Any]
+    unit: str
     measures: list[Measure]
+    splits: dict[str, Any]
+    unlike_test: Any
+    unsure: Any
     parent: Contestant
     best_child: Contestant
     random_children: Contestant
     ensemble: Contestant
+    selection_optimism: Any
+    reliability: Any
+    plan: Any
+    scope: Any
+    sigma: Any
+    trust_region: Any
+    generations: int
     candidates: list[dict[str, Any]]
     cost: dict[str, Any]
     artifact: dict[str, Any]
+    parent_card: Any
+    seed: int
     warnings: list[str]
+    versions: Any
+    details: Any
 
 
 class Shown(TypedDict):

@@ -47,6 +47,14 @@ ClassText = Annotated[
         min_length=1, json_schema_extra={"expected": "a strategy's name, path/to/file.py:Class or package.module:Class"}
     ),
 ]
+MethodText = Annotated[
+    str,
+    AfterValidator(_nameable),
+    Field(
+        pattern=r"\.py$|:.",
+        json_schema_extra={"expected": "path/to/file.py:Class or package.module:Class"},
+    ),
+]
 Layer = Annotated[str, Field(min_length=1)]
 Scope = Annotated[
     Literal["auto"]

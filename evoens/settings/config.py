@@ -12,6 +12,7 @@ from evoens.settings.base import (
     Conflict,
     Fraction,
     Many,
+    MethodText,
     Name,
     Natural,
     ParentSettings,
@@ -127,12 +128,14 @@ class SelectionSettings(Section):
 
 
 class ReportSettings(Section):
-    """The final comparison: how many draws of random children, and how many bootstrap resamples."""
+    """The final comparison of the ensemble with the parent, the best child, random children and further Methods."""
 
     random_draws: Many = 4
     """How many ensembles of random children the ensemble is compared with."""
     bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
     """The resamples from which intervals are taken."""
+    methods: tuple[MethodText, ...] = ()
+    """Methods of your own that are compared too, `path/to/file.py:Class` or `package.module:Class` each."""
 
 
 class DataSettings(Section):

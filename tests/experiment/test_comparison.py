@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,13 +15,19 @@ from tiny_run import TinyFrames, config, experiment, right_answers
 from torch import Tensor
 
 from evoens.ensemble import Ensemble
+from evoens.errors import EvoensError
 from evoens.evaluation.result_cache import Ledger
-from evoens.experiment import comparison as compare
-from evoens.experiment.comparison import NAMES, Contest, verdict
+from evoens.experiment.comparison import Comparison, verdict
 from evoens.genome import Genome
+from evoens.methods import base
+from evoens.methods.base import Evolved, Fitted, Method
+from evoens.methods.compared import compared
+from evoens.parent import Predictor
 from evoens.problem import Evaluation, Measure, Problem, Split, together
+from evoens.progress import OnProgress
 
 TEST = Split("test", 0, COUNT)
+NAMES = ("parent", "best_child", "random_children", "ensemble")
 
 
 class TwoRules(TinyFrames):
@@ -52,43 +59,56 @@ def problem(measured: list[Split]) -> TwoRules:
 
 
 @pytest.fixture
-def contest(problem: TinyFrames) -> Contest:
-    strategy = experiment(config(strategy={"sigma": 0.8}), problem).strategy
+def evolved(problem: TinyFrames) -> Evolved:
+    settings = config(strategy={"sigma": 0.8})
+    strategy = experiment(settings, problem).strategy
     genomes = strategy.ask(12, Random(1))
     members, best, rest = genomes[:3], genomes[3], genomes[4:]
-    return Contest(problem.parent, strategy, members, best, rest, draws=4, seed=5, device=torch.device("cpu"))
+    return drawn(Evolved(problem, strategy, settings, members, best, rest, torch.device("cpu")), 4)
 
 
-def run(contest: Contest, problem: Problem, ledger: Ledger | None = None) -> dict[str, dict[str, Any]]:
-    return contest.run(problem, ledger or Ledger(), 200, lambda *_: None)[0]
+def drawn(evolved: Evolved, draws: int) -> Evolved:
+    return replace(evolved, config=config(strategy={"sigma": 0.8}, report={"random_draws": draws}))
 
 
-def test_each_is_measured_on_every_case_by_both_measures(contest: Contest, problem: TwoRules) -> None:
-    blocks, turned = run(contest, problem), problem.turned()
+def comparison(evolved: Evolved, problem: Problem, *further: Method) -> Comparison:
+    fitted = {m.name: m.fit(evolved, Path("unused"), lambda _: None) for m in compared(further)}
+    return Comparison(problem, fitted, evolved.device, resamples=200, seed=5)
+
+
+def run(
+    evolved: Evolved, problem: Problem, ledger: Ledger | None = None, *further: Method
+) -> dict[str, dict[str, Any]]:
+    return comparison(evolved, problem, *further).run(ledger or Ledger(), lambda *_: None)[0]
+
+
+def test_each_is_measured_on_every_case_by_both_measures(evolved: Evolved, problem: TwoRules) -> None:
+    blocks, turned = run(evolved, problem), problem.turned()
     for label, ruled in (("test", problem), ("test_turned", turned)):
         parent = right_answers(ruled, Genome(), TEST)
-        best = right_answers(ruled, contest.best, TEST)
+        best = right_answers(ruled, evolved.best, TEST)
         for name, cases in {"parent": parent, "best_child": best}.items():
             assert blocks[name][label]["score"] == pytest.approx(cases.mean())
             assert blocks[name][f"{label}_difference"]["score"] == pytest.approx((cases - parent).mean())
         outputs = [
-            contest.parent.child(child_weights(contest, g)).predict(ruled.inputs[2 * COUNT :]) for g in contest.members
+            evolved.problem.parent.child(child_weights(evolved, g)).predict(ruled.inputs[2 * COUNT :])
+            for g in evolved.members
         ]
         right = (torch.stack(outputs).mean(0).argmax(-1) == ruled.labels[2 * COUNT :]).double()
         assert blocks["ensemble"][label]["score"] == pytest.approx(float(right.mean()))
         assert all(blocks[name][label]["n"] == COUNT for name in NAMES)
 
 
-def child_weights(contest: Contest, genome: Genome) -> dict[str, torch.Tensor]:
-    weights = dict(contest.parent.weights)
+def child_weights(evolved: Evolved, genome: Genome) -> dict[str, torch.Tensor]:
+    weights = dict(evolved.problem.parent.weights)
     for gene in genome.genes:
-        perturbed = {n: contest.strategy.perturb(n, weights[n], gene) for n in contest.parent.perturbed}
+        perturbed = {n: evolved.strategy.perturb(n, weights[n], gene) for n in evolved.problem.parent.perturbed}
         weights |= perturbed
     return weights
 
 
 def test_random_children_are_unselected_and_share_the_cases(
-    contest: Contest, problem: TinyFrames, measured: list[Split], monkeypatch: pytest.MonkeyPatch
+    evolved: Evolved, problem: TinyFrames, measured: list[Split], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[tuple[Genome, ...]] = []
 
@@ -97,38 +117,38 @@ def test_random_children_are_unselected_and_share_the_cases(
             built.append(tuple(genomes))
             super().__init__(parent, strategy, genomes, *more, **rule)
 
-    monkeypatch.setattr(compare, "Ensemble", Seen)
-    run(contest, problem)
-    drawn = [genomes for genomes in built if set(genomes) <= set(contest.unselected)]
+    monkeypatch.setattr(base, "Ensemble", Seen)
+    run(evolved, problem)
+    drawn = [genomes for genomes in built if set(genomes) <= set(evolved.unselected)]
     assert len(drawn) == 4 and all(len(set(genomes)) == 3 for genomes in drawn) and len(set(drawn)) == 4
     whole, quarters = ([Split("test", first, n) for first in range(0, 40, n) for _ in range(2)] for n in (40, 10))
     assert measured == whole + quarters + whole + whole  # each by both measures
     assert [len(genomes) for genomes in built] == [*[3] * 5, *[1] * 2]
 
 
-def test_random_children_score_what_their_draws_score(contest: Contest, problem: TinyFrames) -> None:
-    one = replace(contest, unselected=contest.unselected[:3], draws=3)  # every draw is the same three, in some order
+def test_random_children_score_what_their_draws_score(evolved: Evolved, problem: TinyFrames) -> None:
+    one = drawn(replace(evolved, unselected=evolved.unselected[:3]), 3)  # every draw is the same three, in some order
     block = run(one, problem)["random_children"]["test"]
-    together = replace(contest, members=contest.unselected[:3])
+    together = replace(evolved, members=evolved.unselected[:3])
     assert block["score"] == pytest.approx(run(together, problem)["ensemble"]["test"]["score"])
-    many = replace(contest, draws=1000)  # more draws than cases: some draws have none
+    many = drawn(evolved, 1000)  # more draws than cases: some draws have none
     assert run(many, problem)["random_children"]["test"]["n"] == COUNT
 
 
-def test_a_parent_that_votes_is_among_the_random_children_too(contest: Contest, problem: TinyFrames) -> None:
-    voting = replace(contest, members=[*contest.members, Genome()], unselected=contest.unselected[:3])
-    same = replace(voting, members=[*contest.unselected[:3], Genome()])
+def test_a_parent_that_votes_is_among_the_random_children_too(evolved: Evolved, problem: TinyFrames) -> None:
+    voting = replace(evolved, members=[*evolved.members, Genome()], unselected=evolved.unselected[:3])
+    same = replace(voting, members=[*evolved.unselected[:3], Genome()])
     block = run(voting, problem)["random_children"]["test"]
     assert block["score"] == pytest.approx(run(same, problem)["ensemble"]["test"]["score"])
 
 
-def test_nothing_is_measured_twice(contest: Contest, problem: TinyFrames, measured: list[Split]) -> None:
+def test_nothing_is_measured_twice(evolved: Evolved, problem: TinyFrames, measured: list[Split]) -> None:
     ledger, told = Ledger(), []
-    first, _ = contest.run(problem, ledger, 200, lambda *row: told.append(row))
+    first, _ = comparison(evolved, problem).run(ledger, lambda *row: told.append(row))
     assert [row[1:] for row in told] == [(i + 1, 7) for i in range(7)] and ledger.evaluations == 7
     assert [sum(row[0] == name for row in told) for name in NAMES] == [1, 1, 4, 1]
     measured.clear()
-    assert run(contest, problem, Ledger(ledger.entries)) == first and measured == []
+    assert run(evolved, problem, Ledger(ledger.entries)) == first and measured == []
 
 
 @pytest.mark.parametrize(
@@ -155,8 +175,8 @@ def test_verdict_claims_no_more_than_the_interval(
     assert f"({drawn:.2f})" in sentence
 
 
-def test_a_problem_may_add_its_own_remark(contest: Contest, problem: TwoRules) -> None:
-    blocks = run(contest, problem)
+def test_a_problem_may_add_its_own_remark(evolved: Evolved, problem: TwoRules) -> None:
+    blocks = run(evolved, problem)
     turned = blocks["parent"]["test_turned"]["score"]
     assert verdict(problem, blocks).endswith(f". Turned round it is right in {turned:.3f} of the cases.")
 
@@ -177,15 +197,49 @@ class WithMembers(TwoRules):
         return replace(ended[0], members=tuple(ended[1:]))
 
 
-def test_members_are_measured_with_their_ensemble_where_that_can_be(contest: Contest, problem: TwoRules) -> None:
-    assert "alone" not in run(contest, problem)["ensemble"]
-    twice = replace(contest, members=[contest.members[0], contest.members[1], contest.members[0], Genome()])
+def test_members_are_measured_with_their_ensemble_where_that_can_be(evolved: Evolved, problem: TwoRules) -> None:
+    assert "alone" not in run(evolved, problem)["ensemble"]
+    twice = replace(evolved, members=[evolved.members[0], evolved.members[1], evolved.members[0], Genome()])
     ledger, alone = Ledger(), run(twice, problem)
     found = run(twice, WithMembers(), ledger)
     rows = found["ensemble"].pop("alone")
     assert found == alone  # the ensemble's own figures are what they were
     assert run(twice, WithMembers(), Ledger(ledger.entries))["ensemble"]["alone"] == rows  # from what was kept
-    assert [row["key"] for row in rows] == [genome.key for genome in contest.members[:2]]  # once each, not the parent
-    for row, genome in zip(rows, contest.members, strict=False):
+    assert [row["key"] for row in rows] == [genome.key for genome in evolved.members[:2]]  # once each, not the parent
+    for row, genome in zip(rows, evolved.members, strict=False):
         assert row["test"] == pytest.approx(right_answers(problem, genome, TEST).mean())
         assert row["test_turned"] == pytest.approx(right_answers(problem.turned(), genome, TEST).mean())
+
+
+class Halves(Method):
+    """Two predictors, each for a half of the cases: always the same class."""
+
+    name = "halves"
+
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        return Fitted([lambda: always(0), lambda: always(1)], {"cost": 3}, details=lambda results: {"who": [*results]})
+
+
+def always(place: int) -> Predictor:
+    return lambda inputs: torch.eye(3)[[place] * len(inputs)]
+
+
+def test_a_further_method_is_measured_beside_the_others(evolved: Evolved, problem: TwoRules) -> None:
+    known = run(evolved, problem)
+    blocks, details = comparison(evolved, problem, Halves()).run(Ledger(), lambda *_: None)
+    assert list(blocks) == [*NAMES[:3], "halves", "ensemble"] == details["who"]
+    own = blocks.pop("halves")
+    assert blocks == known and own["cost"] == 3
+    first, second = problem.labels[2 * COUNT :].split(COUNT // 2)
+    assert own["test"]["score"] == pytest.approx(int((first == 0).sum() + (second == 1).sum()) / COUNT)
+    less = own["test"]["score"] - known["parent"]["test"]["score"]
+    assert own["test_difference"]["score"] == pytest.approx(less)
+
+
+def test_a_method_that_raises_is_named(evolved: Evolved, problem: TwoRules) -> None:
+    class Broken(Halves):
+        def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+            return Fitted([lambda: dict[str, Predictor]()["nothing"]])
+
+    with pytest.raises(EvoensError, match="halves cannot be made: KeyError: 'nothing'"):
+        run(evolved, problem, None, Broken())

@@ -17,7 +17,6 @@ from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import locate
 from evoens.problem import Split
 from evoens.report import gif as module
-from evoens.report import play as playing
 from evoens.report.gif import LARGEST, LAST_SHOWN, LINE, LONGEST, gif
 from evoens.report.play import play
 from evoens.settings.procgen import ProcgenSettings

@@ -1,0 +1,99 @@
+"""Competing methods: what each is given, and the predictors that it hands back for the comparison."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evoens.ensemble import Ensemble
+from evoens.genome import Genome
+from evoens.parent import Predictor
+from evoens.problem import Evaluation, Problem
+from evoens.progress import OnProgress
+from evoens.settings.config import Config
+from evoens.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """What an evolution has found, and what it was found with: `len(members)` networks are every Method's budget.
+
+    Attributes:
+        problem: what is solved, with its parent.
+        strategy: makes the children.
+        config: the checked YAML.
+        members: of the ensemble, the parent among them where it votes.
+        best: the child with the highest score on the select split.
+        unselected: the children of the first generation: what draws of the Strategy give without any search.
+        device: where networks run.
+    """
+
+    problem: Problem
+    strategy: Strategy
+    config: Config
+    members: Sequence[Genome]
+    best: Genome
+    unselected: Sequence[Genome]
+    device: torch.device
+
+    def ensemble(self, genomes: Sequence[Genome], **more: Any) -> Ensemble:
+        """Return children as an ensemble, by the run's rule; `more` goes to `Ensemble`."""
+        rule, seed = self.config.selection.combine, self.config.seed
+        return Ensemble(self.problem.parent, self.strategy, genomes, self.device, rule=rule, seed=seed, **more)
+
+
+def _no_details(results: Mapping[str, Evaluation]) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a Method has made.
+
+    Attributes:
+        parts: makes a predictor each. The test split is cut in as many parts, and each predictor is measured on one of
+            them, so that the mean over several draws costs what one predictor costs; without any nothing is measured.
+        about: what report.json has of it beside its scores, such as what it has cost: JSON.
+        members: keys of the members that are measured with their ensemble, where the problem can do that.
+        with_members: makes what predicts `(1 + k, n, c)`, the ensemble's probabilities and then these members'.
+        details: gives what report.json has under `details`, from everybody's results, by name.
+    """
+
+    parts: Sequence[Callable[[], Predictor]] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+    members: Sequence[str] = ()
+    with_members: Callable[[], Predictor] | None = None
+    details: Callable[[Mapping[str, Evaluation]], Mapping[str, Any]] = _no_details
+
+
+class Method(ABC):
+    """Makes a predictor that a run compares with its ensemble, on cases that nothing has seen.
+
+    `report.methods` of a YAML names one of your own, as `my.py:Class`; it is made without arguments:
+
+        class Pair(Method):
+            name = "pair"
+
+            def fit(self, evolved, folder, on_progress):
+                return Fitted([lambda: evolved.ensemble(evolved.members[:2]).predict], {"size": 2})
+    """
+
+    name: str
+    """Under which report.json has it: small letters, digits and `_`."""
+
+    @abstractmethod
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        """Make what is compared; nothing of the test split may play a part in it.
+
+        It is called again where an interrupted run goes on: what takes long is to be found in `folder` then.
+
+        Args:
+            evolved: what the run has found.
+            folder: where the Method may keep files; it is its own, and not there yet.
+            on_progress: is told how far a training has come.
+        """
