@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from evoens.ensemble import Ensemble, load_ensemble
+    from evoens.evolving import evolve
     from evoens.genome import Gene, Genome, Mask
     from evoens.parent import Parent
     from evoens.problem import Problem
     from evoens.strategy import Strategy
 
 __version__ = "0.1.0"
-__all__ = ["Ensemble", "Gene", "Genome", "Mask", "Parent", "Problem", "Strategy", "load_ensemble"]
+__all__ = ["Ensemble", "Gene", "Genome", "Mask", "Parent", "Problem", "Strategy", "evolve", "load_ensemble"]
 
 _HOMES = {
     "Ensemble": "ensemble",
@@ -22,6 +23,7 @@ _HOMES = {
     "Parent": "parent",
     "Problem": "problem",
     "Strategy": "strategy",
+    "evolve": "evolving",
     "load_ensemble": "ensemble",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import inspect
 import math
@@ -16,7 +17,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from evoens.errors import ShapeError, SpecError, nearest
@@ -26,6 +27,7 @@ from evoens.plugins.own_code import Code
 from evoens.plugins.spec import Located, import_module, locate
 
 TORCHVISION = "torchvision.models"
+GIVEN = "<module>"  # in the stead of a place: the network was handed over as it is
 _READ: dict[tuple[Path, str], Code] = {}  # a run saves the code it was begun with, whatever becomes of the files
 
 
@@ -35,7 +37,8 @@ class Architecture:
 
     Attributes:
         target: `package.module:Class`, a torch.nn.Module; `torchvision.models:name`, any of its classifiers; or
-            `path/to/file.py:name`, a torch.nn.Module class or a function that returns a module.
+            `path/to/file.py:name`, a torch.nn.Module class or a function that returns a module; `<module>:Class`, one
+            that was given as it is, which only a `Given` can build.
         arguments: its keyword arguments.
         sha256: of the file, as it must be when the module is built; a path cannot go without.
         helpers: the sha256 of each file of a user's own that this one imports, by its path from the file's folder.
@@ -65,6 +68,9 @@ class Architecture:
             SpecError: there is no such class or function, its file has changed, or it does not take these arguments.
             EvoensError: whatever else the class itself finds wrong.
         """
+        if self.given:
+            name = self.target.rpartition(":")[2]
+            raise SpecError(f"expected the network, as in load_ensemble(…, model={name}(…)), found only its name")
         with guest(f'"{self.target}" cannot be built'):
             module = self._builder()(**self.arguments)
         if not isinstance(module, nn.Module):
@@ -82,6 +88,11 @@ class Architecture:
             wanted = "expected a torch.nn.Module class, or a function of torchvision.models or a file"
             raise TypeError(f"{wanted}, found no such {name!r}{nearest(name, known)}")
         return found
+
+    @property
+    def given(self) -> bool:
+        """Whether the module was given as it is, which does not say how it was made."""
+        return self.target.startswith(GIVEN)
 
     @property
     def own(self) -> bool:
@@ -141,6 +152,37 @@ class Architecture:
         there = sum(math.prod(shape) for shape in shapes.values())
         if size > 2 * there + 1024:  # parametrised weights are saved as plain ones
             raise ShapeError(f"{self.target}: expected a network of {there} numbers, as there are, found one of {size}")
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Architecture):
+    """The architecture of a module that is given as it is: it is built anew by copying, here and now only."""
+
+    module: nn.Module = field(default_factory=nn.Identity, compare=False, repr=False)
+
+    @classmethod
+    def of_module(cls, module: nn.Module) -> Given:
+        """Take a copy of `module`, on the CPU; the caller's stays as it is.
+
+        Raises:
+            SpecError: it is no module, or cannot be copied.
+        """
+        if not isinstance(module, nn.Module):
+            raise SpecError(f"model=: expected a torch.nn.Module, found {type(module).__name__}")
+        target = f"{GIVEN}:{type(module).__qualname__}"
+        activations = (v for layer in module.modules() for v in vars(layer).values() if isinstance(v, Tensor))
+        detached = {id(v): v.detach() for v in activations if not v.is_leaf}  # nothing else could be copied
+        with guest(f'"{target}" cannot be copied'):
+            module = copy.deepcopy(module, dict(detached)).cpu()
+        return cls(target, module=adapted(module, target))
+
+    def build(self) -> nn.Module:
+        """Return a copy, with the weights it was given with."""
+        return copy.deepcopy(self.module)
+
+    def to_json(self, helpers: bool = True) -> dict[str, Any]:
+        """See `Architecture.to_json`."""
+        return Architecture(self.target).to_json(helpers)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from evoens.parent import Child, Parent, fuse
 from evoens.plugins.spec import Located
 from evoens.scoring.calibration import tempered
 from evoens.scoring.combine import combine
-from evoens.storage.json_file import as_written
+from evoens.storage.json_file import as_written, read_json
 from evoens.strategy import Strategy, grow
 from evoens.tasks.data.preprocessing import Preprocessing
 
@@ -47,6 +47,7 @@ class Ensemble:
         seed: of the rule, which may draw ties.
         temperature: what the run's temperature scaling has found on its select split; None where it has none.
         preprocessing: how images reach the network; None where it takes its inputs as they are.
+        report: what report.json of its run holds; None where the ensemble does not come from a run's folder.
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -61,9 +62,11 @@ class Ensemble:
         seed: int = 0,
         temperature: float | None = None,
         preprocessing: Preprocessing | None = None,
+        report: Mapping[str, Any] | None = None,
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
         self.rule, self.seed, self.temperature, self.preprocessing = rule, seed, temperature, preprocessing
+        self.report = report
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
@@ -205,7 +208,7 @@ class Ensemble:
         )
 
 
-def load_ensemble(path: str | Path, trust: bool = False) -> Ensemble:
+def load_ensemble(path: str | Path, trust: bool = False, model: nn.Module | None = None) -> Ensemble:
     """Rebuild an ensemble from the folder that `Ensemble.save` wrote (or from a run's folder), every hash checked.
 
     A folder with Python files of its own is code, and loading it runs them. Random states, default device and default
@@ -214,20 +217,21 @@ def load_ensemble(path: str | Path, trust: bool = False) -> Ensemble:
     Args:
         path: the folder.
         trust: run files that have changed since they were saved, and import whatever packages the folder names.
+        model: the network, where it was given to `evoens.evolve` as a module; whatever weights it has now.
 
     Raises:
         CheckpointError: a file is missing or damaged, or a member does not come out as the bits that were saved.
         SpecError: code is not there, has changed, or is not of evoens, of torchvision or of the folder.
         ShapeError: the network is not the one that the weights are of.
     """
-    return open_ensemble(Path(path), Trust.ALL if trust else Trust.NOTHING)
+    return open_ensemble(Path(path), Trust.ALL if trust else Trust.NOTHING, model)
 
 
-def open_ensemble(path: Path, trust: Trust) -> Ensemble:
+def open_ensemble(path: Path, trust: Trust, model: nn.Module | None = None) -> Ensemble:
     """Do as `load_ensemble` does, for whoever trusts some of it."""
     with undisturbed():
-        parent, strategy, genomes, document = read_ensemble(path, trust)
-        shown = document.get("preprocessing")
+        parent, strategy, genomes, document = read_ensemble(path, trust, model)
+        shown, report = document.get("preprocessing"), path / "report.json"
         with as_written(path, "an ensemble's description"):
             preprocessing = Preprocessing.from_json(shown) if shown else None
         return Ensemble(
@@ -238,4 +242,5 @@ def open_ensemble(path: Path, trust: Trust) -> Ensemble:
             seed=document.get("seed", 0),
             temperature=document.get("temperature"),
             preprocessing=preprocessing,
+            report=read_json(report, "a run's report") if report.is_file() else None,
         )

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import NotRequired, TypedDict
 
-from evoens.architecture import Architecture
+from evoens.architecture import Architecture, Given
 from evoens.errors import LONGEST, CheckpointError
 from evoens.genome import Genome
 from evoens.known_code import Trust, known_architecture, known_strategy
@@ -136,8 +136,12 @@ def _save_tuned(tuned: Path, genomes: Sequence[Genome], folder: Path) -> None:
         write_atomic(tuned_file(folder, genome), tuned_file(tuned, genome).read_bytes())
 
 
-def read_ensemble(folder: Path, trust: Trust) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
+def read_ensemble(
+    folder: Path, trust: Trust, model: nn.Module | None = None
+) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
     """Return parent, Strategy, the members' genomes and the description of an ensemble's or a run's folder.
+
+    model: the network, in the stead of what the folder names.
 
     Raises:
         CheckpointError, SpecError: as `load_ensemble`.
@@ -146,7 +150,7 @@ def read_ensemble(folder: Path, trust: Trust) -> tuple[Parent, Strategy, list[Ge
         folder = folder / "ensemble"
     document = read_description(folder)
     with as_written(folder / "genomes.json", "an ensemble's description"):
-        parent = load_parent(folder, document, trust)
+        parent = load_parent(folder, document, trust, model)
         strategy = load_strategy(folder, document, parent, trust)
         genomes = [load_member(folder, row, parent, strategy) for row in document["members"]]
         check_description(folder, document)
@@ -164,10 +168,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     return document
 
 
-def load_parent(folder: Path, document: dict[str, Any], trust: Trust) -> Parent:
+def load_parent(folder: Path, document: dict[str, Any], trust: Trust, model: nn.Module | None = None) -> Parent:
     """Load the parent: its file is checked before it is parsed, and its network's shapes before memory is taken."""
     weights = load_weights(folder, document)
-    architecture = known_architecture(folder, document, trust)
+    architecture = known_architecture(folder, document, trust) if model is None else Given.of_module(model)
     architecture.require_shapes({name: tuple(value.shape) for name, value in weights.items()})
     parent = Parent.from_weights(architecture, weights)
     _require(folder / PARENT, document["parent"]["fingerprint"], parent.fingerprint, "the parent")

@@ -44,7 +44,7 @@ def known_architecture(folder: Path, document: Mapping[str, Any], trust: Trust) 
     if architecture.own:
         code = _code(folder, place, architecture.sha256, architecture.helpers, trust)
         return Architecture.of(code, name, architecture.arguments)
-    if Trust.PACKAGES in trust or _OWN_NETWORK.fullmatch(place):
+    if architecture.given or Trust.PACKAGES in trust or _OWN_NETWORK.fullmatch(place):
         return architecture
     if place != TORCHVISION:
         raise SpecError(_package(folder, architecture.target))

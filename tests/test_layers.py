@@ -37,7 +37,7 @@ LAYERS = [
         "bench",
         "config",
         "commands",
-        "cli __main__ __init__",
+        "cli evolving __main__ __init__",
     )
 ]
 MOST = 20  # files in evoens/ itself

@@ -48,13 +48,13 @@ def check(
             Fault((), f"expected a mapping with {', '.join(Config.model_fields)}, found {found}")
         ]
     value = copy.deepcopy(value)
-    faults = [fault for override in overrides if (fault := _set(value, override))]
+    faults = [fault for override in overrides if (fault := put(value, override))]
     for override in overrides:
         written = {keys: text for keys, text in written.items() if not related(keys, override.keys)}
         written |= {(*override.keys, *keys): text for keys, text in override.written.items()}
     if unknown := _unknown_problem(value):
         return parse_config(ProcgenConfig.sample), [*faults, unknown]
-    config, wrong, gone = _settings(value, written)
+    config, wrong, gone = validated(config_type(value), value, written)
     faults += wrong
     code = (*_strategy_faults(config.strategy, base), *_method_faults(config.report.methods, base))
     for fault in (*code, *_task_faults(config, base, retrain, parent)):
@@ -64,7 +64,7 @@ def check(
     return config, [fault for fault in faults if not (fault.missing and fault.keys in meant)]
 
 
-def _set(value: dict[str, Any], override: Override) -> Fault | None:
+def put(value: dict[str, Any], override: Override) -> Fault | None:
     """Put an override in its place; a section that is not there yet is made."""
     for depth, key in enumerate(override.keys[:-1], 1):
         if value.get(str(key)) is None:
@@ -87,14 +87,15 @@ def _unknown_problem(value: dict[str, Any]) -> Fault | None:
     )
 
 
-def _settings(value: dict[str, Any], written: Mapping[Keys, str]) -> tuple[Config, list[Fault], list[Fault]]:
+def validated(
+    kind: type[Config], value: dict[str, Any], written: Mapping[Keys, str]
+) -> tuple[Config, list[Fault], list[Fault]]:
     """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too.
 
     Returns:
         The config, what is wrong, and that together with what may only be there because of it.
     """
     faults, gone = list[Fault](), list[Fault]()
-    kind = config_type(value)
     while True:
         try:
             return kind.model_validate(value), faults, gone

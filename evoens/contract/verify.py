@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from evoens import ensemble_folder, noise
-from evoens.architecture import undisturbed
+from evoens.architecture import GIVEN, undisturbed
 from evoens.errors import Check, CheckpointError, EvoensError, one_line
 from evoens.genome import Genome, Mask
 from evoens.known_code import Trust, known_architecture, known_strategy, strangers
@@ -157,7 +157,8 @@ def _ensemble(folder: Path, trust: bool) -> Iterator[Check]:
     _, why = _try(partial(ensemble_folder.check_description, folder, document))
     yield Check("genomes.json", not why, why or "as it was written")
     unknown, _ = _try(partial(strangers, document))
-    known = trust or unknown == []  # a description without a Strategy or a network may name anything
+    given = GIVEN in str(document.get("architecture"))  # no name, and so no code that could be run
+    known = (trust and not given) or unknown == []  # a description without a Strategy or a network may name anything
     yield from _rebuilt(folder, document) if known else _unrun(folder, document, unknown or ["its code"])
 
 
@@ -185,7 +186,9 @@ def _members(document: dict[str, Any], load: Callable[[Any], object], found: str
 
 def _unrun(folder: Path, document: dict[str, Any], unknown: Sequence[str]) -> Iterator[Check]:
     """Check by hashes alone, and say what that leaves out."""
-    left = f"not rebuilt, as that runs {' and '.join(unknown)}: --trust does"
+    given = any(name.startswith(GIVEN) for name in unknown)
+    how = "load_ensemble(…, model=…)" if given else "--trust"
+    left = f"not rebuilt, as that runs {' and '.join(unknown)}: {how} does"
     _, why = _try(partial(ensemble_folder.load_weights, folder, document))
     _, changed = _try(partial(known_architecture, folder, document, Trust.PACKAGES))
     why = why or changed

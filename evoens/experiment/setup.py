@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evoens.contract.check import broken
 from evoens.errors import SpecError, about, nearest
@@ -14,6 +15,7 @@ from evoens.methods.base import Method
 from evoens.methods.compared import open_methods
 from evoens.parent import Parent
 from evoens.plugins.spec import Located, load_class, locate
+from evoens.problem import Problem
 from evoens.report.written import Report
 from evoens.scope import resolve
 from evoens.settings.config import Config, StrategySettings
@@ -51,21 +53,40 @@ def open_experiment(
     Raises:
         CheckpointError: the parent's file is damaged. SpecError: the Strategy cannot be used.
     """
+
+    def pose() -> Posed:
+        """Load the parent, trained first where it must be."""
+        path = find_parent(config.parent.checkpoint, base)
+        if retrain or path is None:
+            path = _train(task, folder / "parent", listener, force)
+        parent, card = task.load(path)
+        problem = task.problem(parent)
+        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure)
+
+    return experiment_on(pose, config, resolved, base)
+
+
+class Posed(NamedTuple):
+    """A problem with its parent, and what is known of both; see `Experiment`."""
+
+    problem: Problem
+    card: dict[str, Any]
+    data: dict[str, str]
+    cautions: Sequence[str]
+    unsure: str = ""
+
+
+def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base: Path) -> Experiment:
+    """Make the Strategy, see that it keeps its contract, and only then pose the problem; see `open_experiment`."""
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
     methods = own_methods(config, base)
-    path = find_parent(config.parent.checkpoint, base)
-    if retrain or path is None:
-        path = _train(task, folder / "parent", listener, force)
-    parent, card = task.load(path)
-    problem = task.problem(parent)
+    problem, card, data, cautions, unsure = pose()
     strategy = cls(**arguments)
-    strategy.scope, strategy.parent = scope(config, parent), parent
-    cautions = [*said, *task.cautions(problem)]
-    data = task.contents()
+    strategy.scope, strategy.parent = scope(config, problem.parent), problem.parent
     known = config, resolved, problem, strategy, source, arguments, card, data
-    return Experiment(*known, cautions, task.unsure, methods)
+    return Experiment(*known, [*said, *cautions], unsure, methods)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:

@@ -26,8 +26,9 @@ def accept(parent: Parent, inputs: Tensor, classes: Sequence[str], trained: bool
         ProblemError: it does not take these images, gives no logits, one for each class, or has nothing to perturb.
     """
     shape = tuple(inputs.shape[1:])
+    what = f"images {shape} (channels, height, width)" if len(shape) == 3 else f"inputs of shape {shape}"
     try:
-        with guest(f"the parent does not take images {shape} (channels, height, width)", ProblemError):
+        with guest(f"the parent does not take {what}", ProblemError):
             parent.layout = layout(parent.module, inputs)
             tried = parent.trainable()
             asked = _given(tried, inputs)
@@ -46,6 +47,8 @@ def _advice(parent: Parent, inputs: Tensor) -> str:
         if value.is_floating_point() and value.dtype != torch.float32:
             found = str(value.dtype).removeprefix("torch.")
             return f"; expected a network in float32, as module.float() makes it, found {name} of {found}"
+    if inputs.dim() != 4:
+        return ""
     channels = 3 if inputs.shape[1] == 1 else 1
     try:
         with guest("the parent"):

@@ -64,7 +64,7 @@ class LabelledProblem(FixedInputs):
 
     def as_taken(self, inputs: Tensor) -> Tensor:
         """Return the inputs of a split, `(n, *input)`, as the network takes them."""
-        return inputs
+        return inputs.contiguous(memory_format=self.parent.layout) if inputs.dim() == 4 else inputs
 
     @property
     def training_examples(self) -> Examples:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from evoens import noise
 from evoens.problem import evenly
@@ -42,14 +43,14 @@ class Images:
         rows = self.pixels.permute(0, 2, 3, 1).reshape(len(self.pixels), -1)  # a view: a row is an image's bytes
         return rows.index_select(0, self.places[which]).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
-    def part(self, first: int, count: int) -> Images:
+    def part(self, first: int, count: int) -> Self:
         """Return `count` of these images from the `first`-th on, as far as they reach."""
-        return Images(self.pixels, self.places[first : first + count], self.labels[first : first + count])
+        return replace(self, places=self.places[first : first + count], labels=self.labels[first : first + count])
 
-    def spread(self, n: int) -> Images:
+    def spread(self, n: int) -> Self:
         """Return at most `n` of these images, evenly spread over them."""
         some = evenly(len(self), n)
-        return Images(self.pixels, self.places[some], self.labels[some])
+        return replace(self, places=self.places[some], labels=self.labels[some])
 
     def all(self) -> Tensor:
         """Return all images, as `take` does."""
@@ -72,8 +73,12 @@ class Images:
         )
         size = math.prod(self.pixels.shape[1:])
         for images, _ in self.spread(max(1, HASHED // size)).batches(max(1, BLOCK // size)):
-            digest.update(images.permute(0, 2, 3, 1).contiguous().numpy().tobytes())
+            digest.update(self.bytes_of(images))
         return digest.hexdigest()
+
+    def bytes_of(self, images: Tensor) -> bytes:
+        """Return the bytes of what `take` gave, in their order."""
+        return images.permute(0, 2, 3, 1).contiguous().numpy().tobytes()
 
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return mean and standard deviation of each channel over all images, a byte counting from 0 to 1.
