@@ -155,7 +155,7 @@ def test_parent_and_member_play_the_level_asked_for(ensemble: tuple[Path, Ensemb
 def test_the_return_is_in_the_caption(ensemble: tuple[Path, Ensemble], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, made = ensemble
     written = {}
-    monkeypatch.setattr(module, "gif", lambda frames, path, caption: written.update(caption=caption) or path)
+    monkeypatch.setattr("evoens.report.play.gif", lambda frames, path, caption: written.update(caption=caption) or path)
     play(folder, level=9)
     assert written["caption"] == f"ensemble of 2: return {film_of(made, 9)[1]:g}\nlevel 9"
 
