@@ -14,7 +14,7 @@ from torch import nn
 
 from evoens.architecture import Given, undisturbed
 from evoens.config.checking import put, validated
-from evoens.config.faults import Schema, related
+from evoens.config.faults import Schema
 from evoens.config.load import RESOLVED, resolved_yaml
 from evoens.config.overrides import Override
 from evoens.config.yaml_file import dotted
@@ -28,6 +28,7 @@ from evoens.parent import Parent
 from evoens.plugins.guest import guest, listening
 from evoens.report.console import Reporter
 from evoens.report.listeners import standard
+from evoens.settings.fault import related
 from evoens.settings.tensors import TensorConfig
 from evoens.tasks.labelled import LabelledProblem
 from evoens.tasks.tensors import Tensors, read_tensors, require_classes, seen_before

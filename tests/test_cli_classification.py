@@ -287,7 +287,7 @@ WRONG = {
         "scope: cnov",
     ),
     "unknown problem": Wrong(
-        'own.yaml:3:3: problem.type: expected one of procgen, classification, found "classify"; did you mean "class',
+        'own.yaml:3:3: problem.type: "classify": expected one of procgen, classification, … did you mean "class',
         "type: classification",
         "type: classify",
     ),

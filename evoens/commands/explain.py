@@ -16,8 +16,8 @@ from evoens.config.faults import Schema, shown
 from evoens.config.yaml_file import Keys, dotted
 from evoens.errors import ConfigError, nearest
 from evoens.plugins.spec import locate, module_file, shipped_strategies
-from evoens.settings import CONFIGS
 from evoens.settings.base import Section
+from evoens.tasks import TYPES, task_type
 
 Row = dict[str, str]
 ALL = "every problem"
@@ -56,7 +56,7 @@ def grouped(rows: list[Row]) -> dict[str, list[Row]]:
 
 def _settings() -> list[Row]:
     """The keys that evoens itself knows: those of every problem, then those of each type, by the alphabet."""
-    of_each = {kind: list(_rows(CONFIGS[kind])) for kind in sorted(CONFIGS)}
+    of_each = {kind: list(_rows(task_type(kind).settings)) for kind in sorted(TYPES)}
     shared = [row for row in next(iter(of_each.values())) if all(row in rows for rows in of_each.values())]
     own = {f"problem.type: {kind}": [row for row in rows if row not in shared] for kind, rows in of_each.items()}
     return [{**row, "of": of} for of, rows in ({ALL: shared} | own).items() for row in rows]

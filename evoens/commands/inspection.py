@@ -10,7 +10,6 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from evoens.config.classifiers import SUFFIXES
 from evoens.config.load import RESOLVED, shipped_problems
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
@@ -19,6 +18,7 @@ from evoens.report.facts import Facts, read_facts
 from evoens.report.written import Child
 from evoens.storage.card import parent_files, read_card
 from evoens.storage.json_file import as_written, read_json, read_rows
+from evoens.tasks.classifier_checks import SUFFIXES
 
 
 class _Member(TypedDict):

@@ -58,18 +58,20 @@ def train(loaded: Loaded, runs: Path, path: Path, *, silent: bool, force: bool) 
     keep_memory()
     from evoens.report.console import Reporter  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
+    from evoens.tasks.task import trainer  # noqa: PLC0415
 
     folder, command = runs / f"{loaded.config.name}-parent", this_command()
     with interruptible(command, folder), located(loaded), Reporter(quiet=silent) as reporter, said_by(reporter):
         task = open_task(loaded.config, loaded.base, reporter.preparation)
+        training = trainer(task)
         for note in loaded.notes:
             reporter.on_stage(note)
         task.untrained()  # what is wrong is found before anything is said or written
-        reporter.on_stage(f"training a parent for {task.budget} in {folder}")
-        task.train(folder, reporter.on_training, force)
-    path = task.export(folder, path, command)
+        reporter.on_stage(f"training a parent for {training.budget} in {folder}")
+        training.train(folder, reporter.on_training, force)
+    path = training.export(folder, path, command)
     card = read_card(path)
-    return path, card, f"{path}: a parent of {task.summary(card)}"
+    return path, card, f"{path}: a parent of {training.summary(card)}"
 
 
 def read_data(loaded: Loaded) -> list[str]:

@@ -10,20 +10,20 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from evoens.config.classification_data import data_faults
-from evoens.config.classifiers import classifier_faults, network_faults
-from evoens.config.faults import Fault, faults_of, related, shown, unknown_key
+from evoens.config.faults import faults_of, shown, unknown_key
 from evoens.config.overrides import Override
-from evoens.config.policies import policy_faults
-from evoens.config.signature import read_signature
 from evoens.config.yaml_file import Document, Keys, dotted
-from evoens.errors import SpecError, nearest
+from evoens.errors import SpecError
+from evoens.plugins.guest import guest
+from evoens.plugins.signature import read_signature
 from evoens.plugins.spec import locate
-from evoens.settings import CONFIGS, config_type, parse_config
-from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config, StrategySettings
-from evoens.settings.procgen import ProcgenConfig
-from evoens.storage.card import find_parent
+from evoens.settings.fault import Fault, related
+from evoens.tasks import named_type, task_type
+from evoens.tasks.task_type import TaskType
+
+_SAMPLE = Config.model_validate({**Config.sample, "problem": {"type": "sample"}})
+"""What stands in for settings that cannot be read."""
 
 
 def check(
@@ -44,20 +44,20 @@ def check(
     value, written = document.value, dict(document.written)
     if not isinstance(value, dict):
         found = "nothing" if value is None else shown(value)
-        return parse_config(ProcgenConfig.sample), [
-            Fault((), f"expected a mapping with {', '.join(Config.model_fields)}, found {found}")
-        ]
+        return _SAMPLE, [Fault((), f"expected a mapping with {', '.join(Config.model_fields)}, found {found}")]
     value = copy.deepcopy(value)
     faults = [fault for override in overrides if (fault := put(value, override))]
     for override in overrides:
         written = {keys: text for keys, text in written.items() if not related(keys, override.keys)}
         written |= {(*override.keys, *keys): text for keys, text in override.written.items()}
-    if unknown := _unknown_problem(value):
-        return parse_config(ProcgenConfig.sample), [*faults, unknown]
-    config, wrong, gone = validated(config_type(value), value, written)
+    try:
+        kind = task_type(named_type(value), base)
+    except SpecError as error:  # then nothing else can be checked
+        return _SAMPLE, [*faults, Fault(("problem", "type"), str(error))]
+    config, wrong, gone = validated(kind.settings, value, written)
     faults += wrong
     code = (*_strategy_faults(config.strategy, base), *_method_faults(config.report.methods, base))
-    for fault in (*code, *_task_faults(config, base, retrain, parent)):
+    for fault in (*code, *_task_faults(kind, config, base, retrain, parent)):
         if not any(fault.touches(other) for other in gone):
             faults.append(fault)
     meant = {fault.meant for fault in faults}  # a misspelt key is one mistake, not an unknown key and a missing one
@@ -76,34 +76,29 @@ def put(value: dict[str, Any], override: Override) -> Fault | None:
     return None
 
 
-def _unknown_problem(value: dict[str, Any]) -> Fault | None:
-    """Return the fault of a type of problem that there is not: then nothing else can be checked."""
-    problem = value.get("problem")
-    kind = problem.get("type") if isinstance(problem, dict) else None
-    if not isinstance(kind, str) or kind in CONFIGS:
-        return None
-    return Fault(
-        ("problem", "type"), f"expected one of {', '.join(CONFIGS)}, found {shown(kind)}{nearest(kind, CONFIGS)}"
-    )
-
-
 def validated(
     kind: type[Config], value: dict[str, Any], written: Mapping[Keys, str]
 ) -> tuple[Config, list[Fault], list[Fault]]:
     """Validate until nothing more is found: what is wrong gives way to defaults, so that the rest is seen too.
 
+    Where there is no sample of what must be given, nothing more can be.
+
     Returns:
         The config, what is wrong, and that together with what may only be there because of it.
     """
-    faults, gone = list[Fault](), list[Fault]()
+    faults, gone, tried = list[Fault](), list[Fault](), list[Any]()
+    samples = {**kind.sample, "problem": {"type": named_type(value), **kind.sample.get("problem", {})}}
     while True:
         try:
             return kind.model_validate(value), faults, gone
         except ValidationError as error:
+            if value in tried:
+                return _SAMPLE, faults, gone
+            tried.append(copy.deepcopy(value))
             found = faults_of(error, kind, value, written)
             faults += [fault for fault in found if not any(fault.follows(other) for other in gone)]
             for fault in found:
-                taken = [_mend(value, keys, kind.sample) for keys in fault.about]
+                taken = [_mend(value, keys, samples) for keys in fault.about]
                 gone.append(replace(fault, others=(*fault.others, *taken)))
 
 
@@ -165,11 +160,12 @@ def _method_faults(specs: Sequence[str], base: Path) -> Iterator[Fault]:
             yield Fault(("report", "methods"), str(error))
 
 
-def _task_faults(config: Config, base: Path, retrain: bool, parent: bool) -> Iterator[Fault]:
-    """What the files of the task say: the parent's, where it is there and is to be used, and the data's."""
-    if isinstance(config, ProcgenConfig):
-        yield from policy_faults(config, base, retrain or not parent)
-    elif isinstance(config, ClassificationConfig):
-        trains = parent and (retrain or find_parent(config.parent.checkpoint, base) is None)
-        yield from data_faults(config, base, trains)
-        yield from classifier_faults(config, base, retrain) if parent else network_faults(config, base)
+def _task_faults(kind: type[TaskType], config: Config, base: Path, retrain: bool, parent: bool) -> list[Fault]:
+    """What the task itself finds wrong, with its settings or the files that they name."""
+    if not isinstance(config, kind.settings):
+        return []
+    try:
+        with guest(f"the checks of {config.problem.type} have failed"):
+            return list(kind.faults(config, base, retrain=retrain, parent=parent))
+    except SpecError as error:
+        return [Fault(("problem", "type"), str(error))]

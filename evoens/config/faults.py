@@ -6,49 +6,14 @@ import difflib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from evoens.config.yaml_file import Keys
 from evoens.errors import nearest
 from evoens.settings.base import SAID
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Something wrong with the value at `keys`, which may be missing.
-
-    `others` are further keys it rests on; `meant` is the way likely meant by an unknown key, which is `unknown`.
-    """
-
-    keys: Keys
-    message: str
-    others: tuple[Keys, ...] = ()
-    missing: bool = False
-    meant: Keys | None = None
-    unknown: bool = False
-
-    @property
-    def about(self) -> tuple[Keys, ...]:
-        """All keys that it rests on."""
-        return (self.keys, *self.others)
-
-    def touches(self, other: Fault) -> bool:
-        """Whether a key of this fault is, contains or lies within one of the other's."""
-        return any(related(mine, its) for mine in self.about for its in other.about)
-
-    def follows(self, other: Fault) -> bool:
-        """Whether it may only be there because the other's keys were taken away: any beside an unknown one is meant."""
-        beside = other.unknown and any(keys[:-1] == other.keys[:-1] for keys in self.about)
-        return beside or self.touches(other)
-
-
-def related(a: Keys, b: Keys) -> bool:
-    """Whether one of two ways is the beginning of the other."""
-    return a[: len(b)] == b or b[: len(a)] == a
+from evoens.settings.fault import Fault, Keys
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], value: Any, written: Mapping[Keys, str]) -> list[Fault]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.config.checking import check
-from evoens.config.faults import Fault, related, shown
-from evoens.config.overrides import Override
-from evoens.config.policies import parent_of_game
+from evoens.config.faults import shown
+from evoens.config.overrides import Override, parent_of_game
 from evoens.config.yaml_file import Document, Keys, Mark, Trouble, dotted, dump_yaml, parse_yaml, read_yaml
 from evoens.errors import CheckpointError, ConfigError, EvoensError, about, nearest
 from evoens.plugins.guest import failure
 from evoens.settings.config import Config
+from evoens.settings.fault import Fault, related
 from evoens.storage.card import find_parent
 
 if TYPE_CHECKING:
@@ -166,12 +166,14 @@ def build(
     from evoens.experiment.setup import open_experiment  # noqa: PLC0415
     from evoens.report.listeners import standard  # noqa: PLC0415
     from evoens.storage.checkpoint import RunLock, clear  # noqa: PLC0415
+    from evoens.tasks.task import trainer  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
     with located(loaded):
         task = prepared(loaded, reporter)[0]
         trains = retrain or find_parent(config.parent.checkpoint, base) is None
         if trains:
+            trainer(task)
             begin(folder, loaded, overwrite)
         experiment = open_experiment(
             task, config, loaded.resolved, base, folder, listener=reporter, retrain=retrain, force=force

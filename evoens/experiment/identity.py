@@ -34,6 +34,7 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         DATA: experiment.data,
         "files of the strategy": code.helpers if code else {},
         "files of the network": _files(parent.architecture),
+        **({"files of the task": dict(experiment.task_files)} if experiment.task_files else {}),
         ANSWERS: answers(parent, experiment.problem.probe(ASKED)),
         "machine": machine(),
         **_methods(experiment),

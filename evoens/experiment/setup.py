@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ from evoens.scope import resolve
 from evoens.settings.config import Config, StrategySettings
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
-from evoens.tasks.task import Task
+from evoens.tasks import own_files
+from evoens.tasks.task import Task, trainer
 
 TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "pictures", "tb", "tuned")
 """No Method's name: the keys of report.json, and the folders of a run."""
@@ -61,7 +62,8 @@ def open_experiment(
             path = _train(task, folder / "parent", listener, force)
         parent, card = task.load(path)
         problem = task.problem(parent)
-        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure)
+        files = own_files(config.problem.type, base)
+        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure, files)
 
     return experiment_on(pose, config, resolved, base)
 
@@ -74,6 +76,7 @@ class Posed(NamedTuple):
     data: dict[str, str]
     cautions: Sequence[str]
     unsure: str = ""
+    task_files: Mapping[str, str] = {}
 
 
 def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base: Path) -> Experiment:
@@ -82,11 +85,11 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
     methods = own_methods(config, base)
-    problem, card, data, cautions, unsure = pose()
+    problem, card, data, cautions, unsure, files = pose()
     strategy = cls(**arguments)
     strategy.scope, strategy.parent = scope(config, problem.parent), problem.parent
     known = config, resolved, problem, strategy, source, arguments, card, data
-    return Experiment(*known, [*said, *cautions], unsure, methods)
+    return Experiment(*known, [*said, *cautions], unsure, methods, files)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:
@@ -146,6 +149,7 @@ def scope(config: Config, parent: Parent) -> tuple[str, ...]:
 
 
 def _train(task: Task, folder: Path, listener: Listener, force: bool) -> Path:
-    listener.on_stage(f"training a parent for {task.budget}")
-    task.train(folder, listener.on_training, force)
-    return task.export(folder, folder / "parent.safetensors")
+    training = trainer(task)
+    listener.on_stage(f"training a parent for {training.budget}")
+    training.train(folder, listener.on_training, force)
+    return training.export(folder, folder / "parent.safetensors")

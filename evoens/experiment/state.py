@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class Experiment:
         cautions: what the user should know before the run, a sentence each.
         unsure: what must be said of all that the parent is measured on.
         methods: a user's own that are compared too, each with its source.
+        task_files: the sha256 of each file of a task of the user's own.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Experiment:
     cautions: Sequence[str] = ()
     unsure: str = ""
     methods: Sequence[tuple[Located, Method]] = ()
+    task_files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sigma(self) -> float | None:

@@ -45,8 +45,10 @@ def shipped_strategies() -> list[str]:
     return [path.stem for path in files if not path.stem.startswith("_")]
 
 
-def locate(spec: str, folders: Sequence[Path] = ()) -> Located:
+def locate(spec: str, folders: Sequence[Path] = (), known: Sequence[str] | None = None) -> Located:
     """Find the source of `spec` without importing it; a relative path is tried from each of `folders`.
+
+    known: the plain names there are, where `spec` is none and they are not those of strategies.
 
     Raises:
         SpecError: no such file, module or shipped strategy; the message names the nearest.
@@ -60,8 +62,8 @@ def locate(spec: str, folders: Sequence[Path] = ()) -> Located:
         return Located.of(spec, read_code(path), name or None)
     module = target if name else f"{STRATEGIES}.{target}"
     file = module_file(module)
-    if file is None:
-        known = shipped_strategies()
+    if file is None or (known is not None and not name):
+        known = shipped_strategies() if known is None else known
         raise SpecError(
             f'"{spec}": expected one of {", ".join(known)}, path/to/file.py:Class or package.module:Class'
             + nearest(spec, known)

@@ -1,17 +1,67 @@
-"""The concrete problems, and how their parents are trained."""
+"""The concrete problems, found by `problem.type`, and how their parents are trained."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from evoens.plugins.spec import Located, load_class, locate
 from evoens.progress import Told, unheard
-from evoens.settings.classification import ClassificationConfig
 from evoens.settings.config import Config
-from evoens.settings.procgen import ProcgenConfig
+from evoens.tasks.task_type import TaskType
 
 if TYPE_CHECKING:
     from evoens.tasks.task import Task
+
+TYPES = {
+    "procgen": "evoens.tasks.procgen_type:ProcgenType",
+    "classification": "evoens.tasks.classification_type:ClassificationType",
+}
+"""The types of problem that ship, and where they are."""
+DEFAULT = "procgen"  # where a YAML says nothing
+
+
+def named_type(value: Mapping[str, Any]) -> str:
+    """Return the `problem.type` of a YAML's value, whether there is such a type or not."""
+    problem = value.get("problem")
+    kind = problem.get("type") if isinstance(problem, Mapping) else None
+    return kind if isinstance(kind, str) else DEFAULT
+
+
+def locate_type(name: str, base: Path) -> Located:
+    """Find the source of a type of problem without importing it; a relative path is tried from `base` and from here.
+
+    Raises:
+        SpecError: there is none; the message names the nearest.
+    """
+    return locate(TYPES.get(name, name), [base, Path.cwd()], list(TYPES))
+
+
+def task_type(name: str, base: Path = Path()) -> type[TaskType]:
+    """Import a type of problem, and return it.
+
+    Raises:
+        SpecError: as `locate_type`, or it does not import, or is none.
+    """
+    return load_class(locate_type(name, base), TaskType)
+
+
+def own_files(name: str, base: Path) -> dict[str, str]:
+    """Return the sha256 of each file of a type of problem that does not ship, by its name; none of one that does."""
+    if name in TYPES:
+        return {}
+    found = locate_type(name, base)
+    return {Path(str(found.module)).name: found.sha256, **(found.code.helpers if found.code else {})}
+
+
+def parse_config(value: Mapping[str, Any], base: Path = Path()) -> Config:
+    """Return the checked settings of a YAML's value.
+
+    Raises:
+        ValidationError: pydantic's, with all that is wrong.
+    """
+    return task_type(named_type(value), base).settings.model_validate(value)
 
 
 def open_task(config: Config, base: Path, told: Told = unheard) -> Task:
@@ -22,11 +72,4 @@ def open_task(config: Config, base: Path, told: Told = unheard) -> Task:
         base: the folder its relative paths start from.
         told: hears of work that has to be done before anything can begin, such as decoding images.
     """
-    if isinstance(config, ClassificationConfig):
-        from evoens.tasks.classification_task import ClassificationTask  # noqa: PLC0415
-
-        return ClassificationTask(config, base, told)
-    assert isinstance(config, ProcgenConfig)
-    from evoens.tasks.procgen_task import ProcgenTask  # noqa: PLC0415 (each task has heavy libraries of its own)
-
-    return ProcgenTask(config)
+    return task_type(config.problem.type, base).open(config, base, told)

@@ -48,8 +48,10 @@ class ClassificationTask(Task):
         told: hears how many images are decoded.
     """
 
+    config: ClassificationConfig
+
     def __init__(self, config: ClassificationConfig, base: Path, told: Told = unheard) -> None:
-        self.config, self.base, self._told = config, base, told
+        super().__init__(config, base, told)
         self.budget = f"{config.parent.train.epochs} epochs"
         self._card: Mapping[str, Any] = {}
 
@@ -58,7 +60,7 @@ class ClassificationTask(Task):
         """The images; when they are first asked for, every split that is needed is cut."""
         problem = self.config.problem
         with about("problem", "data"):
-            data = open_data(problem, self.config.data.root, problem.split_seed, self.base, self._told)
+            data = open_data(problem, self.config.data.root, problem.split_seed, self.base, self.told)
             for name in ("search", "select", "test"):
                 _ = data.splits[name]
             _ = data.normalise

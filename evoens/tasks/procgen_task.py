@@ -17,8 +17,10 @@ from evoens.tasks.task import Task
 class ProcgenTask(Task):
     """See `Task`."""
 
+    config: ProcgenConfig
+
     def __init__(self, config: ProcgenConfig) -> None:
-        self.config = config
+        super().__init__(config)
         self.budget = f"{config.parent.train.steps:,} steps"
 
     def untrained(self) -> Parent:

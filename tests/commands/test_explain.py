@@ -15,8 +15,8 @@ from evoens.commands.explain import explain
 from evoens.config.faults import Schema
 from evoens.errors import ConfigError
 from evoens.plugins.spec import load_class, locate, shipped_strategies
-from evoens.settings import CONFIGS
 from evoens.strategy import Strategy
+from evoens.tasks import TYPES, task_type
 
 ROWS = {row["key"]: row for row in explain() if not row["of"].startswith("strategy.class")}
 
@@ -30,9 +30,9 @@ def keys_of(model: Any, around: str = "") -> Iterator[str]:
                 yield from keys_of(inner, f"{key}.")
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", TYPES)
 def test_every_key_of_every_section_is_explained(kind: str) -> None:
-    keys = list(keys_of(CONFIGS[kind]))
+    keys = list(keys_of(task_type(kind).settings))
     assert len(keys) > 60 and set(keys) <= ROWS.keys()
     for key in keys:
         assert ROWS[key]["meaning"].endswith("."), key
@@ -40,7 +40,7 @@ def test_every_key_of_every_section_is_explained(kind: str) -> None:
 
 
 def test_the_paths_of_the_schema_are_all_there() -> None:
-    for model in CONFIGS.values():
+    for model in (task_type(kind).settings for kind in TYPES):
         assert set(Schema(model).paths()) <= ROWS.keys()
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evoens.config.signature import read_signature
 from evoens.errors import SpecError
+from evoens.plugins.signature import read_signature
 from evoens.plugins.spec import Located, load_class, locate, shipped_strategies
 from evoens.strategy import Strategy
 

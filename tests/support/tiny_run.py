@@ -22,9 +22,9 @@ from evoens.plugins.spec import load_class, locate
 from evoens.problem import Evaluation, Split, SplitName
 from evoens.report.console import Reporter
 from evoens.report.listeners import standard
-from evoens.settings import parse_config
 from evoens.settings.config import Config
 from evoens.strategy import Strategy
+from evoens.tasks import parse_config
 
 FRAME, HIDDEN = (3, 4, 4), 16
 TIMES = ("seconds", "samples_per_second", "peak_rss_mb")  # the only figures of a report that may differ

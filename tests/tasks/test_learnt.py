@@ -15,12 +15,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from evoens.cli import app
-from evoens.config.classifiers import classifier_faults
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks import open_task
 from evoens.tasks.classification_task import ClassificationTask
+from evoens.tasks.classifier_checks import classifier_faults
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 WORDS = "may have been seen in training"

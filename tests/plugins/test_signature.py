@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from evoens.config.signature import Signature, check_source, read_signature
 from evoens.errors import SpecError
+from evoens.plugins.signature import Signature, check_source, read_signature
 from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy
 

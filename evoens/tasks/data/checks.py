@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from evoens.config.faults import Fault
 from evoens.errors import ProblemError
 from evoens.settings.classification import POOLS, ClassificationConfig, ClassificationSettings, Cut
+from evoens.settings.fault import Fault
 from evoens.tasks.data.classes import arranged
 from evoens.tasks.data.counts import cuts_of, split_sizes
 from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missing, locate, unlike_channels, without_pool

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from evoens.config.faults import Fault
-from evoens.config.signature import check_source
-from evoens.config.yaml_file import Keys
 from evoens.errors import CheckpointError, SpecError, nearest
+from evoens.plugins.signature import check_source
 from evoens.scope import resolve
 from evoens.settings.classification import ClassificationConfig
+from evoens.settings.fault import Fault, Keys
 from evoens.storage.card import TORCHVISION, beside, find_parent, parent_files, read_parent, tensor_names
 from evoens.tasks.networks.catalogue import TORCHVISION as NETWORKS_OF_TORCHVISION
 from evoens.tasks.networks.catalogue import locate_network

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evoens.config.classification_data import data_faults
-from evoens.config.faults import Fault
 from evoens.settings.classification import DATASETS, ClassificationConfig
+from evoens.settings.fault import Fault
+from evoens.tasks.data.checks import data_faults
 
 FROM_TRAIN = {"test": {"from": "train", "count": 0.2}}
 
@@ -170,7 +170,7 @@ def test_imagenet_is_asked_for_only_where_it_is_used(tmp_path: Path) -> None:
 
 
 def test_nothing_heavy_is_imported_and_it_is_quick(tmp_path: Path) -> None:
-    code = "import sys, evoens.config.classification_data as m; print(sorted({n.split('.')[0] for n in sys.modules}))"
+    code = "import sys, evoens.tasks.data.checks as m; print(sorted({n.split('.')[0] for n in sys.modules}))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "torchvision", "sklearn", "numpy", "PIL"} & set(ast.literal_eval(shown))
     folder = tmp_path / "many"
