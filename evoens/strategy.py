@@ -185,10 +185,11 @@ def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor
 
 def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Tensor:
     whose = f"{type(strategy).__name__}.perturb({name!r})"
-    given = weight.clone()  # what writes into it spoils no parent; a fiftieth of the time that drawing noise takes
+    given = torch._lazy_clone(weight)  # copied when it is written into, and only then: so it spoils no parent
     with guest(whose):
         found = strategy.perturb(name, given, gene)
-    if not torch.equal(given, weight):
+    copied = not torch._C._is_cow_tensor(given)  # type: ignore[attr-defined]
+    if given._version or (copied and not torch.equal(given, weight)):
         raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
