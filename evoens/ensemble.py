@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed, unset
+from evoens.children import TunedWeights, grow
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
@@ -28,7 +29,7 @@ from evoens.plugins.spec import Located
 from evoens.scoring.calibration import tempered
 from evoens.scoring.combine import combine
 from evoens.storage.json_file import as_written, read_json
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 from evoens.tasks.data.preprocessing import Preprocessing
 
 __all__ = ["Ensemble", "description_sha256", "load_ensemble"]
@@ -48,6 +49,7 @@ class Ensemble:
         temperature: what the run's temperature scaling has found on its select split; None where it has none.
         preprocessing: how images reach the network; None where it takes its inputs as they are.
         report: what report.json of its run holds; None where the ensemble does not come from a run's folder.
+        tuned: where the members' weights are, where children were trained.
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -63,20 +65,26 @@ class Ensemble:
         temperature: float | None = None,
         preprocessing: Preprocessing | None = None,
         report: Mapping[str, Any] | None = None,
+        tuned: TunedWeights | None = None,
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
         self.rule, self.seed, self.temperature, self.preprocessing = rule, seed, temperature, preprocessing
         self.report = report
+        self.tuned = tuned
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
         self._places = [different.index(genome) for genome in self.genomes]
-        self._grown = [grow(parent, strategy, genome) for genome in different]
+        self._grown = [self.weights(genome) for genome in different]
         self._trunk: nn.Module = nn.Identity()
         self._touched = frozenset[str]()
         self._members: list[Child] = []
         self._asked: Tensor | None = None
         self._making = Lock()
+
+    def weights(self, genome: Genome) -> dict[str, Tensor]:
+        """Return the tensors of a child, those that may differ from the parent's, by name."""
+        return grow(self.parent, self.strategy, genome, self.tuned)
 
     def _make(self, inputs: Tensor) -> None:
         """Make the members' modules as soon as there are `inputs` on which it can be proved what they may share."""
@@ -113,7 +121,7 @@ class Ensemble:
         Raises:
             EvoensError: they are to be shrunk, and torch.fx cannot trace the network, or their outputs are others.
         """
-        grown = [self.parent.child(grow(self.parent, self.strategy, genome)).module for genome in self.genomes]
+        grown = [self.parent.child(self.weights(genome)).module for genome in self.genomes]
         if shrunk:
             return [self._placed(self._shrunk(module)) for module in grown]
         for parameter in (parameter for module in grown for parameter in module.parameters()):
@@ -205,6 +213,7 @@ class Ensemble:
             arguments=arguments,
             about=about,
             answers=answers,
+            tuned=self.tuned,
         )
 
 
@@ -230,7 +239,7 @@ def load_ensemble(path: str | Path, trust: bool = False, model: nn.Module | None
 def open_ensemble(path: Path, trust: Trust, model: nn.Module | None = None) -> Ensemble:
     """Do as `load_ensemble` does, for whoever trusts some of it."""
     with undisturbed():
-        parent, strategy, genomes, document = read_ensemble(path, trust, model)
+        parent, strategy, genomes, tuned, document = read_ensemble(path, trust, model)
         shown, report = document.get("preprocessing"), path / "report.json"
         with as_written(path, "an ensemble's description"):
             preprocessing = Preprocessing.from_json(shown) if shown else None
@@ -243,4 +252,5 @@ def open_ensemble(path: Path, trust: Trust, model: nn.Module | None = None) -> E
             temperature=document.get("temperature"),
             preprocessing=preprocessing,
             report=read_json(report, "a run's report") if report.is_file() else None,
+            tuned=tuned,
         )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import NotRequired, TypedDict
 
 from evoens.architecture import Architecture, Given
+from evoens.children import TunedWeights, grow
 from evoens.errors import LONGEST, CheckpointError
 from evoens.genome import Genome
 from evoens.known_code import Trust, known_architecture, known_strategy
@@ -26,7 +27,7 @@ from evoens.scoring.combine import RULES
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written, read_json
 from evoens.storage.tensor_file import parse_tensors
-from evoens.strategy import Strategy, grow, tuned_file, tuned_weights
+from evoens.strategy import Strategy
 
 FORMAT = 1
 CONTIGUOUS = "contiguous"  # of images, where the network takes no other
@@ -72,13 +73,14 @@ def write_ensemble(
     arguments: dict[str, Any],
     about: dict[str, Any],
     answers: dict[str, Any],
+    tuned: TunedWeights | None = None,
 ) -> None:
     """Write what `Ensemble.save` describes; `answers` says how members become one predictor."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({k: v.contiguous() for k, v in parent.weights.items()})
     write_atomic(folder / PARENT, weights)
-    if parent.tuned is not None:
-        _save_tuned(parent.tuned, genomes, folder / MEMBERS)
+    if tuned is not None:
+        _save_tuned(tuned, genomes, TunedWeights(folder / MEMBERS))
     architecture = _save_code(parent.architecture, source.code, folder)
     spec = f"{source.code.main}:{type(strategy).__name__}" if source.code else source.spec
     helpers = {"helpers": source.code.helpers} if source.code and source.code.helpers else {}
@@ -95,12 +97,12 @@ def write_ensemble(
             "scope": list(strategy.scope),
         },
         **answers,
-        "tuned": parent.tuned is not None,
+        "tuned": tuned is not None,
         **({"layout": CONTIGUOUS} if parent.layout == torch.contiguous_format else {}),
         "members": [
             {
                 "key": genome.key,
-                "weights_sha256": fingerprint(grow(parent, strategy, genome)),
+                "weights_sha256": fingerprint(grow(parent, strategy, genome, tuned)),
                 "genome": genome.to_json(),
             }
             for genome in genomes
@@ -129,17 +131,17 @@ def _save_code(architecture: Architecture, strategy: Code | None, folder: Path) 
     return architecture
 
 
-def _save_tuned(tuned: Path, genomes: Sequence[Genome], folder: Path) -> None:
+def _save_tuned(tuned: TunedWeights, genomes: Sequence[Genome], to: TunedWeights) -> None:
     """Copy the weights that the members were tuned to."""
-    folder.mkdir(exist_ok=True)
+    to.folder.mkdir(exist_ok=True)
     for genome in dict.fromkeys(genome for genome in genomes if genome.genes):
-        write_atomic(tuned_file(folder, genome), tuned_file(tuned, genome).read_bytes())
+        write_atomic(to.file(genome), tuned.file(genome).read_bytes())
 
 
 def read_ensemble(
     folder: Path, trust: Trust, model: nn.Module | None = None
-) -> tuple[Parent, Strategy, list[Genome], dict[str, Any]]:
-    """Return parent, Strategy, the members' genomes and the description of an ensemble's or a run's folder.
+) -> tuple[Parent, Strategy, list[Genome], TunedWeights | None, dict[str, Any]]:
+    """Return parent, Strategy, members' genomes, trained weights and description of an ensemble's or a run's folder.
 
     model: the network, in the stead of what the folder names.
 
@@ -152,9 +154,9 @@ def read_ensemble(
     with as_written(folder / "genomes.json", "an ensemble's description"):
         parent = load_parent(folder, document, trust, model)
         strategy = load_strategy(folder, document, parent, trust)
-        genomes = [load_member(folder, row, parent, strategy) for row in document["members"]]
+        genomes = [load_member(folder, row, parent, strategy, trained(folder, document)) for row in document["members"]]
         check_description(folder, document)
-    return parent, strategy, genomes, document
+    return parent, strategy, genomes, trained(folder, document), document
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -175,7 +177,6 @@ def load_parent(folder: Path, document: dict[str, Any], trust: Trust, model: nn.
     architecture.require_shapes({name: tuple(value.shape) for name, value in weights.items()})
     parent = Parent.from_weights(architecture, weights)
     _require(folder / PARENT, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
-    parent.tuned = folder / MEMBERS if document.get("tuned") else None
     if document.get("layout") == CONTIGUOUS:
         parent.layout = torch.contiguous_format
     return parent
@@ -202,10 +203,17 @@ def load_strategy(folder: Path, document: dict[str, Any], parent: Parent | None,
     return strategy
 
 
-def load_member(folder: Path, row: dict[str, Any], parent: Parent, strategy: Strategy) -> Genome:
+def trained(folder: Path, document: dict[str, Any]) -> TunedWeights | None:
+    """Return where the weights of trained members are; None where they are rebuilt from the parent."""
+    return TunedWeights(folder / MEMBERS) if document.get("tuned") else None
+
+
+def load_member(
+    folder: Path, row: dict[str, Any], parent: Parent, strategy: Strategy, tuned: TunedWeights | None
+) -> Genome:
     """Return a member's genome, its key checked, and that it gives the weights it was saved with."""
     genome = load_genome(folder, row, tuned=False)
-    _require_weights(folder, row, genome, grow(parent, strategy, genome))
+    _require_weights(folder, row, genome, grow(parent, strategy, genome, tuned))
     return genome
 
 
@@ -214,7 +222,7 @@ def load_genome(folder: Path, row: dict[str, Any], tuned: bool) -> Genome:
     genome = Genome.from_json(row["genome"])
     _require(folder, row["key"], genome.key, "a genome's key")
     if tuned and genome.genes:
-        _require_weights(folder, row, genome, tuned_weights(folder / MEMBERS, genome))
+        _require_weights(folder, row, genome, TunedWeights(folder / MEMBERS).load(genome))
     return genome
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -44,7 +43,6 @@ class Parent:
         layout: in which images are given to it and to its children: `channels_last` but where they take no other than
             `contiguous_format`; whoever has images finds it out (`evoens.network.adapt.layout`).
         notes: how its outputs are understood, where that is not plain, a sentence each; a run says them.
-        tuned: where the weights of its children are, a file each, when they are trained after they are born.
         whole: why children that touch these tensors share nothing, where they might (see `evoens.graph.proof`).
         proved: whether those layers that can be fused have been proved to stay the same.
     """
@@ -56,7 +54,6 @@ class Parent:
         self.frozen: frozenset[str] = frozenset() if whole else frozenset(frozen)
         self.module = module.eval().requires_grad_(False)
         self.architecture = architecture
-        self.tuned: Path | None = None
         self.whole: dict[frozenset[str], str] = {}
         self.layout, self.notes = torch.channels_last, tuple[str, ...]()
         self.proved = False

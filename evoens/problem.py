@@ -14,9 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.parent import Looker, Parent, Predictor
-from evoens.progress import OnProgress
+from evoens.progress import OnProgress, Told
 from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy
 
@@ -110,7 +111,7 @@ class Problem(ABC):
     parent: Parent
     measures: tuple[Measure, ...]
     tunes: bool = False
-    """Whether children are trained after they are born; `parent.tuned` then says where they are."""
+    """Whether children are trained after they are born, by `tune`."""
     epochs: int = 0
     """How long each child is trained."""
     unlike_test: str = ""
@@ -121,11 +122,11 @@ class Problem(ABC):
     """What tells children apart better, and how the YAML asks for it."""
 
     def tune(
-        self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Told
     ) -> dict[str, str]:
         """Train the children that are not there yet; return by key the error of each that could not be trained.
 
-        on_progress: told how much of how much is done.
+        tuned: where their weights are left. on_progress: told how much of how much is done.
         """
         return {}
 

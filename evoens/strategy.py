@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from evoens.errors import ShapeError, SpecError
+from evoens.errors import SpecError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Parent
 from evoens.plugins.guest import guest
-from evoens.scope import touches
-from evoens.storage.tensor_file import load_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,87 +109,6 @@ class Strategy(ABC):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:  # noqa: B027
         """Take up the state that `state_dict` returned."""
-
-
-def grow(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return a child's tensors, by name: those it was tuned to where children are tuned, else those it was born with.
-
-    One that is not tuned has at once what `Strategy.keep` leaves it in the end.
-
-    Raises:
-        CheckpointError: the weights it was tuned to are not there, or damaged.
-        ShapeError: as `born`.
-    """
-    if parent.tuned is None:
-        return {name: kept(strategy, genome, name, weight) for name, weight in born(parent, strategy, genome).items()}
-    return tuned_weights(parent.tuned, genome) if genome.genes else dict(parent.weights)
-
-
-@contextmanager
-def as_born(parent: Parent) -> Iterator[None]:
-    """Look at children as they are born, as long as this lasts: before σ and scope are known none is tuned."""
-    tuned, parent.tuned = parent.tuned, None
-    try:
-        yield
-    finally:
-        parent.tuned = tuned
-
-
-def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
-    """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
-    for gene in genome.genes:
-        if touches(gene.scope, name):
-            with guest(f"{type(strategy).__name__}.keep({name!r})"):
-                part = strategy.keep(name, weight, gene, 1.0, 0)
-                weight = weight if part is None else torch.where(part, weight, 0.0)
-    return weight
-
-
-def tuned_file(folder: Path, genome: Genome) -> Path:
-    """Return where in `folder` the weights of a tuned child are."""
-    return folder / f"{genome.key}.safetensors"
-
-
-def tuned_weights(folder: Path, genome: Genome) -> dict[str, Tensor]:
-    """Return all tensors of a tuned child.
-
-    Raises:
-        CheckpointError: they are not there, or damaged.
-    """
-    return load_tensors(tuned_file(folder, genome), "the weights of a tuned child")
-
-
-def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
-    """Return a child's perturbed tensors, by name, from which its training starts: genes applied in order.
-
-    A tensor that no gene touches is the parent's own.
-
-    Raises:
-        ShapeError: a perturbed tensor has another shape than the parent's.
-        SpecError: `perturb` raised something, or wrote into the weight that it was given.
-    """
-    weights = {}
-    for name in parent.perturbed:
-        weight = parent.weights[name]
-        for gene in genome.genes:
-            if touches(gene.scope, name):
-                weight = _perturbed(strategy, name, weight, gene)
-        weights[name] = weight
-    return weights
-
-
-def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Tensor:
-    whose = f"{type(strategy).__name__}.perturb({name!r})"
-    given = torch._lazy_clone(weight)  # copied when it is written into, and only then: so it spoils no parent
-    with guest(whose):
-        found = strategy.perturb(name, given, gene)
-    copied = not torch._C._is_cow_tensor(given)  # type: ignore[attr-defined]
-    if given._version or (copied and not torch.equal(given, weight)):
-        raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
-        raise ShapeError(f"{whose}: expected {tuple(weight.shape)}, found {shape}")
-    return found
 
 
 def learnt(strategy: Strategy) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from evoens.analysis.subject import of_run
+from evoens.children import grow
 from evoens.cli import app
 from evoens.config.load import RESOLVED, load
 from evoens.ensemble import load_ensemble
 from evoens.genome import Genome
 from evoens.parent import fingerprint
-from evoens.strategy import grow
 from evoens.tasks import open_task
 
 RUN = (

@@ -38,7 +38,7 @@ COMPETITORS = ("parent", "best_child", "random_children", "soup", "ensemble")
 SOUP = """
 import torch
 from evoens.methods.base import Fitted, Method
-from evoens.strategy import grow
+from evoens.children import grow
 
 class Soup(Method):
     name = "soup"

@@ -12,13 +12,14 @@ import torch
 from tiny import MLP, TinyProblem
 from torch import Tensor, nn
 
+from evoens.children import grow
 from evoens.ensemble import Ensemble, description_sha256, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, ShapeError
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import load_class, locate
 from evoens.scoring.combine import majority_vote
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 ARGUMENTS = {"sigma": 0.1, "density": 0.5, "parts": 2}
 

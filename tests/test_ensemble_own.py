@@ -19,13 +19,14 @@ import torch
 from tiny import tiny_parent
 from torch import Tensor
 
+from evoens.children import grow
 from evoens.contract.verify import folder_checks
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import EvoensError, SpecError
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import load_class, locate
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 STRATEGY = """
 from evoens.strategy import Strategy

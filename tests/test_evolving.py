@@ -145,8 +145,9 @@ def test_children_are_trained_and_lie_somewhere_as_long_as_there_is_the_ensemble
     cases = data(60, 6, names=("train", *SPLITS))
     tune = {"epochs": 2, "batch": 16, "optimiser": "sgd", "learning_rate": 0.1}
     ensemble = evoens.evolve(network(), **cases, **SMALL, strategy="sparse", tune=tune)
-    folder = ensemble.parent.tuned
-    assert folder is not None and folder.is_dir() and ensemble.report["artifact"]["tuned"] == 2
+    assert ensemble.tuned is not None
+    folder = ensemble.tuned.folder
+    assert folder.is_dir() and ensemble.report["artifact"]["tuned"] == 2
     gene_of, module = ensemble.genomes[0].genes[0], ensemble.modules()[0]
     assert (module.first.weight == 0).float().mean() == pytest.approx(1 - gene_of.mask.density, abs=0.2)
     assert F.cross_entropy(module(cases["train"][0]), cases["train"][1]) < F.cross_entropy(

@@ -25,7 +25,7 @@ LAYERS = [
         "scoring",
         "diversity",
         "settings",
-        "strategy masked problem",
+        "strategy children masked problem",
         "tasks",
         "ensemble ensemble_folder known_code",
         "listener",

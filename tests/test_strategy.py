@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evoens.children import born, grow
 from evoens.errors import GenomeError, ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
-from evoens.strategy import Record, Strategy, born, grow
+from evoens.strategy import Record, Strategy
 
 
 class Affine(Strategy):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, overload
 import torch
 from torch import Tensor, nn
 
+from evoens.children import TunedWeights
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment.journal import TUNED
@@ -26,7 +27,6 @@ from evoens.problem import Problem
 from evoens.report.written import Child
 from evoens.storage.card import find_parent
 from evoens.storage.json_file import read_rows
-from evoens.strategy import grow
 
 if TYPE_CHECKING:
     from evoens.settings.config import Config
@@ -128,7 +128,7 @@ def _device() -> torch.device:
 
 
 def _member(ensemble: Ensemble, genome: Genome, device: torch.device) -> nn.Module:
-    return ensemble.parent.child(grow(ensemble.parent, ensemble.strategy, genome)).module.to(device)
+    return ensemble.parent.child(ensemble.weights(genome)).module.to(device)
 
 
 def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
@@ -146,10 +146,9 @@ def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
     cls = open_strategy(config.strategy, base)[1]
     strategy = cls(**strategy_arguments(cls, config.strategy))
     strategy.parent = parent
-    tuned = folder / TUNED
-    parent.tuned = tuned if tuned.is_dir() else None
+    tuned = TunedWeights(folder / TUNED) if (folder / TUNED).is_dir() else None
     genomes = [Genome.from_json(row["genome"]) for row in alive[: config.selection.size]]
-    return Ensemble(parent, strategy, genomes, rule=config.selection.combine, seed=config.seed)
+    return Ensemble(parent, strategy, genomes, rule=config.selection.combine, seed=config.seed, tuned=tuned)
 
 
 def of_models(task: Task, paths: Sequence[Path], seed: int) -> Subject:

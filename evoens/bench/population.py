@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
+from evoens.children import grow
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
 from evoens.machine.allocator import keep_memory
 from evoens.machine.threads import side_by_side
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
-from evoens.strategy import grow
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)

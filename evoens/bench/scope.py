@@ -13,13 +13,14 @@ from rich.table import Table
 from torch import Tensor
 
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
+from evoens.children import grow
 from evoens.ensemble import Ensemble
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import Plan
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent, Predictor
 from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Problem, Split, SplitName
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 NETWORK, LAYER = "evoens.tasks.networks.lenet:LeNet", "fc1"
 SIDE, CLASSES = 32, 10

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from evoens import noise
+from evoens.children import grow, kept
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent, fingerprint
 from evoens.scope import touches
-from evoens.strategy import Strategy, grow, kept
+from evoens.strategy import Strategy
 
 SIGMA, CHILDREN = 0.02, 8
 TWINS = ("1.weight", "2.weight")  # two tensors of one shape in the small network

@@ -171,7 +171,13 @@ def _rebuilt(folder: Path, document: dict[str, Any]) -> Iterator[Check]:
         strategy, why = _try(partial(ensemble_folder.load_strategy, folder, document, parent, Trust.PACKAGES))
         yield Check("strategy", strategy is not None, why or f"{document['strategy']['spec']}, its file as it was")
         if parent is not None and strategy is not None:
-            rebuilt = partial(ensemble_folder.load_member, folder, parent=parent, strategy=strategy)
+            rebuilt = partial(
+                ensemble_folder.load_member,
+                folder,
+                parent=parent,
+                strategy=strategy,
+                tuned=ensemble_folder.trained(folder, document),
+            )
             yield from _members(document, rebuilt, "rebuilt to the same bits")
 
 

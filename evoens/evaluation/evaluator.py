@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from evoens.children import TunedWeights, grow
 from evoens.ensemble import Ensemble
 from evoens.errors import ProblemError, one_line
 from evoens.evaluation.batch_runner import Results, Room
@@ -22,7 +24,7 @@ from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.settings.evaluation import DEFAULT, EvaluationSettings
 from evoens.storage.measuring import FATAL, Measuring
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
@@ -58,6 +60,7 @@ class Evaluator:
         device: where they are run; None is a CUDA device where there is one, else the CPU.
         settings: precision, memory and how long a child may take.
         measuring: is told of each child that begins and ends, and knows in which the process has died.
+        tuned: where trained children are; None where they are measured as they are born.
     """
 
     def __init__(
@@ -70,8 +73,10 @@ class Evaluator:
         *,
         settings: EvaluationSettings = DEFAULT,
         measuring: Measuring | None = None,
+        tuned: TunedWeights | None = None,
     ) -> None:
         self.parent, self.strategy, self.problem, self.settings = parent, strategy, problem, settings
+        self.tuned = tuned
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
@@ -112,7 +117,8 @@ class Evaluator:
         """
         rows = []
         for start in range(0, len(genomes), GROUP):
-            children = Ensemble(self.parent, self.strategy, genomes[start : start + GROUP], self.device)
+            some = genomes[start : start + GROUP]
+            children = Ensemble(self.parent, self.strategy, some, self.device, tuned=self.tuned)
             parts = enumerate(torch.split(inputs, batch))
             rows.append(torch.cat([children.outputs(part, kept, place) for place, part in parts], dim=1))
         return torch.cat(rows)
@@ -120,6 +126,13 @@ class Evaluator:
     def kept(self) -> Kept:
         """Return room for what children share on inputs that are asked for again."""
         return Kept(budget(self.settings.memory))
+
+    def of_born(self) -> Evaluator:
+        """Return one that measures children as they are born, before any training."""
+        found = copy.copy(self)
+        found.tuned, found._latest = None, None
+        found._scope = found._touched([self.strategy.scope])
+        return found
 
     def _quickest(self) -> Plan:
         inputs, parts = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
@@ -164,6 +177,8 @@ class Evaluator:
             yield from self._room(names).measure(some, brood, split)
 
     def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
+        if self.tuned is not None:
+            return tuple(self.parent.weights)
         return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
 
     def _room(self, names: tuple[str, ...]) -> Room:
@@ -180,7 +195,8 @@ class _Brood:
         self.genomes, self._evaluator = genomes, evaluator
 
     def grow(self, child: int) -> Mapping[str, Tensor]:
-        return grow(self._evaluator.parent, self._evaluator.strategy, self.genomes[child])
+        own = self._evaluator
+        return grow(own.parent, own.strategy, self.genomes[child], own.tuned)
 
     def begin(self, child: int) -> None:
         if self.genomes[child].genes:

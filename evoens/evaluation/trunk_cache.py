@@ -17,9 +17,7 @@ from evoens.scope import touches
 
 
 def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Return the tensors in which a child with genes of these scopes may differ from the parent; all once tuned."""
-    if parent.tuned is not None:
-        return tuple(parent.weights)
+    """Return the tensors in which a child with genes of these scopes may differ from the parent."""
     entries = list(scopes)
     return tuple(name for name in parent.perturbed if any(touches(scope, name) for scope in entries))
 

@@ -15,7 +15,6 @@ from evoens.experiment.state import Experiment
 from evoens.graph.cut import cut
 from evoens.graph.flops import flops
 from evoens.parent import Parent
-from evoens.strategy import grow
 
 
 def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[str, Any]:
@@ -57,7 +56,7 @@ def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     parent = ensemble.parent
     whole = _flops(parent.module, shape)
     members = list(dict.fromkeys(ensemble.genomes))
-    grown = (grow(parent, ensemble.strategy, genome) for genome in members)
+    grown = (ensemble.weights(genome) for genome in members)
     touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
     found = None if parent.whole.get(frozenset(touched)) else cut(parent.module, touched)
     shared = _flops(found.trunk, shape) if found else 0
@@ -68,7 +67,7 @@ def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
 
 def shrunk_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     """Return the same of an ensemble of tuned members as `Ensemble.modules(shrunk=True)` gives them."""
-    if ensemble.parent.tuned is None:
+    if ensemble.tuned is None:
         return None
     try:
         modules = dict(zip(ensemble.genomes, ensemble.modules(shrunk=True), strict=True))  # one that is twice is once
@@ -80,9 +79,9 @@ def shrunk_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
 
 def stored_weights(ensemble: Ensemble) -> int:
     """Return how many numbers must be kept: the parent's, or those that are not zero of each tuned member."""
-    if ensemble.parent.tuned is None:
+    if ensemble.tuned is None:
         return _weights(ensemble.parent)
-    grown = (grow(ensemble.parent, ensemble.strategy, genome) for genome in dict.fromkeys(ensemble.genomes))
+    grown = (ensemble.weights(genome) for genome in dict.fromkeys(ensemble.genomes))
     return sum(int(weight.count_nonzero()) for own in grown for weight in own.values())
 
 

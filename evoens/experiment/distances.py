@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from evoens.children import grow
 from evoens.diversity.distances import NO_GRADIENT, of_saliency
 from evoens.diversity.measures import MEASURES, of_outputs
 from evoens.errors import EvoensError, about
@@ -13,7 +14,6 @@ from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.plugins.guest import guest
-from evoens.strategy import grow
 
 INPUTS = 256  # on which children's answers are compared, where none are known yet
 
@@ -34,7 +34,8 @@ def pairwise_distances(
 
 def _by_saliency(experiment: Experiment, genomes: Sequence[Genome], measure: str) -> Tensor:
     problem, parent = experiment.problem, experiment.problem.parent
-    lookers = (problem.looker(parent.child(grow(parent, experiment.strategy, genome)).module) for genome in genomes)
+    grown = (grow(parent, experiment.strategy, genome, experiment.tuned) for genome in genomes)
+    lookers = (problem.looker(parent.child(weights).module) for weights in grown)
     return of_saliency(lookers, problem.pictures(), experiment.config.seed, MEASURES[measure])
 
 

@@ -100,7 +100,15 @@ def _ensemble(experiment: Experiment, backend: Evaluator, ranked: Sequence[Genom
     """Return the ensemble of the best so far."""
     own, problem, seed = experiment.config.selection, experiment.problem, experiment.config.seed
     members = with_parent(experiment.config, ranked[: own.size])
-    return Ensemble(problem.parent, experiment.strategy, members, backend.device, rule=own.combine, seed=seed)
+    return Ensemble(
+        problem.parent,
+        experiment.strategy,
+        members,
+        backend.device,
+        rule=own.combine,
+        seed=seed,
+        tuned=experiment.tuned,
+    )
 
 
 def _score_so_far(experiment: Experiment, journal: Journal, number: int, ensemble: Ensemble) -> float:
@@ -117,9 +125,7 @@ def _measured(
     experiment: Experiment, backend: Evaluator, journal: Journal, genomes: Sequence[Genome], split: Split
 ) -> list[Outcome]:
     """Return the parent's outcome and the children's, in order; one that could not be trained has failed."""
-    errors = experiment.problem.tune(
-        experiment.strategy, genomes, lambda done, total: journal.progress(done, total, "epochs of children")
-    )
+    errors = _tuned(experiment, journal, genomes)
     trained = [genome for genome in genomes if genome.key not in errors]
     parent, *measured = journal.measure(backend, [Genome(), *trained], split, "parent and children")
     found = iter(measured)
@@ -127,10 +133,22 @@ def _measured(
     return [parent, *(outcome if outcome.error else next(found) for outcome in failed)]
 
 
+def _tuned(experiment: Experiment, journal: Journal, genomes: Sequence[Genome]) -> dict[str, str]:
+    """Train the children, where they are trained; return by key the error of each that could not be."""
+    if experiment.tuned is None:
+        return {}
+
+    def told(done: int, total: int) -> None:
+        journal.progress(done, total, "epochs of children")
+
+    return experiment.problem.tune(experiment.strategy, genomes, experiment.tuned, told)
+
+
 def _different(experiment: Experiment, journal: Journal, number: int, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return the outcomes without those of children that one before them equals: a network counts once."""
     alive = [(i, o.genome, o.evaluation.cases) for i, o in enumerate(outcomes) if o.evaluation is not None]
-    places = distinct(experiment.problem.parent, experiment.strategy, [(genome, cases) for _, genome, cases in alive])
+    measured = [(genome, cases) for _, genome, cases in alive]
+    places = distinct(experiment.problem.parent, experiment.strategy, measured, experiment.tuned)
     if len(places) < len(alive):
         journal.warn(
             f"generation {number + 1}: {len(alive)} children are {len(places)} different networks; each counts once"

@@ -37,7 +37,9 @@ def _select(experiment: Experiment, backend: Evaluator, journal: Journal) -> Sel
     problem, config = experiment.problem, experiment.config
     journal.stage("choosing members on cases that search never saw")
     measured = _measured(experiment, backend, journal, _candidates(config, journal))
-    kept = distinct(problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured])
+    kept = distinct(
+        problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured], experiment.tuned
+    )
     genomes, evaluations = (list(part) for part in zip(*(measured[i] for i in kept), strict=True))
     scores = [evaluation.score for evaluation in evaluations]
     places = _members(experiment, backend, genomes, evaluations, scores)

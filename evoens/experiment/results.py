@@ -28,7 +28,9 @@ def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selec
     if different < size:
         journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
     unselected = _unselected(journal)
-    evolved = Evolved(problem, experiment.strategy, config, members, selection.best, unselected, backend.device)
+    evolved = Evolved(
+        problem, experiment.strategy, config, members, selection.best, unselected, backend.device, experiment.tuned
+    )
     problem.prepare(journal.folder, journal.training)
     competitors = _fitted(experiment, evolved, journal)
     journal.stage("comparing on cases that neither search nor selection saw")

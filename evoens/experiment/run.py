@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from evoens.children import TunedWeights
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
@@ -31,7 +33,7 @@ class Run:
         self, experiment: Experiment, folder: Path, listeners: Iterable[Listener] = (), force: bool = False
     ) -> None:
         if experiment.problem.tunes:
-            experiment.problem.parent.tuned = folder / TUNED
+            experiment = replace(experiment, tuned=TunedWeights(folder / TUNED))
         self.experiment, self.journal = experiment, Journal(experiment, folder, listeners, force)
 
     def execute(self) -> Path:
@@ -64,7 +66,13 @@ def _backend(experiment: Experiment, journal: Journal) -> Evaluator:
         journal.stage("finding how children are evaluated fastest")
     settings = experiment.config.evaluation
     backend = Evaluator(
-        problem.parent, experiment.strategy, problem, plan, settings=settings, measuring=journal.measuring
+        problem.parent,
+        experiment.strategy,
+        problem,
+        plan,
+        settings=settings,
+        measuring=journal.measuring,
+        tuned=experiment.tuned,
     )
     state.plan = backend.plan.to_json()
     if backend.untraced:

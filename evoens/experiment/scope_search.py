@@ -20,7 +20,7 @@ from evoens.genome import Genome
 from evoens.graph.flops import affordable
 from evoens.problem import FixedInputs, Split, answered
 from evoens.scope import AUTO
-from evoens.strategy import as_born, ask
+from evoens.strategy import ask
 
 EFFORT, FEWEST = 5e13, 32  # floating-point operations of all layers' ensembles, ten minutes of two cores; cases of each
 
@@ -54,15 +54,14 @@ def find_scope(experiment: Experiment, journal: Journal) -> tuple[Found, Found |
         EvoensError: no layer could be tried.
     """
     problem, settings, names = experiment.problem, experiment.config.trust_region, experiment.problem.parent.perturbed
-    with as_born(problem.parent):
-        trials = _Trials(experiment, journal)
-        journal.stage(f"trying each of {len(names)} layers alone, on {trials.split.count} cases")
-        parent = trials.cases("no layer", [Genome()])
-        rows, curves = [], {}
-        for name in names:
-            row, curves[name] = trials.tried(name, parent)
-            rows.append(row)
-            journal.save()
+    trials = _Trials(experiment, journal)
+    journal.stage(f"trying each of {len(names)} layers alone, on {trials.split.count} cases")
+    parent = trials.cases("no layer", [Genome()])
+    rows, curves = [], {}
+    for name in names:
+        row, curves[name] = trials.tried(name, parent)
+        rows.append(row)
+        journal.save()
     alive = [row for row in rows if row["worth"] is not None]
     if not alive:
         raise EvoensError(f"strategy.scope: auto: no layer could be tried; the first: {rows[0]['error']}")

@@ -13,7 +13,7 @@ from evoens.experiment.state import Experiment
 from evoens.graph.flops import affordable
 from evoens.parent import Parent
 from evoens.settings.config import TrustRegionSettings
-from evoens.strategy import as_born, learn
+from evoens.strategy import learn
 
 FRAMES, FEWEST = 256, 8  # inputs on which divergence is measured, where the settings do not say
 EFFORT = 5e12  # floating-point operations of a search: what two cores do in a minute
@@ -52,7 +52,7 @@ def settle_sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -
 
 def _sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -> float:
     """Return σ; what a search found for it goes into the run's state."""
-    config, strategy, parent = experiment.config, experiment.strategy, experiment.problem.parent
+    config, strategy = experiment.config, experiment.strategy
     fixed, settings = config.strategy.sigma, config.trust_region
     if journal.state.trust_region is not None:
         return float(journal.state.trust_region["sigma"])  # found with the scope
@@ -62,9 +62,8 @@ def _sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -> floa
         return fixed
     journal.stage(f"searching for σ at KL {settings.target_kl}")
     inputs = probe(experiment)
-    with as_born(parent):
-        at = trust_region.divergence(backend, strategy, inputs, settings, seed=config.seed)
-        rows = trust_region.kl_curve(at, settings, lambda done: journal.progress(done, len(settings.grid), "σ"))
+    at = trust_region.divergence(backend.of_born(), strategy, inputs, settings, seed=config.seed)
+    rows = trust_region.kl_curve(at, settings, lambda done: journal.progress(done, len(settings.grid), "σ"))
     sigma = trust_region.choose(rows, settings.target_kl)
     journal.state.trust_region = {
         "target_kl": settings.target_kl,

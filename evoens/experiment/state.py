@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.methods.base import Method
 from evoens.plugins.spec import Located
@@ -31,6 +32,7 @@ class Experiment:
         unsure: what must be said of all that the parent is measured on.
         methods: a user's own that are compared too, each with its source.
         task_files: the sha256 of each file of a task of the user's own.
+        tuned: where the weights of its children are, where they are trained.
     """
 
     config: Config
@@ -45,6 +47,7 @@ class Experiment:
     unsure: str = ""
     methods: Sequence[tuple[Located, Method]] = ()
     task_files: Mapping[str, str] = field(default_factory=dict)
+    tuned: TunedWeights | None = None
 
     @property
     def sigma(self) -> float | None:

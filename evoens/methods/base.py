@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from evoens.children import TunedWeights
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.parent import Predictor
@@ -31,6 +32,7 @@ class Evolved:
         best: the child with the highest score on the select split.
         unselected: the children of the first generation: what draws of the Strategy give without any search.
         device: where networks run.
+        tuned: where the weights of trained children are.
     """
 
     problem: Problem
@@ -40,11 +42,13 @@ class Evolved:
     best: Genome
     unselected: Sequence[Genome]
     device: torch.device
+    tuned: TunedWeights | None = None
 
     def ensemble(self, genomes: Sequence[Genome], **more: Any) -> Ensemble:
         """Return children as an ensemble, by the run's rule; `more` goes to `Ensemble`."""
         rule, seed = self.config.selection.combine, self.config.seed
-        return Ensemble(self.problem.parent, self.strategy, genomes, self.device, rule=rule, seed=seed, **more)
+        more |= {"rule": rule, "seed": seed, "tuned": self.tuned}
+        return Ensemble(self.problem.parent, self.strategy, genomes, self.device, **more)
 
 
 def _no_details(results: Mapping[str, Evaluation]) -> dict[str, Any]:

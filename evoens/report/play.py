@@ -66,4 +66,4 @@ def _player(ensemble: Ensemble, member: str | None) -> tuple[str, Ensemble]:
     if len(found) != 1:
         keys = ", ".join(genome.key[:12] for genome in ensemble.genomes)
         raise CheckpointError(f'member: expected "parent" or the start of one of {keys}, found "{member}"')
-    return found[0].key[:12], Ensemble(ensemble.parent, ensemble.strategy, found)
+    return found[0].key[:12], Ensemble(ensemble.parent, ensemble.strategy, found, tuned=ensemble.tuned)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName
+from evoens.progress import Told
 from evoens.scoring import calibration
 from evoens.settings.classification import Fitness, MembersBy, TuneSettings
 from evoens.strategy import Strategy
@@ -72,12 +74,13 @@ class LabelledProblem(FixedInputs):
         return Examples(self.splits["train"], self.as_taken)
 
     def tune(
-        self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Told
     ) -> dict[str, str]:
         """See `Problem.tune`."""
         if self.tuning is None:
             return {}
-        return Tuner(self.parent, strategy, self.training_examples, self.tuning, self.seed).tune(genomes, on_progress)
+        tuner = Tuner(self.parent, strategy, self.training_examples, self.tuning, self.seed, tuned=tuned)
+        return tuner.tune(genomes, on_progress)
 
     def split(self, name: SplitName) -> Split:
         """Return all inputs of a split."""

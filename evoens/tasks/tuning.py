@@ -11,20 +11,21 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 
 import torch
-from safetensors.torch import save
 
+from evoens.children import TunedWeights, born
 from evoens.errors import one_line
 from evoens.genome import Genome
 from evoens.machine.threads import side_by_side
 from evoens.network.tensors import tensors
 from evoens.parent import Parent
 from evoens.plugins.guest import failure
+from evoens.progress import Told
 from evoens.settings.classification import TuneSettings
 from evoens.storage.checkpoint import CheckpointStore, require_same
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written, read_json
 from evoens.storage.measuring import FATAL, Measuring
-from evoens.strategy import Strategy, born, tuned_file
+from evoens.strategy import Strategy
 from evoens.tasks.fitting import machine
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.precision import precision_of
@@ -49,35 +50,42 @@ class _Stopped(Exception):  # noqa: N818 (nothing has gone wrong)
 
 
 class Tuner:
-    """Trains children of `parent` and leaves their weights in `parent.tuned`, a file each.
+    """Trains children of `parent` and leaves their weights in a store.
 
     A child's bits depend on its genome, on the settings and on the machine, and neither on the others nor on how many
     are trained at once. One that is there already is not trained again; one that was interrupted goes on at its epoch.
 
     Args:
-        parent: where each child begins; its `tuned` says where they are kept.
+        parent: where each child begins.
         strategy: perturbs them, and says which of their weights take part.
         examples: what they learn.
         settings: for how long, and how.
         seed: of the run.
+        tuned: where their weights are kept.
     """
 
     def __init__(
-        self, parent: Parent, strategy: Strategy, examples: Examples, settings: TuneSettings, seed: int
+        self,
+        parent: Parent,
+        strategy: Strategy,
+        examples: Examples,
+        settings: TuneSettings,
+        seed: int,
+        *,
+        tuned: TunedWeights,
     ) -> None:
-        assert parent.tuned is not None
         self.parent, self.strategy, self.examples, self.settings = parent, strategy, examples, settings
-        self.seed, self.folder = seed, parent.tuned
+        self.seed, self.tuned, self.folder = seed, tuned, tuned.folder
         self._stop, self._training = threading.Event(), Measuring()
 
-    def tune(self, genomes: Sequence[Genome], on_progress: Callable[[int, int], None]) -> dict[str, str]:
+    def tune(self, genomes: Sequence[Genome], on_progress: Told) -> dict[str, str]:
         """Train those that are not there yet; return by key the error of each child that could not be trained.
 
         One in an epoch of which the process has died is trained alone, and not again once it has died there twice.
 
         on_progress: told how many epochs of how many are done.
         """
-        missing = [g for g in dict.fromkeys(genomes) if not tuned_file(self.folder, g).is_file()]
+        missing = [g for g in dict.fromkeys(genomes) if g not in self.tuned]
         if not missing:
             return {}
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -145,8 +153,7 @@ class Tuner:
             re_estimate(training.module, (inputs for inputs, _ in batches))
         if not self.settings.epochs:
             epochs.append(genome.key)
-        weights = {name: value.contiguous() for name, value in tensors(training.module).items()}
-        write_atomic(tuned_file(self.folder, genome), save(weights))
+        self.tuned.save(genome, tensors(training.module))
         shutil.rmtree(store.folder, ignore_errors=True)
 
     def _begin(self, genome: Genome, plan: TuningPlan) -> Training:

@@ -15,11 +15,11 @@ from fresh import ENVIRONMENT
 from tiny import FIRST, TinyProblem, tiny_parent
 from torch import Tensor
 
+from evoens.children import grow
 from evoens.evaluation.evaluator import Evaluator, Outcome, Plan
 from evoens.genome import Gene, Genome
 from evoens.parent import fingerprint
 from evoens.problem import Evaluation, Split
-from evoens.strategy import grow
 
 SEARCH = Split("search", 0, 40)
 LOOP, LANES, VMAP, BFLOAT16 = Plan(), Plan(children=3), Plan("vmap", children=4), Plan(precision="bfloat16")

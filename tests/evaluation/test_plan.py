@@ -7,13 +7,13 @@ import torch
 from evoens_strategies.noisy import Noisy
 from torch import Tensor
 
+from evoens.children import grow
 from evoens.errors import CheckpointError
 from evoens.evaluation import plan as plans
 from evoens.evaluation.plan import Layout, Loop, Plan, Stack
 from evoens.genome import Gene, Genome
 from evoens.graph.cut import cut
 from evoens.parent import Architecture, Parent
-from evoens.strategy import grow
 from evoens.tasks.networks import fused
 from evoens.tasks.networks.impala import ImpalaPolicy
 

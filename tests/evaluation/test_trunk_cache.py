@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from evoens_strategies.noisy import Noisy
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from evoens.children import TunedWeights, born
 from evoens.evaluation import batch_runner
 from evoens.evaluation.evaluator import Evaluator, Outcome, Plan
 from evoens.evaluation.memory import MOST
@@ -21,7 +22,6 @@ from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
 from evoens.scope import resolve
-from evoens.strategy import born, tuned_file
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.networks.resnet import ResNet
@@ -102,10 +102,12 @@ def kept(outcomes: Sequence[Outcome]) -> dict[str, Tensor]:
     return {o.genome.key: o.evaluation.kept["outputs"] for o in outcomes if o.evaluation is not None}
 
 
-def evaluator(problem: Images, plan: Plan | None = PLAIN, *scope: str, strategy: Noisy | None = None) -> Evaluator:
+def evaluator(
+    problem: Images, plan: Plan | None = PLAIN, *scope: str, strategy: Noisy | None = None, **more: Any
+) -> Evaluator:
     strategy = strategy or Noisy(sigma=0.3)
     strategy.scope = resolve(scope, problem.parent.perturbed)
-    return Evaluator(problem.parent, strategy, problem, plan, "cpu")
+    return Evaluator(problem.parent, strategy, problem, plan, "cpu", **more)
 
 
 @pytest.fixture
@@ -350,10 +352,10 @@ def test_a_network_that_cannot_be_traced_runs_whole_and_it_is_known(passes: list
 
 def test_tuned_children_run_whole(tmp_path: Path, passes: list[int]) -> None:
     problem, (one, other) = lenet(), children(2, "fc1")
-    problem.parent.tuned = tmp_path
+    tuned = TunedWeights(tmp_path)
     weights = {name: value + 0.1 for name, value in problem.parent.weights.items()}
-    save_file(weights, tuned_file(tmp_path, one))
-    outcomes = evaluator(problem, PLAIN, "fc1").evaluate([one, Genome(), other], SEARCH)
+    tuned.save(one, weights)
+    outcomes = evaluator(problem, PLAIN, "fc1", tuned=tuned).evaluate([one, Genome(), other], SEARCH)
     expected = torch.cat([problem.parent.child(weights).predict(x) for x in problem.batches(SEARCH)])
     found = kept(outcomes)
     assert torch.equal(found[one.key], expected)

@@ -7,13 +7,13 @@ from random import Random
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from tiny import CLASSES, FEATURES, tiny_parent
 
+from evoens.children import TunedWeights, born
 from evoens.ensemble import Ensemble
 from evoens.experiment.cost import ensemble_flops, shrunk_flops, stored_weights
 from evoens.plugins.spec import load_class, locate
-from evoens.strategy import Strategy, born, tuned_file
+from evoens.strategy import Strategy
 
 HIDDEN = 16
 FIRST, LAST = 2 * FEATURES * HIDDEN, 2 * HIDDEN * CLASSES  # two operations for each multiply-add
@@ -46,9 +46,10 @@ def test_tuned_members_keep_what_is_not_zero(tmp_path: Path) -> None:
         weights = {**parent.weights, **born(parent, noisy, genome)}
         weights["first.weight"] = weights["first.weight"].clone()
         weights["first.weight"][:4] = 0
-        save_file(weights, tuned_file(tmp_path, genome))
-    parent.tuned = tmp_path
-    assert stored_weights(Ensemble(parent, noisy, members)) == 2 * (WEIGHTS - 4 * FEATURES)
+        TunedWeights(tmp_path).save(genome, weights)
+    assert stored_weights(Ensemble(parent, noisy, members, tuned=TunedWeights(tmp_path))) == 2 * (
+        WEIGHTS - 4 * FEATURES
+    )
 
 
 def test_members_without_whole_neurons_cost_less_when_they_are_shrunk(tmp_path: Path) -> None:
@@ -58,10 +59,9 @@ def test_members_without_whole_neurons_cost_less_when_they_are_shrunk(tmp_path: 
         weights = {**parent.weights, **born(parent, noisy, genome)}
         weights["first.weight"] = weights["first.weight"].clone()
         weights["first.weight"][:gone] = 0
-        save_file(weights, tuned_file(tmp_path, genome))
+        TunedWeights(tmp_path).save(genome, weights)
     assert shrunk_flops(Ensemble(parent, noisy, members), (FEATURES,)) is None
-    parent.tuned = tmp_path
-    ensemble = Ensemble(parent, noisy, [*members, members[0]])
+    ensemble = Ensemble(parent, noisy, [*members, members[0]], tuned=TunedWeights(tmp_path))
     assert ensemble_flops(ensemble, (FEATURES,)) == 2 * (FIRST + LAST)
     assert shrunk_flops(ensemble, (FEATURES,)) == (FIRST + LAST) * 12 // HIDDEN + (FIRST + LAST) * 4 // HIDDEN
     inputs = torch.linspace(-2, 2, 5 * FEATURES).view(5, FEATURES)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from scipy.stats import bootstrap
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, right_answers, timeless
 from torch import Tensor
 
+from evoens.children import TunedWeights, born
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
 from evoens.evaluation.evaluator import Evaluator
@@ -36,7 +37,7 @@ from evoens.report import listeners, watcher
 from evoens.report.listeners import standard
 from evoens.settings.config import Config
 from evoens.storage.checkpoint import CheckpointStore, RunLock
-from evoens.strategy import Strategy, born, tuned_file
+from evoens.strategy import Strategy
 
 AUTO = config(strategy={"sigma": "auto"})
 RACING = config(
@@ -683,12 +684,13 @@ class Tuned(TinyFrames):
 
     tunes = True
 
-    def tune(self, strategy: Strategy, genomes: Sequence[Genome], on_progress: Any) -> dict[str, str]:
-        assert self.parent.tuned is not None
-        self.parent.tuned.mkdir(exist_ok=True)
+    def tune(
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Any
+    ) -> dict[str, str]:
+        tuned.folder.mkdir(exist_ok=True)
         for genome in genomes:
             weights = {**self.parent.weights, **born(self.parent, strategy, genome)}
-            save_file(weights, tuned_file(self.parent.tuned, genome))
+            tuned.save(genome, weights)
         return {}
 
 

@@ -15,6 +15,7 @@ from evoens_strategies.noisy import Noisy
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
+from evoens.children import TunedWeights, born
 from evoens.errors import EvoensError
 from evoens.evaluation.plan import Plan
 from evoens.experiment import scope_search
@@ -28,7 +29,6 @@ from evoens.report.listeners import standard
 from evoens.scoring.calibration import calibrated_nll
 from evoens.settings.classification import ClassificationSettings
 from evoens.settings.config import Config
-from evoens.strategy import born
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.data import open_data
 from evoens.tasks.networks.mlp import MLP
@@ -222,7 +222,7 @@ def test_children_that_will_be_tuned_are_tried_as_they_are_born(tmp_path: Path) 
         tunes = True
 
     run = settled(tmp_path, AUTO, problem=Tunes())
-    assert run.journal.state.scope is not None and run.experiment.problem.parent.tuned == tmp_path / "tuned"
+    assert run.journal.state.scope is not None and run.experiment.tuned == TunedWeights(tmp_path / "tuned")
 
 
 def test_other_scopes_are_left_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,11 @@ from evoens_strategies.noisy import Noisy
 from tiny import TinyProblem
 from torch import Tensor, nn
 
+from evoens.children import born
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.trust_region import BEYOND, Row, choose, divergence, kl_curve
 from evoens.settings.config import TrustRegionSettings
 from evoens.settings.evaluation import EvaluationSettings
-from evoens.strategy import born
 
 
 def at(sigma: float) -> Row:

@@ -13,12 +13,12 @@ from evoens_strategies.sparse import Sparse
 from torch import Tensor, nn
 
 from evoens import noise
+from evoens.children import grow
 from evoens.errors import EvoensError, ShapeError
 from evoens.genome import Mask
 from evoens.graph.flops import flops
 from evoens.graph.shrink import Bordered, shrink
 from evoens.parent import Architecture, Parent
-from evoens.strategy import grow
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.networks.resnet import ResNet

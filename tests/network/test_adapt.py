@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evoens.children import grow
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import ShapeError, SpecError
 from evoens.evaluation.plan import Plan, scratch
@@ -22,7 +23,7 @@ from evoens.graph.shrink import shrink
 from evoens.network.adapt import adapted, layout, logits
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import load_class, locate
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 OUTPUT = namedtuple("OUTPUT", ["aux", "logits"])
 TWO = torch.tensor([[1.0, 2.0], [3.0, -1.0]])

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torchvision.models import mnasnet0_5
 
 from evoens import noise
+from evoens.children import grow
 from evoens.ensemble import Ensemble
 from evoens.errors import ShapeError, SpecError
 from evoens.evaluation.plan import Plan, scratch
@@ -21,7 +22,7 @@ from evoens.genome import Gene, Genome
 from evoens.graph.cut import cut
 from evoens.network.tensors import load, plain, tensors
 from evoens.parent import Architecture, Parent
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 
 
 class Shift(Strategy):

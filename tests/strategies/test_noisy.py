@@ -10,9 +10,9 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from evoens import noise
+from evoens.children import grow
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
-from evoens.strategy import grow
 
 SHAPE = (16, 8, 3, 3)
 NAME = "conv.weight"

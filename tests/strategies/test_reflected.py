@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from evoens.children import grow
 from evoens.errors import SpecError
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import load_class, locate
-from evoens.strategy import Strategy, grow
+from evoens.strategy import Strategy
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.resnet import ResNet
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from evoens import noise
+from evoens.children import born, grow
 from evoens.errors import GenomeError, SpecError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
-from evoens.strategy import born, grow
 
 NAME, SHAPE = "conv.weight", (16, 6, 3, 3)
 

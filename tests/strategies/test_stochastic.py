@@ -13,10 +13,10 @@ from scipy import stats
 from torch import Tensor, nn
 
 from evoens import noise
+from evoens.children import born, grow
 from evoens.errors import SpecError
 from evoens.genome import Gene, Mask
 from evoens.parent import Architecture, Parent
-from evoens.strategy import born, grow
 
 NAME, SHAPE = "fc.weight", (6, 5)
 STEPS = 4000

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from evoens import noise
+from evoens.children import born
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TrainSettings
-from evoens.strategy import Strategy, born
+from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.masking import GeneMasking

@@ -17,12 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from evoens import noise
+from evoens.children import TunedWeights, born, grow
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TuneSettings
 from evoens.storage.checkpoint import CheckpointStore
 from evoens.storage.measuring import Measuring, _read
-from evoens.strategy import Strategy, born, grow, tuned_file
+from evoens.strategy import Strategy
 from evoens.tasks import tuning
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.normalise import Normalise
@@ -63,12 +64,11 @@ def of_folder(folder: Path, plan: TuningPlan | None, strategy: Strategy, example
     torch.manual_seed(0)
     arguments = {"classes": 2, "features": 16, "hidden": [12]}
     parent = Parent(MLP(2, 16, [12]), Architecture("evoens.tasks.networks.mlp:MLP", arguments))
-    parent.tuned = folder
     if plan is not None:
-        parent.tuned.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         row = {name: getattr(plan, name) for name in TuningPlan.__slots__}
-        (parent.tuned / "plan.json").write_text(json.dumps(row))
-    return Tuner(parent, strategy, examples or some_examples(), SETTINGS, seed=5)
+        (folder / "plan.json").write_text(json.dumps(row))
+    return Tuner(parent, strategy, examples or some_examples(), SETTINGS, seed=5, tuned=TunedWeights(folder))
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def children(n: int) -> list[Genome]:
 
 
 def bits(tuner: Tuner, genomes: list[Genome]) -> dict[str, dict[str, Tensor]]:
-    return {g.key: load_file(tuned_file(tuner.folder, g)) for g in genomes}
+    return {g.key: load_file(tuner.tuned.file(g)) for g in genomes}
 
 
 def same(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> bool:
@@ -96,7 +96,7 @@ def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[
     assert ours.tune(genomes, lambda done, total: told.append((done, total))) == {}
     assert told[-1] == (12, 12) and sorted(told) == told
     for genome in genomes:
-        weights = grow(ours.parent, ours.strategy, genome)
+        weights = grow(ours.parent, ours.strategy, genome, ours.tuned)
         start = born(ours.parent, ours.strategy, genome)
         module = ours.parent.child(start).module.requires_grad_(True)
         plain = Training(module, ours.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
@@ -155,7 +155,7 @@ def test_what_was_interrupted_goes_on_at_its_epoch(
         patch.setattr(Training, "epoch", dies)
         with pytest.raises(OSError, match="the power went"):
             cut.tune(genomes, lambda *_: None)
-    assert tuned_file(cut.folder, genomes[0]).is_file() and not tuned_file(cut.folder, genomes[1]).exists()
+    assert cut.tuned.file(genomes[0]).is_file() and not cut.tuned.file(genomes[1]).exists()
     saved, _ = CheckpointStore(cut.folder / genomes[1].key).latest()
     assert saved is not None and saved.step == 2
     seen.clear()
@@ -180,7 +180,7 @@ def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[
     whole = tuner("whole")
     whole.tune(genomes, lambda *_: None)
     rest = [genomes[0], genomes[2]]
-    assert same(bits(ours, rest), bits(whole, rest)) and not tuned_file(ours.folder, genomes[1]).exists()
+    assert same(bits(ours, rest), bits(whole, rest)) and not ours.tuned.file(genomes[1]).exists()
 
 
 DIES = """
@@ -209,7 +209,7 @@ def test_a_child_in_whose_training_the_process_died_twice_has_failed_and_no_othe
     assert dies.tune(genomes, lambda *_: None) == {genomes[1].key: why}
     whole.tune(genomes, lambda *_: None)
     rest = [genomes[0], genomes[2]]
-    assert same(bits(dies, rest), bits(whole, rest)) and not tuned_file(dies.folder, genomes[1]).exists()
+    assert same(bits(dies, rest), bits(whole, rest)) and not dies.tuned.file(genomes[1]).exists()
 
 
 def test_an_epoch_that_the_process_lives_through_clears_a_child(tuner: Callable[..., Tuner]) -> None:
@@ -237,7 +237,7 @@ def test_ctrl_c_ends_all_threads(tuner: Callable[..., Tuner], monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         ours.tune(children(50), lambda *_: None)
     assert torch.get_num_threads() == threads
-    assert sum(tuned_file(ours.folder, g).is_file() for g in children(50)) < 25
+    assert sum(ours.tuned.file(g).is_file() for g in children(50)) < 25
 
 
 def test_the_plan_is_made_once_and_kept(tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,11 +264,11 @@ def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examp
         torch.nn.Conv2d(1, 3, 3), torch.nn.BatchNorm2d(3), torch.nn.Flatten(), torch.nn.Linear(12, 2)
     )
     parent = Parent(module, Architecture("torch.nn:Sequential"))
-    parent.tuned = tmp_path
+    tuned = TunedWeights(tmp_path)
     settings = TuneSettings(epochs=0, batch=35, batch_norm="re-estimated")
     genome = children(1)[0]
-    Tuner(parent, Half(1.0), examples, settings, seed=5).tune([genome], lambda *_: None)
-    found, expected = grow(parent, Half(1.0), genome), born(parent, Half(1.0), genome)
+    Tuner(parent, Half(1.0), examples, settings, seed=5, tuned=tuned).tune([genome], lambda *_: None)
+    found, expected = grow(parent, Half(1.0), genome, tuned), born(parent, Half(1.0), genome)
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     convolution = torch.nn.Conv2d(1, 3, 3)
     convolution.load_state_dict({"weight": expected["0.weight"], "bias": parent.weights["0.bias"]})
@@ -300,13 +300,12 @@ def test_what_the_network_froze_stays_and_a_tensor_of_two_names_is_trained_as_on
     """Adam's step is by the sum of both layers' gradients; an interruption changes nothing of it."""
     torch.manual_seed(0)
     parent = Parent(Tied(), Architecture("torch.nn:Sequential"))
-    parent.tuned = tmp_path
     (tmp_path / "plan.json").write_text(
         json.dumps({"children": 1, "threads": 1, "precision": "float32", "draws": False})
     )
-    tuner = Tuner(parent, Half(1.0), examples, SETTINGS, seed=5)
+    tuner = Tuner(parent, Half(1.0), examples, SETTINGS, seed=5, tuned=TunedWeights(tmp_path))
     assert tuner.tune([Genome()], lambda *_: None) == {}
-    found = load_file(tuned_file(tmp_path, Genome()))
+    found = load_file(TunedWeights(tmp_path).file(Genome()))
     assert "b.weight" not in found and torch.equal(found["a.bias"], parent.weights["a.bias"])
     assert not torch.equal(found["a.weight"], parent.weights["a.weight"])
     plain = Training(parent.trainable(), examples, SETTINGS, seed=5 ^ int(Genome().key[:15], 16))

@@ -1,0 +1,109 @@
+"""How a genome becomes a child's weights: perturbed, and where children are trained, read from where they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from evoens.errors import ShapeError, SpecError
+from evoens.genome import Gene, Genome
+from evoens.parent import Parent
+from evoens.plugins.guest import guest
+from evoens.scope import touches
+from evoens.storage.files import write_atomic
+from evoens.storage.tensor_file import load_tensors
+from evoens.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class TunedWeights:
+    """Store of the weights of trained children: a file for each genome in `folder`."""
+
+    folder: Path
+
+    def file(self, genome: Genome) -> Path:
+        """Return where the weights of a child are."""
+        return self.folder / f"{genome.key}.safetensors"
+
+    def __contains__(self, genome: Genome) -> bool:
+        return self.file(genome).is_file()
+
+    def load(self, genome: Genome) -> dict[str, Tensor]:
+        """Return all tensors of a child.
+
+        Raises:
+            CheckpointError: they are not there, or damaged.
+        """
+        return load_tensors(self.file(genome), "the weights of a tuned child")
+
+    def save(self, genome: Genome, weights: Mapping[str, Tensor]) -> None:
+        """Keep all tensors of a child."""
+        write_atomic(self.file(genome), save({name: value.contiguous() for name, value in weights.items()}))
+
+
+def grow(parent: Parent, strategy: Strategy, genome: Genome, tuned: TunedWeights | None = None) -> dict[str, Tensor]:
+    """Return a child's tensors, by name: those it was trained to, else those it is born with.
+
+    One that is not trained has at once what `Strategy.keep` leaves it in the end.
+
+    Args:
+        parent: of the child.
+        strategy: perturbs it.
+        genome: what the child is.
+        tuned: where trained children are; None where none is trained, or not yet.
+
+    Raises:
+        CheckpointError: the weights it was trained to are not there, or damaged.
+        ShapeError: as `born`.
+    """
+    if tuned is None:
+        return {name: kept(strategy, genome, name, weight) for name, weight in born(parent, strategy, genome).items()}
+    return tuned.load(genome) if genome.genes else dict(parent.weights)
+
+
+def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
+    """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
+    for gene in genome.genes:
+        if touches(gene.scope, name):
+            with guest(f"{type(strategy).__name__}.keep({name!r})"):
+                part = strategy.keep(name, weight, gene, 1.0, 0)
+                weight = weight if part is None else torch.where(part, weight, 0.0)
+    return weight
+
+
+def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
+    """Return a child's perturbed tensors, by name, from which its training starts: genes applied in order.
+
+    A tensor that no gene touches is the parent's own.
+
+    Raises:
+        ShapeError: a perturbed tensor has another shape than the parent's.
+        SpecError: `perturb` raised something, or wrote into the weight that it was given.
+    """
+    weights = {}
+    for name in parent.perturbed:
+        weight = parent.weights[name]
+        for gene in genome.genes:
+            if touches(gene.scope, name):
+                weight = _perturbed(strategy, name, weight, gene)
+        weights[name] = weight
+    return weights
+
+
+def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Tensor:
+    whose = f"{type(strategy).__name__}.perturb({name!r})"
+    given = torch._lazy_clone(weight)  # copied when it is written into, and only then: so it spoils no parent
+    with guest(whose):
+        found = strategy.perturb(name, given, gene)
+    copied = not torch._C._is_cow_tensor(given)  # type: ignore[attr-defined]
+    if given._version or (copied and not torch.equal(given, weight)):
+        raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
+    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
+        raise ShapeError(f"{whose}: expected {tuple(weight.shape)}, found {shape}")
+    return found
