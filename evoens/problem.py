@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.parent import Looker, Parent, Predictor
-from evoens.progress import OnProgress, Told
+from evoens.progress import Told
 from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy
 
@@ -215,9 +214,6 @@ class Problem(ABC):
     def aimed(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Do as `cases`, but score by what makes a good ensemble, where that is not the problem's own score."""
         return self.cases(split)
-
-    def prepare(self, folder: Path, on_progress: OnProgress) -> None:  # noqa: B027 (few have anything to make)
-        """Make in `folder` whatever the verdict takes besides the run's own results; often nothing, once at most."""
 
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
         """Return what else the report holds of the competitors' results, by their names; JSON, often nothing."""

@@ -31,7 +31,6 @@ def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selec
     evolved = Evolved(
         problem, experiment.strategy, config, members, selection.best, unselected, backend.device, experiment.tuned
     )
-    problem.prepare(journal.folder, journal.training)
     competitors = _fitted(experiment, evolved, journal)
     journal.stage("comparing on cases that neither search nor selection saw")
 

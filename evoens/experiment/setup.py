@@ -24,7 +24,7 @@ from evoens.strategy import Strategy
 from evoens.tasks import own_files
 from evoens.tasks.task import Task, trainer
 
-TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "pictures", "tb", "tuned")
+TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "independent", "pictures", "tb", "tuned")
 """No Method's name: the keys of report.json, and the folders of a run."""
 
 

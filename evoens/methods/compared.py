@@ -1,4 +1,4 @@
-"""Which Methods a run compares: the four that are always there, and those of a user's own by their spec."""
+"""Which Methods a run compares: those that are always there, and those of a user's own by their spec."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from evoens.errors import SpecError
 from evoens.methods.base import Method
 from evoens.methods.best_child import BestChild
 from evoens.methods.evolved import EvolvedEnsemble
+from evoens.methods.independent import Independent
 from evoens.methods.parent import ParentAlone
 from evoens.methods.random_children import RandomChildren
 from evoens.plugins.guest import guest
@@ -18,7 +19,7 @@ from evoens.plugins.spec import Located, load_class, locate
 
 def compared(further: Sequence[Method] = ()) -> list[Method]:
     """Return all Methods of a comparison, in the order of its table: `further` ones come before the ensemble."""
-    return [ParentAlone(), BestChild(), RandomChildren(), *further, EvolvedEnsemble()]
+    return [ParentAlone(), BestChild(), RandomChildren(), *further, EvolvedEnsemble(), Independent()]
 
 
 def open_methods(specs: Sequence[str], base: Path, taken: Sequence[str]) -> list[tuple[Located, Method]]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from evoens.parent import Parent
-from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.problem import Evaluation, Split, SplitName
 from evoens.progress import OnProgress
 from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.tasks.classifier_report import CORRUPTED
@@ -20,7 +20,6 @@ from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.data.preprocessing import Preprocessing, batch_of
-from evoens.tasks.independent import curve, worth
 from evoens.tasks.labelled import LabelledProblem
 from evoens.tasks.sgd import Examples
 
@@ -55,7 +54,7 @@ class ClassificationProblem(LabelledProblem):
         seed: int = 0,
     ) -> None:
         self.settings, self.data = settings, data
-        self._independent, self._networks = independent, list[Parent]()
+        self._independent = independent
         self.normalise = normalise or data.normalise
         look = settings.image_size, settings.resize, self.normalise.mean, self.normalise.std
         self.preprocessing = Preprocessing(data.shape, *look, data.classes)
@@ -103,37 +102,18 @@ class ClassificationProblem(LabelledProblem):
             return None
         return Corrupted(self.data.splits["test"], settings, self.seed, self.data.published)
 
-    def prepare(self, folder: Path, on_progress: OnProgress) -> None:
+    def retrained(self, folder: Path, on_progress: OnProgress) -> list[Parent]:
         """Train the independent networks, where there are to be some."""
-        if self._independent is not None and not self._networks:
-            self._networks = self._independent(folder / "independent", on_progress)
+        return self._independent(folder, on_progress) if self._independent else []
 
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
-        """Return how sure and how right competitors are, what corruption does, what independent networks reach."""
-        more = self._corruption_details(results) | self._independent_details(results)
-        return super().details(results) | more
-
-    def _independent_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
-        if not self._networks:
-            return {}
-        networks = [self.parent, *self._networks]
-        select, test = (
-            (
-                torch.stack([answered(self.answers(split), network.predict) for network in networks]),
-                self.part(split).labels,
-            )
-            for split in (self.split("select"), self.split("test"))
-        )
-        points = curve(select, test, self.seed)
-        nll = float(results["ensemble"].beside["calibrated_nll"].mean())
-        return {"independent": {"curve": points, "worth": worth(points, nll)}}
-
-    def _corruption_details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
+        """Return how sure and how right competitors are, and what corruption does to them."""
+        found = super().details(results)
         if self.corrupted is None:
-            return {}
+            return found
         table = self.corrupted.table({name: result.beside["corrupted"] for name, result in results.items()})
         official = self.corrupted.folder.name if self.corrupted.folder else None
-        return {"corruption": {"images": len(self.corrupted), "official": official, "kinds": table}}
+        return found | {"corruption": {"images": len(self.corrupted), "official": official, "kinds": table}}
 
     def pictures(self, n: int = 8) -> Tensor:
         """See `Problem.pictures`."""

@@ -33,7 +33,14 @@ def written(folder: Path, source: str = OWN, name: str = "own.py") -> str:
 def test_further_methods_stand_before_the_ensemble(tmp_path: Path) -> None:
     (located, own), *_ = open_methods([written(tmp_path)], tmp_path, [])
     assert located.module == (tmp_path / "own.py").resolve()
-    assert [m.name for m in compared([own])] == ["parent", "best_child", "random_children", "own", "ensemble"]
+    assert [m.name for m in compared([own])] == [
+        "parent",
+        "best_child",
+        "random_children",
+        "own",
+        "ensemble",
+        "independent",
+    ]
 
 
 @pytest.mark.parametrize("name", ['"ensemble"', '"Own"', '"a b"', '""', "3"])

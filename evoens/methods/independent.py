@@ -6,17 +6,67 @@ compared is the likelihood after temperature scaling: the deep-ensemble equivale
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
+from functools import partial
 from itertools import combinations, pairwise
+from pathlib import Path
 from random import Random
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from evoens.methods.base import Evolved, Fitted, Method
+from evoens.parent import Parent
+from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.progress import OnProgress
 from evoens.scoring import calibration
+from evoens.tasks.data.images import Images
 
 DRAWS = 12  # subsets of each size, at most
+
+
+@runtime_checkable
+class Retrainable(Protocol):
+    """A problem of labelled inputs whose parent can be trained again, from other seeds."""
+
+    def retrained(self, folder: Path, on_progress: OnProgress) -> list[Parent]:
+        """Train as many networks as the settings ask for, in `folder`, or take up those that are there."""
+
+    def answers(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
+        """Yield the inputs of `split`, receive their probabilities, and return all of them, `(n, c)`."""
+
+    def part(self, split: Split) -> Images:
+        """Return the labelled inputs of a split."""
+
+
+class Independent(Method):
+    """Deep ensembles of the parent and networks trained as it was: no competitor, but what the ensemble is worth."""
+
+    name = "independent"
+
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        """See `Method`; without such networks it has nothing to say."""
+        problem = evolved.problem
+        networks = problem.retrained(folder, on_progress) if isinstance(problem, Retrainable) else []
+        return Fitted(details=partial(_details, evolved, [problem.parent, *networks])) if networks else Fitted()
+
+
+def _details(
+    evolved: Evolved, networks: Sequence[Parent], results: Mapping[str, Evaluation]
+) -> dict[str, dict[str, Any]]:
+    select, test = _labelled(evolved, networks, "select"), _labelled(evolved, networks, "test")
+    points = curve(select, test, evolved.config.seed)
+    nll = float(results["ensemble"].beside["calibrated_nll"].mean())
+    return {"independent": {"curve": points, "worth": worth(points, nll)}}
+
+
+def _labelled(evolved: Evolved, networks: Sequence[Parent], name: SplitName) -> tuple[Tensor, Tensor]:
+    """The probabilities of all networks on a split, `(k, n, c)`, and its labels."""
+    problem, split = evolved.problem, evolved.problem.split(name)
+    assert isinstance(problem, Retrainable)
+    outputs = [answered(problem.answers(split), network.predict) for network in networks]
+    return torch.stack(outputs), problem.part(split).labels
 
 
 class Point(TypedDict):
