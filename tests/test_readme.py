@@ -1,7 +1,8 @@
-"""The README's own Strategy works as it stands there."""
+"""The README's own Strategy and its first example work as they stand there, and it is short."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from evoens.plugins.spec import load_class, locate
 from evoens.strategy import Strategy
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = [
-    block for block in re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL) if "(Strategy)" in block
-]
+PYTHON = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+BLOCKS = [block for block in PYTHON if "(Strategy)" in block]
+(EXAMPLE,) = (block for block in PYTHON if "evoens.evolve(" in block)
 
 pytestmark = pytest.mark.skipif(not BLOCKS, reason="README.md has no Strategy yet")
 
@@ -55,3 +56,29 @@ def test_whole_neurons_are_perturbed_and_the_others_keep_their_bits(strategy: St
     assert 0 < int(neurons.sum()) < shape[0]
     for row, kept in enumerate(neurons):
         assert torch.equal(found[row], weight[row] + step[row] if kept else weight[row])
+
+
+def evolved(example: str) -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    exec(compile(example, str(README), "exec"), names)
+    assert names["probabilities"].shape == (697, 10)
+    report: dict[str, Any] = names["ensemble"].report
+    return report
+
+
+def test_the_example_runs() -> None:
+    short = EXAMPLE.replace('"epochs": 20', '"epochs": 1').replace("population=16", "population=4, size=2")
+    assert short.count('"epochs": 1,') == short.count("population=4") == 1
+    assert evolved(short)["ensemble"]["size"] == 2
+
+
+@pytest.mark.slow
+def test_the_example_gains_what_it_says() -> None:
+    report = evolved(EXAMPLE)
+    parent, ensemble = report["parent"], report["ensemble"]
+    assert ensemble["test"]["score"] > parent["test"]["score"] and ensemble["test_difference"]["ci95"][0] > 0
+    assert ensemble["test_calibrated_nll_difference"]["ci95"][1] < 0
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_bytes()) <= 14_000

@@ -30,6 +30,8 @@ CHILDREN, ENSEMBLE = "fitness/children and parent", "fitness/ensemble and parent
 class Tracker:
     """Writes a run's TensorBoard log to `folder/tb`; a step is a generation, the first is 1.
 
+    With few generations untick "Ignore outliers in chart scaling" there: it leaves out the highest and lowest value.
+
     Curves that share a chart are runs of their own there, `tb/best`, `tb/floor` and so on: TensorBoard gives a colour
     and a name to a run, and to nothing else. To tell several runs apart the log itself has scores by themselves too, a
     chart each, on the page that opens first: TensorBoard always shows a chart's one curve, from its first point on.

@@ -123,7 +123,7 @@ class ClassificationSettings(ProblemSettings):
     """A named set, a folder with a folder of images for each class, or an `.npz` file."""
     splits: SplitCuts = SplitCuts()
     classes: Annotated[tuple[ClassName, ...], Field(min_length=1)] | None = None
-    """The order in which the network has the classes; null is that of their names."""
+    """The order in which the network has the classes; null is that of their names, of numbers as numbers."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws which images each split gets; runs of other seeds can so share a parent."""
     channels: Literal[1, 3] | None = None
@@ -205,7 +205,7 @@ class TrainSettings(Section):
     weight_decay: NotNegative = 0.0
     """Its coefficient."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """In which the network is trained; `auto` takes the quicker on this machine."""
+    """In which it is trained; `auto` is bfloat16 where the processor or card computes in it, else float32."""
 
     def conflicts(self) -> Iterator[Conflict]:
         """Milestones go up; a line needs two."""
@@ -238,7 +238,8 @@ class ClassifierParent(ParentSettings):
     """
 
     network: PathText = "lenet-l"
-    """One of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`."""
+    """One of ours, `torchvision.models:resnet50`, or `path/to/model.py:build`; its logits are bare, first in a tuple
+    or under `logits` in a dict; or it gives one logit for two classes."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """What the network is built with."""
     weights: Layer | None = None
