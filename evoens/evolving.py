@@ -87,7 +87,7 @@ def evolve(
     temporary = tempfile.TemporaryDirectory(prefix="evoens-") if folder is None else None
     place = Path(temporary.name if temporary else str(folder))
     _require_free(place)
-    with undisturbed(), listening(), (_Console if temporary else Reporter)(quiet=quiet) as reporter:
+    with undisturbed(), listening(), _Console(quiet=quiet) as reporter:
         experiment = experiment_on(lambda: _posed(model, splits, config), config, resolved_yaml(config, Path()), Path())
         Run(experiment, place, [reporter] if temporary else standard(reporter)).execute()
     ensemble = open_ensemble(place, Trust.ALL, model)
@@ -97,7 +97,7 @@ def evolve(
 
 
 class _Console(Reporter):
-    """The console of a run whose folder goes when its ensemble does: no command can be given it."""
+    """The console of a run from Python: commands that need its data again are not for it."""
 
     def on_report(self, event: RunEnd) -> None:
         """See `Listener`."""

@@ -92,6 +92,10 @@ def test_a_folder_of_something_else_is_refused(kept: tuple[Path, evoens.Ensemble
         evoens.evolve(nn.Linear(6, 3), **data(60, 6), **SMALL, sigma=0.1, folder=folder)
     with pytest.raises(CheckpointError, match="data"):
         evoens.evolve(network(), **data(50, 6), **SMALL, sigma=0.1, folder=folder)
+    with pytest.raises(
+        ConfigError, match=r"problem\.type: expected a type that a YAML can have, found a run of evoens\.evolve"
+    ):
+        load(folder / "config.resolved.yaml")
     with pytest.raises(CheckpointError, match="expected no such folder yet"):
         evoens.evolve(network(), **data(60, 6), **SMALL, folder=folder / "ensemble")
 

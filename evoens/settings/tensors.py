@@ -8,11 +8,14 @@ from evoens.settings.base import ParentSettings, ProblemSettings
 from evoens.settings.classification import Fitness, MembersBy, TuneSettings
 from evoens.settings.config import Config
 
+TENSORS: Literal["tensors"] = "tensors"
+"""The type of such a problem, which is none of a YAML's: there the tensors would be missing."""
+
 
 class TensorSettings(ProblemSettings):
     """How classifiers of tensors are scored."""
 
-    type: Literal["tensors"] = "tensors"
+    type: Literal["tensors"] = TENSORS
     """Labelled tensors, from Python."""
     score: Fitness = "accuracy"
     """What fitness is."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evoens.errors import SpecError
 from evoens.plugins.spec import Located, load_class, locate
 from evoens.progress import Told, unheard
 from evoens.settings.config import Config
+from evoens.settings.tensors import TENSORS
 from evoens.tasks.task_type import TaskType
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ def locate_type(name: str, base: Path) -> Located:
     Raises:
         SpecError: there is none; the message names the nearest.
     """
+    if name == TENSORS:
+        raise SpecError("expected a type that a YAML can have, found a run of evoens.evolve, which goes on with it")
     return locate(TYPES.get(name, name), [base, Path.cwd()], list(TYPES))
 
 
