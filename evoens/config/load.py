@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from evoens.config.checking import check
 from evoens.config.faults import shown
@@ -129,11 +131,20 @@ def _base(path: Path) -> Path:
 
 
 def differences(config: Config, saved: Path) -> list[str]:
-    """Return one line for each key in which the resolved YAML `saved` differs from `config`."""
-    there = _flat(read_yaml(saved).value)
-    here = _flat(parse_yaml(dump_yaml(_plain(config)), "").value)
+    """Return one line for each key in which the resolved YAML `saved` differs from `config`.
+
+    Settings that there were not yet when it was written had their defaults.
+    """
+    whole = read_yaml(saved).value
+    there, here = _flat(whole), _leaves(config)
+    with suppress(ValidationError):  # settings that are no more: they are named as differences
+        there = _leaves(type(config).model_validate(whole))
     keys = sorted(key for key in here.keys() | there.keys() if here.get(key) != there.get(key))
     return [f"{dotted(key)}: {shown(there.get(key))} there, {shown(here.get(key))} here" for key in keys]
+
+
+def _leaves(config: Config) -> dict[Keys, Any]:
+    return _flat(parse_yaml(dump_yaml(_plain(config)), "").value)
 
 
 def _flat(value: Any, keys: Keys = ()) -> dict[Keys, Any]:

@@ -49,7 +49,7 @@ def known_since(saved: dict[str, Any], now: dict[str, Any], config: Config) -> t
     whole, told = filled(now, {ANSWERS: now[ANSWERS], **saved})  # of which the files of the network once were enough
     whole["versions"], more = filled(now["versions"], saved["versions"])
     with suppress(ValidationError):  # settings that are no more: they are named as differences
-        whole["config"] = _settings(type(config).model_validate(saved["config"]))
+        whole["config"] = _settings(type(config).model_validate(saved["config"], strict=False))  # JSON has no tuples
     return whole, [*told, *more]
 
 

@@ -425,6 +425,14 @@ def test_differences_are_named() -> None:
     ]
 
 
+def test_a_setting_that_there_was_not_had_its_default() -> None:
+    loaded = load(write(GOOD))
+    saved = Path(write(loaded.resolved.replace("  replacement: false\n", ""), "r.yaml"))
+    assert differences(loaded.config, saved) == []
+    other = load(write(GOOD), ["selection.replacement=true"]).config
+    assert differences(other, saved) == ["selection.replacement: false there, true here"]
+
+
 def test_plain_names() -> None:
     assert find_problem("procgen_bigfish").name == "procgen_bigfish.yaml"
     own = write(GOOD, "problems/mine.yaml")
