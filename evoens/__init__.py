@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from evoens.ensemble import Ensemble, load_ensemble
-    from evoens.evolving import evolve
-    from evoens.genome import Gene, Genome, Mask
-    from evoens.parent import Parent
-    from evoens.problem import Problem
-    from evoens.strategy import Strategy
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Ensemble", "Gene", "Genome", "Mask", "Parent", "Problem", "Strategy", "evolve", "load_ensemble"]
-
-_HOMES = {
+_HOMES = {  # what type checkers read is in __init__.pyi
     "Ensemble": "ensemble",
     "Gene": "genome",
     "Genome": "genome",
@@ -26,6 +16,7 @@ _HOMES = {
     "evolve": "evolving",
     "load_ensemble": "ensemble",
 }
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -76,4 +76,5 @@ def open_task(config: Config, base: Path, told: Told = unheard) -> Task:
         base: the folder its relative paths start from.
         told: hears of work that has to be done before anything can begin, such as decoding images.
     """
-    return task_type(config.problem.type, base).open(config, base, told)
+    task: Task = task_type(config.problem.type, base).open(config, base, told)
+    return task

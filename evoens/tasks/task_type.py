@@ -5,14 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from evoens.progress import Told, unheard
 from evoens.settings.config import Config
 from evoens.settings.fault import Fault
-
-if TYPE_CHECKING:
-    from evoens.tasks.task import Task
 
 Stages = Mapping[str, tuple[int, str, int]]
 """For each stage of a run: predictors measured, the split, members each."""
@@ -30,8 +27,8 @@ class TaskType(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, config: Any, base: Path, told: Told = unheard) -> Task:
-        """Return the task that a checked YAML describes; the arguments are those of `open_task`."""
+    def open(cls, config: Any, base: Path, told: Told = unheard) -> Any:
+        """Return the `Task` that a checked YAML describes; the arguments are those of `open_task`."""
 
     @classmethod
     def faults(cls, config: Any, base: Path, *, retrain: bool, parent: bool) -> Iterator[Fault]:
