@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from evoens.children import TunedWeights
 from evoens.genome import Genome
-from evoens.parent import Looker, Parent, Predictor
+from evoens.parent import Parent, Predictor
 from evoens.progress import Told
 from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy
@@ -104,6 +104,9 @@ class Measure:
 class Problem(ABC):
     """A task with a parent and three disjoint splits: `search` (fitness), `select` (members), `test` (the report).
 
+    Four methods must be written: `split`, `cases`, `probe`, `judgement`. A problem may have pictures besides (see
+    `evoens.diversity.pictured.Pictured`) and be `Filmed`.
+
     Higher scores are better. `measures` are what the verdict shows: the score, then what `reported` has beside it.
     """
 
@@ -158,26 +161,6 @@ class Problem(ABC):
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` fixed inputs `(n, *input)` of the search split, on which σ is measured and diversity watched."""
 
-    def pictures(self, n: int = 8) -> Tensor:
-        """Return `n` pictures of the search split, `(n, c, h, w)` of bytes, on which diversity is watched."""
-        return self.probe(n)
-
-    def examples(self, n: int) -> tuple[Tensor, Tensor | None]:
-        """Return at most `n` pictures to compare networks on, `(n, c, h, w)` of bytes, and their right classes `(n,)`.
-
-        They are of the test split where that has pictures with classes; else there are no classes, and they are those
-        that diversity is watched on.
-        """
-        return self.pictures(n), None
-
-    def inputs_of(self, frames: Tensor) -> Tensor:
-        """Return pictures `(n, c, h, w)`, floats from 0 to 255, as a network takes them; gradients go through."""
-        return frames
-
-    def looker(self, module: nn.Module) -> Looker:
-        """Let a network look at pictures."""
-        return lambda frames: module(self.inputs_of(frames))
-
     @abstractmethod
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Return recorded inputs and the worth of outputs on them, from evaluations of the select split."""
@@ -190,10 +173,6 @@ class Problem(ABC):
     def record(self) -> dict[str, Any]:
         """Return what a run's folder keeps of the data, JSON, so that the splits can be had again; often nothing."""
         return {}
-
-    def film(self, predict: Predictor, case: Split) -> tuple[list[NDArray[np.uint8]], float] | None:
-        """Return frames `(h, w, 3)` and the result of one case, or None where there is nothing to see."""
-        return None
 
     def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
@@ -226,6 +205,14 @@ class Problem(ABC):
     def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
         """Return what `predict` reaches on `split`."""
         return answered(self.cases(split), predict)
+
+
+@runtime_checkable
+class Filmed(Protocol):
+    """A problem whose cases can be watched: one is by having this method."""
+
+    def film(self, predict: Predictor, case: Split) -> tuple[list[NDArray[np.uint8]], float]:
+        """Return frames `(h, w, 3)` and the result of one case."""
 
 
 class FixedInputs(Problem):

@@ -31,7 +31,7 @@ class Activations(Part):
 
     def __init__(self, subject: Subject, settings: ActivationSettings) -> None:
         self.subject = subject
-        frames, _ = subject.problem.examples(settings.inputs)
+        frames, _ = subject.pictured.examples(settings.inputs)
         self.batches = [part for part in torch.split(frames, BATCH) if len(part) >= FEWEST]
         first = subject.inputs(frames[:FEWEST])
         self.layers = settings.layers or tuple(innermost(subject.modules[0], first))

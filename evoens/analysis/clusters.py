@@ -29,7 +29,7 @@ class Clusters(Part):
 
     def __init__(self, subject: Subject, settings: ClusterSettings) -> None:
         self.subject = subject
-        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.frames, self.labels = subject.pictured.examples(settings.inputs)
         self.names = subject.all_names[:SHOWN]
         self.steps = len(self.names)
         self.cost = f"t-SNE of {len(self.frames):,} inputs for {self.steps} networks"

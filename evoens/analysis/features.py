@@ -43,7 +43,7 @@ class Features(Part):
 
     def __init__(self, subject: Subject, settings: FeatureSettings) -> None:
         self.subject, self.settings = subject, settings
-        frames, _ = subject.problem.examples(EXAMPLES)
+        frames, _ = subject.pictured.examples(EXAMPLES)
         self.frame, (c, h, w) = frames[0], frames.shape[1:]
         self.shape = (int(c), int(h), int(w))
         module, self.inputs = subject.modules[0], subject.inputs(frames)
@@ -72,7 +72,7 @@ class Features(Part):
         """Find all of a network's pictures from one seed, or its activation grid of one input."""
         steps, grid = self.settings.steps, place - 2 * self.networks
         module = self.subject.all_modules[place // 2 if grid < 0 else grid]
-        member = Member(module, self.subject.problem.inputs_of)
+        member = Member(module, self.subject.pictured.inputs_of)
         if grid < 0:
             seed = 2 * self.subject.seed + place % 2
             found = visualise([member], self.units, self.shape, seed=seed, steps=steps)[0]

@@ -42,7 +42,7 @@ class Landscape(Part):
 
     def __init__(self, subject: Subject, settings: LandscapeSettings) -> None:
         self.subject = subject
-        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.frames, self.labels = subject.pictured.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
         self.names, self.planes = _through(subject)
         self.planes["around"] = around(tensors(subject.all_modules[0]), subject.seed)

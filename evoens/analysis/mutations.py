@@ -41,7 +41,7 @@ class Mutations(Part):
 
     def __init__(self, subject: Subject, settings: MutationSettings) -> None:
         self.subject, self.settings = subject, settings
-        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.frames, self.labels = subject.pictured.examples(settings.inputs)
         self.module = copy.deepcopy(subject.all_modules[0])
         self.weights = {name: weight.clone() for name, weight in tensors(self.module).items()}
         self.cells = list(product(settings.densities, settings.sigmas))

@@ -65,7 +65,7 @@ class Outputs(Part):
 
     def __init__(self, subject: Subject, settings: OutputSettings) -> None:
         self.subject = subject
-        self.frames, self.labels = subject.problem.examples(settings.inputs)
+        self.frames, self.labels = subject.pictured.examples(settings.inputs)
         self.steps = len(subject.all_names)
         self.cost = f"{self.steps} networks × {len(self.frames):,} inputs × 3 passes"
 

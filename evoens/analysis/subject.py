@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens.children import TunedWeights
+from evoens.diversity.pictured import Pictured, pictured
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment.journal import TUNED
@@ -61,7 +62,7 @@ class Subject:
     Attributes:
         problem: where their inputs are from.
         names: of the members, in their order.
-        modules: the members; they take what `Problem.inputs_of` gives, and give logits.
+        modules: the members; they take what `Pictured.inputs_of` gives, and give logits.
         parent: the network they all come from, where there is one.
         seed: of all that is drawn.
         device: where the networks are.
@@ -73,6 +74,11 @@ class Subject:
     parent: nn.Module | None
     seed: int
     device: torch.device | str = "cpu"
+
+    @property
+    def pictured(self) -> Pictured:
+        """The problem, whose pictures are looked at."""
+        return pictured(self.problem)
 
     @property
     def all_names(self) -> tuple[str, ...]:
@@ -97,7 +103,7 @@ class Subject:
 
     def inputs(self, frames: Tensor) -> Tensor:
         """Return frames `(n, c, h, w)`, 0 to 255, as the networks take them, where the networks are."""
-        return self.problem.inputs_of(frames.to(self.device).float())
+        return self.pictured.inputs_of(frames.to(self.device).float())
 
     def probabilities(self, module: nn.Module, frames: Tensor) -> Tensor:
         """Return what a network says of frames `(n, c, h, w)`, `(n, classes)` in float32, on the CPU."""

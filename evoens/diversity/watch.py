@@ -81,6 +81,11 @@ def watch_answers(members: Iterable[Looker], probe: Tensor, seed: int) -> Divers
     return Diversity(_of_answers([torch.stack(side) for side in zip(*pairs, strict=True)]), None)
 
 
+def watch_outputs(outputs: Tensor) -> Diversity:
+    """Do as `watch`, of the members' probabilities `(k, n, c)`: for inputs no noise can be added to; the floor is 0."""
+    return Diversity(_of_answers([outputs, outputs]), None)
+
+
 def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
     actions = greedy_actions(module, probe)
     a, b = (view(module, copies, actions) for copies in draws)

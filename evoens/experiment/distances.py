@@ -9,6 +9,7 @@ from torch import Tensor
 from evoens.children import grow
 from evoens.diversity.distances import NO_GRADIENT, of_saliency
 from evoens.diversity.measures import MEASURES, of_outputs
+from evoens.diversity.pictured import Pictured, looker, pictured
 from evoens.errors import EvoensError, about
 from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment.state import Experiment
@@ -33,9 +34,9 @@ def pairwise_distances(
 
 
 def _by_saliency(experiment: Experiment, genomes: Sequence[Genome], measure: str) -> Tensor:
-    problem, parent = experiment.problem, experiment.problem.parent
+    problem, parent = pictured(experiment.problem), experiment.problem.parent
     grown = (grow(parent, experiment.strategy, genome, experiment.tuned) for genome in genomes)
-    lookers = (problem.looker(parent.child(weights).module) for weights in grown)
+    lookers = (looker(problem, parent.child(weights).module) for weights in grown)
     return of_saliency(lookers, problem.pictures(), experiment.config.seed, MEASURES[measure])
 
 
@@ -43,11 +44,13 @@ def require_distances(experiment: Experiment) -> None:
     """Have the parent looked at, where children are to be bred or chosen by what they look at.
 
     Raises:
-        EvoensError: the network has no gradient by its inputs.
+        EvoensError: the problem has no pictures, or the network no gradient by them.
     """
     for name, own in (("search", experiment.config.search), ("selection", experiment.config.selection)):
         if not own.diversity or MEASURES[own.diversity_by].hash is None:
             continue
         expected = f"expected one of {', '.join(m.name for m in of_outputs())}, found {own.diversity_by}"
         with about(name, "diversity_by"), guest(f"{name}.diversity_by: {expected}: {NO_GRADIENT}", EvoensError):
+            if not isinstance(experiment.problem, Pictured):
+                raise EvoensError(f"{name}.diversity_by: {expected}, since the problem has no pictures")
             _by_saliency(experiment, [Genome()], own.diversity_by)

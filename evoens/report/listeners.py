@@ -5,6 +5,7 @@ from __future__ import annotations
 from evoens.ensemble import Ensemble
 from evoens.genome import Genome
 from evoens.listener import Listener, RunEnd, Start
+from evoens.problem import Filmed
 from evoens.report.gif import gif
 from evoens.report.page import write_report
 from evoens.report.tensorboard import TensorBoard
@@ -26,12 +27,13 @@ class Films(Listener):
     def on_report(self, event: RunEnd) -> None:
         """See `Listener`."""
         problem, pictures = self._problem, event.folder / "pictures"
+        if not isinstance(problem, Filmed):
+            return
         pictures.mkdir(exist_ok=True)
         parent = Ensemble(problem.parent, event.ensemble.strategy, [Genome()])
         for name, player in (("parent", parent), ("ensemble", event.ensemble)):
-            film = problem.film(player.predict, problem.split("test").part(0, 1))
-            if film is not None:
-                gif(film[0], pictures / f"{name}.gif", caption=f"{name}: return {film[1]:g}")
+            frames, result = problem.film(player.predict, problem.split("test").part(0, 1))
+            gif(frames, pictures / f"{name}.gif", caption=f"{name}: return {result:g}")
 
 
 class Page(Listener):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from evoens.diversity.distances import NO_GRADIENT
+from evoens.diversity.pictured import Pictured, looker
 from evoens.diversity.pictures import png
-from evoens.diversity.watch import Diversity, watch, watch_answers
+from evoens.diversity.watch import Diversity, watch, watch_answers, watch_outputs
 from evoens.errors import EvoensError
 from evoens.listener import GenerationEnd, Listener, Start
 from evoens.plugins.guest import guest
@@ -32,11 +33,13 @@ class DiversityWatch(Listener):
     def _look(self, event: GenerationEnd) -> Diversity:
         """Watch the members, and beside them the parent; their answers where no more can be had."""
         problem = self._problem
-        members = [problem.looker(module) for module in event.ensemble.modules()]
+        if not isinstance(problem, Pictured):
+            return watch_outputs(event.ensemble.outputs(problem.probe()))
+        members = [looker(problem, module) for module in event.ensemble.modules()]
         parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
         try:
             with guest(NO_GRADIENT):
-                return watch(members, problem.pictures(), self._seed, problem.looker(parent))
+                return watch(members, problem.pictures(), self._seed, looker(problem, parent))
         except EvoensError as error:
             event.warn(f"what members look at is neither drawn nor compared: {error}")
             return watch_answers(members, problem.pictures(), self._seed)

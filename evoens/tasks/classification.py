@@ -116,16 +116,16 @@ class ClassificationProblem(LabelledProblem):
         return found | {"corruption": {"images": len(self.corrupted), "official": official, "kinds": table}}
 
     def pictures(self, n: int = 8) -> Tensor:
-        """See `Problem.pictures`."""
+        """See `Pictured.pictures`."""
         return self.data.splits["search"].spread(n).all()
 
     def examples(self, n: int) -> tuple[Tensor, Tensor]:
-        """See `Problem.examples`; they are spread evenly over the test split."""
+        """See `Pictured.examples`; they are spread evenly over the test split."""
         images = self.data.splits["test"].spread(n)
         return images.all(), images.labels
 
     def inputs_of(self, frames: Tensor) -> Tensor:
-        """See `Problem.inputs_of`."""
+        """See `Pictured.inputs_of`."""
         own = self.normalise
         mean, std = (torch.tensor(v, device=frames.device).view(-1, 1, 1) for v in (own.mean, own.std))
         return ((frames / 255 - mean) / std).contiguous(memory_format=self.parent.layout)

@@ -84,6 +84,18 @@ class ProcgenProblem(Problem):
         frames = self._seen
         return frames[evenly(len(frames), n)]
 
+    def pictures(self, n: int = 8) -> Tensor:
+        """See `Pictured.pictures`: frames are what the network takes."""
+        return self.probe(n)
+
+    def examples(self, n: int) -> tuple[Tensor, None]:
+        """See `Pictured.examples`; no action is known to be right."""
+        return self.probe(n), None
+
+    def inputs_of(self, frames: Tensor) -> Tensor:
+        """See `Pictured.inputs_of`."""
+        return frames
+
     def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
         """Judge a policy by its surrogate advantage on what the candidates did on the select levels.
 

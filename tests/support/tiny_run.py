@@ -59,6 +59,15 @@ class TinyFrames(TinyProblem):
     def split(self, name: SplitName) -> Split:
         return Split(name, 0, self.search if name == "search" else COUNT)
 
+    def pictures(self, n: int = 8) -> Tensor:
+        return self.probe(n)
+
+    def examples(self, n: int) -> tuple[Tensor, None]:
+        return self.probe(n), None
+
+    def inputs_of(self, frames: Tensor) -> Tensor:
+        return frames
+
     def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         self.before(split)
         return (yield from super().cases(split))

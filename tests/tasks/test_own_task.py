@@ -151,12 +151,30 @@ def test_one_file_outside_the_package_is_a_task() -> None:
     plan = json.loads(call("run", "own/sign.yaml", "--dry-run", "--json").stdout)
     assert plan["cases"] == 40 * sum(plan["evaluations"].values()) and plan["seconds_a_pass"] > 0
     done = call("run", "own/sign.yaml", "--quiet")
-    assert not done.exit_code, done.output
+    assert not done.exit_code and "warning" not in done.output, done.output
     assert not call("verify", "runs/sign").exit_code
     report = json.loads(Path("runs/sign/report.json").read_text())
     inputs = torch.randn(40, 5, generator=torch.Generator().manual_seed(2000))
     right = (load_ensemble("runs/sign").predict(inputs).argmax(-1) == (inputs.sum(1) > 0)).double().mean()
     assert report["ensemble"]["test"]["score"] == pytest.approx(float(right)) and right > 0.8
+
+
+def test_without_pictures_the_watch_measures_answers_only() -> None:
+    call("run", "own/sign.yaml", "--quiet")
+    (generation,) = json.loads(Path("runs/sign/history.json").read_text())["generations"]
+    assert generation["diversity"].keys() == {"kl", "disagreement"}
+    inputs = torch.randn(40, 5, generator=torch.Generator().manual_seed(0))[:8]
+    answers = load_ensemble("runs/sign").outputs(inputs).argmax(-1)
+    expected = {"value": float((answers[0] != answers[1]).double().mean()), "floor": 0.0}
+    assert generation["diversity"]["disagreement"] == pytest.approx(expected)
+    done = call("diversity", "runs/sign")
+    assert done.exit_code == 2 and "expected a problem with pictures" in done.output
+
+
+def test_without_pictures_children_are_not_chosen_by_what_they_look_at() -> None:
+    done = call("run", "own/sign.yaml", "--quiet", "--set=search.diversity=1", "--set=search.diversity_by=average")
+    expected = "search.diversity_by: expected one of kl, disagreement"
+    assert done.exit_code == 2 and expected in done.output and "the problem has no pictures" in done.output
 
 
 def test_a_run_does_not_go_on_with_another_task() -> None:
