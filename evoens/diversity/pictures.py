@@ -1,15 +1,12 @@
-"""Pictures of diversity: what each member looks at, and the curve of divergence over σ."""
+"""Pictures of diversity: what each member looks at."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, StrMethodFormatter
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -79,29 +76,3 @@ def _over(frames: Pixels, maps: Tensor) -> Pixels:
     grey = frames.mean(-1, keepdims=True) * 0.5
     blended: Pixels = np.round(opacity * coloured(maps) + (1 - opacity) * grey).astype(np.uint8)
     return blended
-
-
-def kl_figure(found: Mapping[str, Any]) -> Figure:
-    """Draw the trust-region search: the children's KL to the parent over σ, both axes logarithmic.
-
-    Args:
-        found: `target_kl`, the `sigma` that was chosen, and `rows` of `{sigma, kl, kl_range: [low, high]}`.
-    """
-    rows = [row for row in found["rows"] if row["kl"] > 0]  # a logarithm has no zero
-    sigma, kl = ([row[name] for row in rows] for name in ("sigma", "kl"))
-    low, high = ([row["kl_range"][end] for row in rows] for end in (0, 1))
-    figure = Figure((6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.plot(sigma, kl, "-o", color="#0072b2", label="children: mean and range")
-    axes.fill_between(sigma, low, high, color="#0072b2", alpha=0.2)
-    axes.axhline(found["target_kl"], color="#d55e00", linestyle="--", label=f"target {found['target_kl']:g} nats")
-    axes.axvline(found["sigma"], color="#333333", linestyle=":", label=f"chosen σ = {found['sigma']:.3g}")
-    axes.set_xticks(sigma, [f"{s:g}" for s in sigma], rotation=45)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.set(xlabel="σ, scale of the noise", ylabel="KL(parent ‖ child), nats")
-    axes.grid(color="#e6e6e6")
-    axes.legend(frameon=False)
-    return figure

@@ -1,4 +1,4 @@
-"""The figures of a run's report: from plain numbers to one SVG text each, the same bytes for the same numbers."""
+"""The figures of a run's report, from plain numbers: the same bytes of SVG for the same numbers."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def reliability(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
         return svg(figure)
 
 
-def trust_region(search: Row) -> str:
+def trust_region(search: Row) -> Figure:
     """Draw KL to the parent and agreement with it over σ, with the target and the σ that was chosen.
 
     search: `target_kl`, `sigma` and `rows` of `{sigma, kl, kl_range, agreement}`, as history.json holds them.
@@ -174,7 +174,7 @@ def trust_region(search: Row) -> str:
         left.annotate(f"σ = {chosen:.3g}", (chosen, 0.03), (shift, 0), ("data", "axes fraction"), OFFSET, ha=side)
         titled(left, "KL(parent ‖ child): mean and range of children", "σ, scale of the noise (log)", "nats (log)")
         titled(right, "Inputs on which the likeliest answer stays", "σ, scale of the noise (log)")
-        return svg(figure)
+        return figure
 
 
 def learning(curve: Sequence[Row], unit: str) -> str:

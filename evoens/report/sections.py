@@ -197,7 +197,7 @@ def _sigma(facts: Facts) -> Section:
         f"Trust-region search: the noise may move the outputs by {search['target_kl']:g} nats on average, measured on "
         f"recorded inputs. The σ of the curve nearest to that is {search['sigma']:.3g}."
     )
-    plot = drawn(figures.trust_region(search), f"{KL_PARENT}, and agreement with it, over σ.")
+    plot = drawn(svg(figures.trust_region(search)), f"{KL_PARENT}, and agreement with it, over σ.")
     return Section(name, title, [text], pictures=[plot])
 
 

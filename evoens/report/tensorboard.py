@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.diversity.measures import watched
-from evoens.diversity.pictures import kl_figure
 from evoens.errors import visible
 from evoens.listener import GenerationEnd, Listener, RunEnd, Start
 from evoens.progress import Generation
+from evoens.report import figures
 from evoens.report.lineage import lineage
 from evoens.report.tables import KL_PARENT, comparison, competitors, measured
 
@@ -49,7 +49,7 @@ class Tracker:
 
     def trust_region(self, found: Mapping[str, Any]) -> None:
         """Show the search for σ: `{target_kl, sigma, rows: [{sigma, kl, kl_range, agreement}]}`, as in history.json."""
-        self._writer.add_figure("trust region/KL over σ", kl_figure(found), 0)
+        self._writer.add_figure("trust region/KL over σ", figures.trust_region(found), 0)
         head = ["σ", f"{KL_PARENT}, nats", "smallest", "largest", "same answer"]
         rows = [
             [f"{r['sigma']:g}", *(f"{kl:.4f}" for kl in (r["kl"], *r["kl_range"])), f"{r['agreement']:.1%}"]

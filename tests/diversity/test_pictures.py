@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.diversity.pictures import CELL, GAP, LABELS, kl_figure, saliency_strip
+from evoens.diversity.pictures import CELL, GAP, LABELS, saliency_strip
 from evoens.errors import ShapeError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -51,12 +51,3 @@ def test_one_channel_is_shown_in_grey() -> None:
 def test_strip_refuses_what_does_not_fit(maps: tuple[int, ...], labels: list[str]) -> None:
     with pytest.raises(ShapeError, match=r"expected maps \(1, 3, h, w\)"):
         saliency_strip(stacked(), torch.zeros(maps), labels)
-
-
-def test_kl_figure_shows_the_rows_the_target_and_the_choice() -> None:
-    rows = [{"sigma": s, "kl": 60 * s * s, "kl_range": [50 * s * s, 70 * s * s]} for s in (0.0, 0.01, 0.02)]
-    axes = kl_figure({"target_kl": 0.02, "sigma": 0.018, "rows": rows}).axes[0]
-    curve, target, chosen = axes.get_lines()
-    assert curve.get_xydata() == pytest.approx(np.array([[0.01, 0.006], [0.02, 0.024]]))  # zero has no logarithm
-    assert set(target.get_ydata()) == {0.02} and set(chosen.get_xdata()) == {0.018}
-    assert axes.get_xscale() == axes.get_yscale() == "log"

@@ -69,8 +69,8 @@ DRAWINGS: dict[str, Callable[[], str]] = {
     "evolution of 60": lambda: figures.evolution(rows(60, 1000), UNIT),
     "diversity of 60": lambda: figures.diversity(rows(60)),
     "reliability": lambda: figures.reliability(SURE),
-    "trust region": lambda: figures.trust_region(trust_region()),
-    "trust region over decades": lambda: figures.trust_region(steep()),
+    "trust region": lambda: figures.svg(figures.trust_region(trust_region())),
+    "trust region over decades": lambda: figures.svg(figures.trust_region(steep())),
     "learning": lambda: figures.learning(CURVE, UNIT),
     "learning of 2": lambda: figures.learning(CURVE[:2], UNIT),
     "lessons": lambda: figures.lessons(LESSONS),
@@ -249,7 +249,7 @@ def test_lessons_are_loss_and_accuracy_over_epochs(drawn: list[Figure]) -> None:
 
 def test_trust_region_marks_target_and_choice(drawn: list[Figure]) -> None:
     search = trust_region()
-    figures.trust_region(search)
+    figures.svg(figures.trust_region(search))
     left, right = drawn[0].axes
     curve, target, chosen = left.lines
     assert curve.get_ydata().tolist() == [row["kl"] for row in search["rows"]]
@@ -258,7 +258,7 @@ def test_trust_region_marks_target_and_choice(drawn: list[Figure]) -> None:
 
 
 def test_divergences_are_written_without_exponents(drawn: list[Figure]) -> None:
-    figures.trust_region(steep())
+    figures.svg(figures.trust_region(steep()))
     axis = drawn[0].axes[0]
     low, high = axis.get_ylim()
     shown = [t.get_text() for t in axis.get_yticklabels() if low <= t.get_position()[1] <= high]
@@ -271,7 +271,7 @@ def test_trust_region_bears_a_divergence_of_zero(drawn: list[Figure]) -> None:
     search["rows"][0] |= {"kl": 0.0, "kl_range": [0.0, 0.0]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        figures.trust_region(search)
+        figures.svg(figures.trust_region(search))
     assert drawn[0].axes[0].get_ylim()[0] > 0
 
 
