@@ -81,6 +81,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, evoens.Ensembl
 def test_a_folder_keeps_all_and_goes_on(kept: tuple[Path, evoens.Ensemble]) -> None:
     folder, first = kept
     assert (folder / "report.html").is_file() and first.report == json.loads((folder / "report.json").read_text())
+    assert not [sentence for sentence in first.report["warnings"] if "left out" in sentence or "look at" in sentence]
     again = evoens.evolve(network(), **data(60, 6), **SMALL, sigma=0.1, folder=folder)
     assert again.genomes == first.genomes
     assert again.report is not None and again.report["ensemble"] == first.report["ensemble"]

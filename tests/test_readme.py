@@ -67,7 +67,7 @@ def evolved(example: str) -> dict[str, Any]:
 
 
 def test_the_example_runs() -> None:
-    short = EXAMPLE.replace('"epochs": 20', '"epochs": 1').replace("population=16", "population=4, size=2")
+    short = EXAMPLE.replace('"epochs": 10', '"epochs": 1').replace("population=16", "population=4, size=2")
     assert short.count('"epochs": 1,') == short.count("population=4") == 1
     assert evolved(short)["ensemble"]["size"] == 2
 
