@@ -5,11 +5,17 @@ from __future__ import annotations
 from evoens.diversity.distances import NO_GRADIENT
 from evoens.diversity.pictured import Pictured, looker
 from evoens.diversity.pictures import png
+from evoens.diversity.saliency import COPIES
 from evoens.diversity.watch import Diversity, watch, watch_answers, watch_outputs
 from evoens.errors import EvoensError
+from evoens.graph.flops import affordable
 from evoens.listener import GenerationEnd, Listener, Start
 from evoens.plugins.guest import guest
 from evoens.storage.files import write_atomic
+
+PICTURES, FEWEST = 8, 2  # that are looked at: so many, fewer where the network is large
+PASSES = 6 * COPIES  # of a picture through each network: there and back, under two draws of noise
+EFFORT = 5e12  # floating-point operations of a look: what two cores do in a minute
 
 
 class DiversityWatch(Listener):
@@ -32,14 +38,16 @@ class DiversityWatch(Listener):
 
     def _look(self, event: GenerationEnd) -> Diversity:
         """Watch the members, and beside them the parent; their answers where no more can be had."""
-        problem = self._problem
+        problem, networks = self._problem, len(event.ensemble.genomes) + 1
         if not isinstance(problem, Pictured):
             return watch_outputs(event.ensemble.outputs(problem.probe()))
+        module, shape = problem.parent.module, problem.probe(1).shape[1:]
+        pictures = problem.pictures(max(FEWEST, affordable(EFFORT / (PASSES * networks), module, shape, PICTURES)))
         members = [looker(problem, module) for module in event.ensemble.modules()]
         parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
         try:
             with guest(NO_GRADIENT):
-                return watch(members, problem.pictures(), self._seed, looker(problem, parent))
+                return watch(members, pictures, self._seed, looker(problem, parent))
         except EvoensError as error:
             event.warn(f"what members look at is neither drawn nor compared: {error}")
-            return watch_answers(members, problem.pictures(), self._seed)
+            return watch_answers(members, pictures, self._seed)
