@@ -199,8 +199,7 @@ def load_strategy(folder: Path, document: dict[str, Any], parent: Parent | None,
     """Make the Strategy, its files' hashes checked before any is imported."""
     row = document["strategy"]
     strategy: Strategy = load_class(known_strategy(folder, document, trust), Strategy)(**row["arguments"])
-    strategy.parent, strategy.scope = parent, tuple(row.get("scope", ()))
-    return strategy
+    return strategy.within(parent=parent, scope=tuple(row.get("scope", ())))
 
 
 def trained(folder: Path, document: dict[str, Any]) -> TunedWeights | None:

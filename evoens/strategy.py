@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, ClassVar
 
 from torch import Tensor
+from typing_extensions import Self
 
 from evoens.errors import SpecError
 from evoens.genome import Gene, Genome, Mask
@@ -25,13 +27,30 @@ class Record:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What children are asked for with; a value, which nobody changes.
+
+    Attributes:
+        sigma: the scale of a new gene.
+        scope: which tensors new genes touch; all when empty.
+        elites: the genomes that stayed from the generation before.
+        parent: the network whose children are asked for.
+    """
+
+    sigma: float
+    scope: tuple[str, ...] = ()
+    elites: tuple[Genome, ...] = ()
+    parent: Parent | None = None
+
+
 class Strategy(ABC):
     """Makes children of one parent: `perturb` is the only method that must be written.
 
-    `sigma` is the scale of a new gene; `density` and `parts` describe its mask (see `Mask`). The engine sets the rest
-    before it asks: `scope`, which `ask` gives to new genes, says which tensors they touch, all when empty; `elites` are
-    the genomes that stayed from the generation before; `parent` is the network that children are asked for. An ensemble
-    is rebuilt with the same `parent` and `scope`; what else `perturb` needs to know belongs into genes.
+    `density` and `parts` describe the mask of a new gene (see `Mask`). What a run has found out so far is in its
+    `Context`, which reads as `sigma`, `scope`, `elites` and `parent`: the engine asks a Strategy `within` one, and sets
+    no attribute. An ensemble is rebuilt with the same `parent` and `scope`; what else `perturb` needs to know belongs
+    into genes.
 
     Raises:
         GenomeError: no gene can have this scale, or no mask this density and number of parts.
@@ -39,13 +58,41 @@ class Strategy(ABC):
 
     scaled: ClassVar[bool] = True
     """Whether `sigma` means anything; a class without a scale is made without it, and no run searches for one."""
+    _context = Context(0.0)
 
     def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
         Gene(0, sigma, mask=Mask(0, density, parts))  # refuse now what could not be asked for later
-        self.sigma, self.density, self.parts = sigma, density, parts
-        self.scope: tuple[str, ...] = ()
-        self.elites: tuple[Genome, ...] = ()
-        self.parent: Parent | None = None
+        self._context, self.density, self.parts = Context(sigma), density, parts
+
+    def within(self, **known: Any) -> Self:
+        """Return a copy that asks with what is `known`: fields of `Context`; the others stay as they are here."""
+        found = copy.copy(self)
+        found._context = replace(self._context, **known)
+        return found
+
+    @property
+    def sigma(self) -> float:
+        """The scale of a new gene; a Strategy that adapts it sets its own."""
+        return self._context.sigma
+
+    @sigma.setter
+    def sigma(self, sigma: float) -> None:
+        self._context = replace(self._context, sigma=sigma)
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """Which tensors new genes touch; all when empty."""
+        return self._context.scope
+
+    @property
+    def elites(self) -> tuple[Genome, ...]:
+        """The genomes that stayed from the generation before."""
+        return self._context.elites
+
+    @property
+    def parent(self) -> Parent | None:
+        """The network whose children are asked for."""
+        return self._context.parent
 
     @abstractmethod
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:

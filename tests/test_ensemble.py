@@ -49,7 +49,7 @@ def test_prediction_is_the_mean_of_members_computed_one_by_one(ensemble: Ensembl
 
 def test_what_members_share_is_computed_once(tiny_problem: TinyProblem, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = load_class(locate("noisy"), Strategy)(**ARGUMENTS)
-    strategy.scope = ("last",)
+    strategy = strategy.within(scope=("last",))
     passes: dict[int, int] = {}
     plain = nn.Linear.forward
 
@@ -186,7 +186,7 @@ class Graded(MLP):
 def test_predictions_are_the_same_whatever_defaults_the_caller_has_set(tiny_problem: TinyProblem) -> None:
     parent = Parent.from_weights(Architecture(f"{__name__}:Graded"), tiny_problem.parent.weights)
     strategy, inputs = load_class(locate("noisy"), Strategy)(**ARGUMENTS), tiny_problem.probe(20)
-    strategy.scope = ("last",)  # so that the members share a part, which is proved
+    strategy = strategy.within(scope=("last",))  # so that the members share a part, which is proved
     before, after = (Ensemble(parent, strategy, strategy.ask(4, Random(0))) for _ in range(2))
     expected = before.predict(inputs)
     torch.set_default_dtype(torch.float64)

@@ -229,7 +229,7 @@ def test_a_strategy_may_read_its_parent_and_its_scope(tmp_path: Path) -> None:
     (tmp_path / "half.py").write_text("HALF = 0.5\n")
     source, parent = locate("mine.py:Mine", [tmp_path]), tiny_parent()
     strategy: Strategy = load_class(source, Strategy)(sigma=0.25)
-    strategy.parent, strategy.scope = parent, ("last",)
+    strategy = strategy.within(parent=parent, scope=("last",))
     Ensemble(parent, strategy, strategy.ask(1, Random(0))).save(tmp_path / "e", source, {"sigma": 0.25}, {})
     (tmp_path / "half.py").unlink()
     loaded = load_ensemble(tmp_path / "e", trust=True)

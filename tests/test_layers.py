@@ -26,6 +26,7 @@ LAYERS = [
         "diversity",
         "settings",
         "strategy children masked problem",
+        "search",
         "tasks",
         "ensemble ensemble_folder known_code",
         "listener",

@@ -62,7 +62,7 @@ def parent_of(library: str, name: str) -> Parent:
 
 def children(problem: Pictures, sigma: float, scope: tuple[str, ...]) -> tuple[Evaluator, list[Genome]]:
     strategy = Noisy(sigma)
-    strategy.scope = scope
+    strategy = strategy.within(scope=scope)
     plan = Plan(layout="channels_last")
     return Evaluator(problem.parent, strategy, problem, plan, "cpu"), strategy.ask(2, random.Random(0))
 
@@ -81,8 +81,7 @@ def test_children_of_a_model_are_its_children(library: str, name: str, side: int
         for outcome in evaluator.evaluate(genomes, problem.split("test")):
             assert outcome.evaluation is not None, outcome.error
             torch.testing.assert_close(outcome.evaluation.kept["outputs"], whole, rtol=0, atol=1e-4)
-        evaluator.strategy.sigma = 0.05
-        genomes = evaluator.strategy.ask(2, random.Random(0))
+        genomes = evaluator.strategy.within(sigma=0.05).ask(2, random.Random(0))
         measured = [o.evaluation for o in evaluator.evaluate(genomes, problem.split("test"))]
         ensemble = Ensemble(parent, evaluator.strategy, genomes)
         found = torch.cat([ensemble.outputs(x) for x in problem.inputs.split(BATCH)], dim=1)

@@ -45,7 +45,7 @@ def test_one_draw_gives_every_part_with_both_signs(parts: int) -> None:
 def test_genes_touch_their_own_scope_only() -> None:
     strategy, network = Affine(0.5), parent()
     assert all(gene.scope == () for genome in strategy.ask(4, Random(0)) for gene in genome.genes)
-    strategy.scope = ("2",)
+    strategy = strategy.within(scope=("2",))
     (genome,) = strategy.ask(1, Random(0))
     whole = genome.stacked(Gene(1, 0.25))
     once, twice = grow(network, strategy, genome), grow(network, strategy, whole)
@@ -83,7 +83,7 @@ def test_seeds_are_published() -> None:
 
 def test_draws_are_stacked_on_the_elites_in_turn() -> None:
     strategy = Affine(0.03)
-    strategy.elites = (Genome((Gene(1, 0.1),)), Genome((Gene(2, 0.1), Gene(3, 0.1))), Genome())
+    strategy = strategy.within(elites=(Genome((Gene(1, 0.1),)), Genome((Gene(2, 0.1), Gene(3, 0.1))), Genome()))
     genomes = strategy.ask(16, Random(0))
     for place, genome in enumerate(genomes):
         elite = strategy.elites[place // 4 % 3]
@@ -94,7 +94,7 @@ def test_draws_are_stacked_on_the_elites_in_turn() -> None:
 
 def test_sigma_set_later_is_the_scale_of_new_genes() -> None:
     strategy = Affine(1.0)
-    strategy.sigma = 0.25
+    strategy = strategy.within(sigma=0.25)
     assert {g.genes[0].scale for g in strategy.ask(4, Random(0))} == {0.25}
 
 

@@ -150,8 +150,7 @@ def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
         raise CheckpointError(f"{config.parent.checkpoint}: expected the run's parent, found none")
     parent = task.load(path)[0]
     cls = open_strategy(config.strategy, base)[1]
-    strategy = cls(**strategy_arguments(cls, config.strategy))
-    strategy.parent = parent
+    strategy = cls(**strategy_arguments(cls, config.strategy)).within(parent=parent)
     tuned = TunedWeights(folder / TUNED) if (folder / TUNED).is_dir() else None
     genomes = [Genome.from_json(row["genome"]) for row in alive[: config.selection.size]]
     return Ensemble(parent, strategy, genomes, rule=config.selection.combine, seed=config.seed, tuned=tuned)

@@ -106,8 +106,7 @@ def measure(
     """
     torch.manual_seed(0)
     architecture = Architecture(NETWORK, {"classes": CLASSES, "width": width})
-    parent, strategy = Parent(architecture.build(), architecture), noisy()
-    strategy.scope = (LAYER,)
+    parent, strategy = Parent(architecture.build(), architecture), noisy().within(scope=(LAYER,))
     problem = Images(parent, images, batch)
     genomes = strategy.ask(max(children, MEMBERS), Random(0))
     shared, whole = (Evaluator(parent, strategy, p, settings=quickest_settings()) for p in (problem, Apart(problem)))

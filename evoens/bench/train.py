@@ -87,8 +87,7 @@ def _examples() -> Examples:
 def _child(name: str, arguments: dict[str, Any], precision: str) -> Callable[[], object]:
     strategy: Strategy = load_class(locate(name), Strategy)(**arguments)
     parent = Parent(_network(), Architecture("evoens.tasks.networks.lenet:LeNet", {"classes": 10}))
-    strategy.parent = parent
-    (genome,) = strategy.ask(1, Random(0))
+    (genome,) = strategy.within(parent=parent).ask(1, Random(0))
     training = Training(_network(), _examples(), LONG, seed=0, precision=precision)
     weights = {n: w for n, w in training.module.named_parameters() if n in parent.perturbed}
     training.masking = GeneMasking(strategy, genome, weights, training.optimiser)

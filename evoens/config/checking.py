@@ -17,6 +17,7 @@ from evoens.errors import SpecError
 from evoens.plugins.guest import guest
 from evoens.plugins.signature import read_signature
 from evoens.plugins.spec import locate
+from evoens.settings.base import SEARCHES
 from evoens.settings.config import Config, StrategySettings
 from evoens.settings.fault import Fault, related
 from evoens.tasks import named_type, task_type
@@ -56,7 +57,7 @@ def check(
         return _SAMPLE, [*faults, Fault(("problem", "type"), str(error))]
     config, wrong, gone = validated(kind.settings, value, written)
     faults += wrong
-    code = (*_strategy_faults(config.strategy, base), *_method_faults(config.report.methods, base))
+    code = (*_strategy_faults(config.strategy, base), *_class_faults(config, base))
     for fault in (*code, *_task_faults(kind, config, base, retrain, parent)):
         if not any(fault.touches(other) for other in gone):
             faults.append(fault)
@@ -151,13 +152,16 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
         yield Fault(name, f"expected a class that takes {key}, found one that takes {', '.join(known)}")
 
 
-def _method_faults(specs: Sequence[str], base: Path) -> Iterator[Fault]:
-    """Which of the Methods that are to be compared are not there."""
-    for spec in specs:
+def _class_faults(config: Config, base: Path) -> Iterator[Fault]:
+    """Which of a user's own classes, a Search and Methods, are not there."""
+    named: list[tuple[Keys, str]] = [(("report", "methods"), spec) for spec in config.report.methods]
+    if config.search.by not in SEARCHES:
+        named.append((("search", "by"), config.search.by))
+    for keys, spec in named:
         try:
             read_signature(locate(spec, [base, Path.cwd()]))
         except SpecError as error:
-            yield Fault(("report", "methods"), str(error))
+            yield Fault(keys, str(error))
 
 
 def _task_faults(kind: type[TaskType], config: Config, base: Path, retrain: bool, parent: bool) -> list[Fault]:

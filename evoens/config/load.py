@@ -201,7 +201,7 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
     Raises:
         EvoensError: one of them does not.
     """
-    from evoens.experiment.setup import open_strategy, own_methods, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment.setup import open_strategy, own_methods, own_search, scope, strategy_arguments  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
@@ -213,6 +213,7 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
         except BaseException as error:  # a user's constructor may raise anything
             raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
         own_methods(config, base)
+        own_search(config, base)
         parent = task.untrained()
         with about("strategy", "scope"):
             scope(config, parent)

@@ -81,11 +81,8 @@ def _repeatable(s: Subject) -> str:
 
 
 def _elites(s: Subject) -> str:
-    strategy = s.new()
     elites = tuple(s.genomes()[:2])
-    strategy.elites = elites
-    asked = strategy.ask(CHILDREN, Random(9))
-    require(strategy.elites == elites, "ask changed self.elites: they are the engine's, and it would lose them")
+    asked = s.new().within(elites=elites).ask(CHILDREN, Random(9))
     bred = sum(any(g.genes[: len(e.genes)] == e.genes for e in elites) for g in asked)
     return f"{bred} of {len(asked)} children continue an elite" if bred else "every child starts from the parent anew"
 
@@ -182,8 +179,7 @@ def _scale(s: Subject) -> str:
         return "it has no scale"
     steps = []
     for sigma in (1e-6, SIGMA):
-        strategy = s.new()
-        strategy.sigma = sigma  # as the search for σ does
+        strategy = s.new().within(sigma=sigma)  # as the search for σ does
         child = s.child(strategy, strategy.ask(CHILDREN, Random(0))[0])
         steps.append(max(float((child[n] - s.parent.weights[n]).norm()) for n in child))
     if steps[0] > 0.1 * steps[1]:
@@ -195,9 +191,9 @@ def _scale(s: Subject) -> str:
 
 
 def _state(s: Subject) -> str:
-    strategy, rng, elites = s.new(), Random(3), tuple(s.genomes()[:2])
+    known = {"elites": tuple(s.genomes()[:2])}
+    strategy, rng = s.new().within(**known), Random(3)
     for generation in range(2):
-        strategy.elites = elites
         strategy.tell(_scored(strategy.ask(CHILDREN, rng), generation))
     state = strategy.state_dict()
     try:
@@ -206,10 +202,9 @@ def _state(s: Subject) -> str:
         raise BrokenError(
             f"state_dict is not JSON ({error}): use numbers, strings, lists and dicts with string keys"
         ) from error
-    other = s.new()
+    other = s.new().within(**known)
     other.load_state_dict(stored)
     for generation in (2, 3):
-        strategy.elites = other.elites = elites
         asked = [one.ask(CHILDREN, Random(generation)) for one in (strategy, other)]
         require(
             asked[0] == asked[1],

@@ -60,9 +60,7 @@ def element_wise(s: Subject) -> str:
 
 def scope(s: Subject) -> str:
     """Check that what is asked for stays in the scope that the engine has set."""
-    strategy = s.new()
-    strategy.scope = (TWINS[0],)
-    genomes = strategy.ask(CHILDREN, Random(0))
+    genomes = s.new().within(scope=(TWINS[0],)).ask(CHILDREN, Random(0))
     rest = [name for name in s.parent.perturbed if name != TWINS[0]]
     without = sum(all(any(touches(g.scope, name) for name in rest) for g in genome.genes) for genome in genomes)
     require(

@@ -56,9 +56,7 @@ class Subject:
     def new(self) -> Strategy:
         """Make the Strategy as a run does."""
         usual = {**({"sigma": SIGMA} if self.cls.scaled else {}), "density": 0.5, "parts": 2}
-        strategy = self.cls(**(usual if self.arguments is None else self.arguments))
-        strategy.parent = self.parent
-        return strategy
+        return self.cls(**(usual if self.arguments is None else self.arguments)).within(parent=self.parent)
 
     def genomes(self) -> list[Genome]:
         """Return the genomes that a new object asks for first."""

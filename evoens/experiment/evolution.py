@@ -23,12 +23,12 @@ from evoens.experiment.membership import with_parent
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.listener import GenerationEnd
-from evoens.plugins.guest import guest
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
 from evoens.scoring.metrics import reliability
+from evoens.search.base import Search, ask, state_of, tell
 from evoens.settings.config import SO_FAR
-from evoens.strategy import Record, ask
+from evoens.strategy import Context, Record
 
 UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
 
@@ -36,7 +36,7 @@ Measured = tuple[Genome, Tensor]
 """A genome and its results, float64 `(cases,)`."""
 
 
-def evolve(experiment: Experiment, backend: Evaluator, journal: Journal, number: int) -> Generation:
+def evolve(experiment: Experiment, backend: Evaluator, search: Search, journal: Journal, number: int) -> Generation:
     """Measure generation `number`; its children, elites and summary go into the run's state, which is saved.
 
     Raises:
@@ -45,7 +45,7 @@ def evolve(experiment: Experiment, backend: Evaluator, journal: Journal, number:
     """
     began, config, problem = (time.monotonic(), journal.ledger.samples), experiment.config, experiment.problem
     journal.stage(f"generation {number + 1} of {config.search.generations}")
-    split, asked = problem.split("search"), _ask(experiment, journal, number)
+    split, asked = problem.split("search"), _ask(experiment, search, journal, number)
     parent, *outcomes = _measured(experiment, backend, journal, asked, split)
     if parent.evaluation is None:
         raise EvoensError(f"the parent itself failed: {parent.error}")
@@ -59,7 +59,8 @@ def evolve(experiment: Experiment, backend: Evaluator, journal: Journal, number:
     children = [genome.key for genome, _ in _alive(number, outcomes)]
     scores = {genome.key: float(cases.mean()) for genome, cases in pool}
     shaped = _shaped(experiment, backend, [genome for genome, _ in pool], scores)
-    _tell(experiment, number, outcomes, shaped)
+    tell(search, [Record(o.genome, shaped[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+    journal.state.strategy = state_of(search)
     _note(journal, number, outcomes, scores)
     ranked = [pool[i] for i in selection.top([shaped[genome.key] for genome, _ in pool], len(pool))]
     journal.state.elites = [
@@ -72,18 +73,16 @@ def evolve(experiment: Experiment, backend: Evaluator, journal: Journal, number:
         "ensemble": _score_so_far(experiment, journal, number, ensemble),
         "reliability": reliable,
         "failed": len(outcomes) - len(children),
+        "sigma": search.strategy.sigma if experiment.strategy.scaled else None,
     }
-    return _kept(experiment, journal, ensemble, began, {"generation": number, **figures})
+    return _kept(journal, ensemble, began, {"generation": number, **figures})
 
 
-def _kept(
-    experiment: Experiment, journal: Journal, ensemble: Ensemble, began: tuple[float, int], figures: dict[str, Any]
-) -> Generation:
+def _kept(journal: Journal, ensemble: Ensemble, began: tuple[float, int], figures: dict[str, Any]) -> Generation:
     """Tell of a generation, and keep its record with what listeners have added."""
     seconds = time.monotonic() - began[0]
     summary = Generation(
         **figures,
-        sigma=experiment.sigma,
         diversity={},
         evaluations=journal.ledger.evaluations,
         samples_per_second=(journal.ledger.samples - began[1]) / seconds,
@@ -157,10 +156,11 @@ def _different(experiment: Experiment, journal: Journal, number: int, outcomes: 
     return [outcome for i, outcome in enumerate(outcomes) if i not in again]
 
 
-def _ask(experiment: Experiment, journal: Journal, number: int) -> list[Genome]:
+def _ask(experiment: Experiment, search: Search, journal: Journal, number: int) -> list[Genome]:
     config, strategy = experiment.config, experiment.strategy
-    strategy.elites = tuple(genome for genome, _ in _elites(journal))
-    return ask(strategy, config.search.population, Random(f"{config.seed}:generation:{number}"))
+    elites = tuple(genome for genome, _ in _elites(journal))
+    context = Context(strategy.sigma, strategy.scope, elites, strategy.parent)
+    return ask(search, config.search.population, Random(f"{config.seed}:generation:{number}"), context)
 
 
 def _elites(journal: Journal) -> list[Measured]:
@@ -209,12 +209,6 @@ def _shaped(
         return scores
     bonus = own.diversity * mean_to_others(pairwise_distances(experiment, backend, genomes, own.diversity_by))
     return {genome.key: scores[genome.key] + float(more) for genome, more in zip(genomes, bonus, strict=True)}
-
-
-def _tell(experiment: Experiment, number: int, outcomes: Sequence[Outcome], shaped: dict[str, float]) -> None:
-    strategy = experiment.strategy
-    with guest(f"{type(strategy).__name__}.tell"):
-        strategy.tell([Record(o.genome, shaped[o.genome.key], number) for o in outcomes if o.evaluation is not None])
 
 
 def _note(journal: Journal, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:

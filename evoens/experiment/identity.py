@@ -13,7 +13,7 @@ from evoens.experiment.state import Experiment
 from evoens.graph.soundness import ASKED, answers
 from evoens.machine.environment import machine, versions
 from evoens.plugins.own_code import source_sha256
-from evoens.plugins.spec import module_file
+from evoens.plugins.spec import Located, module_file
 from evoens.settings.config import Config
 from evoens.storage.checkpoint import filled
 
@@ -37,7 +37,7 @@ def identity_of(experiment: Experiment) -> dict[str, Any]:
         **({"files of the task": dict(experiment.task_files)} if experiment.task_files else {}),
         ANSWERS: answers(parent, experiment.problem.probe(ASKED)),
         "machine": machine(),
-        **_methods(experiment),
+        **_own_classes(experiment),
     }
 
 
@@ -79,13 +79,18 @@ def _settings(config: Config) -> dict[str, Any]:
     return config.model_dump(mode="json", by_alias=True, exclude=APART)
 
 
-def _methods(experiment: Experiment) -> dict[str, Any]:
-    """The files of the Methods of a user's own; where there are none, as in most runs, nothing is kept of them."""
-    found = {
-        source.spec: {"sha256": source.sha256, "helpers": source.code.helpers if source.code else {}}
-        for source, _ in experiment.methods
+def _own_classes(experiment: Experiment) -> dict[str, Any]:
+    """The files of a user's own Methods and Search; where there are none, as in most runs, nothing is kept of them."""
+    methods = {source.spec: _file(source) for source, _ in experiment.methods}
+    source = experiment.search_source
+    return {
+        **({"files of the methods": methods} if methods else {}),
+        **({"files of the search": _file(source)} if source else {}),
     }
-    return {"files of the methods": found} if found else {}
+
+
+def _file(source: Located) -> dict[str, Any]:
+    return {"sha256": source.sha256, "helpers": source.code.helpers if source.code else {}}
 
 
 def _files(architecture: Architecture) -> dict[str, str]:

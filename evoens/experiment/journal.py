@@ -24,7 +24,6 @@ from evoens.storage.checkpoint import CheckpointStore, RunLock, require_same
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written
 from evoens.storage.measuring import Measuring
-from evoens.strategy import learnt
 
 MEASURING = "measuring.txt"  # who is being measured, while the process lives
 TUNED = "tuned"  # the folder of the weights that children were trained to
@@ -127,7 +126,6 @@ class Journal:
                 self.warn(sentence)
         if parent.fingerprint != self._identity["parent (fingerprint)"]:
             raise SpecError(f"{type(experiment.strategy).__name__} has written into the parent's weights, in place")
-        self.state.strategy = learnt(experiment.strategy)
         self._write()
 
     def _write(self) -> None:

@@ -17,6 +17,7 @@ from evoens.experiment.scope_search import settle_scope
 from evoens.experiment.sigma_search import settle_sigma
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
+from evoens.search.base import Search, resume, state_of
 
 
 class Run:
@@ -47,15 +48,26 @@ class Run:
         with journal.opened():
             if not journal.state.finished:
                 preflight(experiment, journal)
-            settle_scope(experiment, journal)
+            experiment = experiment.within(scope=settle_scope(experiment, journal))
             backend = _backend(experiment, journal)
-            settle_sigma(experiment, backend, journal)
+            experiment = experiment.within(sigma=settle_sigma(experiment, backend, journal))
+            search = _search(experiment, journal)
             for number in range(len(journal.state.generations), experiment.config.search.generations):
-                evolve(experiment, backend, journal, number)
+                evolve(experiment, backend, search, journal, number)
+            self.experiment = experiment = replace(experiment, strategy=search.strategy)
             conclude(experiment, backend, journal, settle_members(experiment, backend, journal))
             journal.state.finished = True
             journal.save()
         return journal.folder
+
+
+def _search(experiment: Experiment, journal: Journal) -> Search:
+    """Return who asks for children, as far as it had come."""
+    search = experiment.search(experiment.strategy)
+    if journal.state.strategy:
+        resume(search, journal.state.strategy)
+    journal.state.strategy = state_of(search)
+    return search
 
 
 def _backend(experiment: Experiment, journal: Journal) -> Evaluator:

@@ -29,16 +29,15 @@ Found = dict[str, Any]
 
 def settle_scope(experiment: Experiment, journal: Journal) -> tuple[str, ...]:
     """Return which tensors children touch: the layer that a search finds, once, where the configuration asks for it."""
-    strategy, state = experiment.strategy, journal.state
+    state = journal.state
     if experiment.config.strategy.scope != AUTO:
-        return strategy.scope
+        return experiment.strategy.scope
     if state.scope is None:
         found, state.trust_region = find_scope(experiment, journal)
         state.scope = found
         journal.tell(lambda listener: listener.on_scope(found))
         journal.save()
-    strategy.scope = tuple(state.scope["chosen"])
-    return strategy.scope
+    return tuple(state.scope["chosen"])
 
 
 def find_scope(experiment: Experiment, journal: Journal) -> tuple[Found, Found | None]:
@@ -102,15 +101,15 @@ class _Trials:
 
     def tried(self, name: str, parent: Tensor) -> tuple[dict[str, Any], list[Row]]:
         """Return what came of one layer, and the curve on which its σ was found."""
-        strategy, seed = self.experiment.strategy, self.experiment.config.seed
-        strategy.scope = (name,)
+        strategy, seed = self.experiment.strategy.within(scope=(name,)), self.experiment.config.seed
         ends = self._done + len(self.settings.grid) + 1
         try:
             at = divergence(self.backend, strategy, self.inputs, self.settings, seed=seed)
             curve = self._curve(at)
             sigma = choose(curve, self.settings.target_kl)
             kl = at(sigma)["kl"]
-            genomes = ask(strategy, self.settings.children, Random(f"{seed}:trust-region"))  # those of the curve
+            draw = Random(f"{seed}:trust-region")  # as for the curve
+            genomes = ask(strategy.within(sigma=sigma), self.settings.children, draw)
             cases = self.cases(name, genomes)
         except EvoensError as error:  # a layer that this Strategy has no children for
             return {"layer": name, "sigma": None, "kl": None, "worth": None, "error": str(error)}, []

@@ -18,6 +18,8 @@ from evoens.plugins.spec import Located, load_class, locate
 from evoens.problem import Problem
 from evoens.report.written import Report
 from evoens.scope import resolve
+from evoens.search.base import Search
+from evoens.search.elites import Elites
 from evoens.settings.config import Config, StrategySettings
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
@@ -84,12 +86,11 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
-    methods = own_methods(config, base)
+    methods, (search, search_source) = own_methods(config, base), own_search(config, base)
     problem, card, data, cautions, unsure, files = pose()
-    strategy = cls(**arguments)
-    strategy.scope, strategy.parent = scope(config, problem.parent), problem.parent
+    strategy = cls(**arguments).within(scope=scope(config, problem.parent), parent=problem.parent)
     known = config, resolved, problem, strategy, source, arguments, card, data
-    return Experiment(*known, [*said, *cautions], unsure, methods, files)
+    return Experiment(*known, [*said, *cautions], unsure, methods, files, search, search_source)
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:
@@ -100,6 +101,19 @@ def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type
     """
     source = locate(settings.class_, [base, Path.cwd()])
     return source, load_class(source, Strategy)
+
+
+def own_search(config: Config, base: Path) -> tuple[type[Search], Located | None]:
+    """Return who asks for children, and where a user's own comes from.
+
+    Raises:
+        SpecError: it is not there, or is no Search.
+    """
+    if config.search.by == "elites":
+        return Elites, None
+    with about("search", "by"):
+        source = locate(config.search.by, [base, Path.cwd()])
+        return load_class(source, Search), source
 
 
 def own_methods(config: Config, base: Path) -> list[tuple[Located, Method]]:

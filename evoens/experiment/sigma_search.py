@@ -13,7 +13,6 @@ from evoens.experiment.state import Experiment
 from evoens.graph.flops import affordable
 from evoens.parent import Parent
 from evoens.settings.config import TrustRegionSettings
-from evoens.strategy import learn
 
 FRAMES, FEWEST = 256, 8  # inputs on which divergence is measured, where the settings do not say
 EFFORT = 5e12  # floating-point operations of a search: what two cores do in a minute
@@ -38,13 +37,10 @@ def frames(settings: TrustRegionSettings, parent: Parent, shape: Sequence[int], 
 
 def settle_sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -> float:
     """Return the scale of the run's new genes: fixed, found with the scope, or searched for once."""
-    state, strategy = journal.state, experiment.strategy
+    state = journal.state
     if state.sigma is None:
-        state.sigma = strategy.sigma = _sigma(experiment, backend, journal)
+        state.sigma = _sigma(experiment, backend, journal)
         journal.save()
-    else:
-        strategy.sigma = state.sigma
-        learn(strategy, state.strategy)  # after σ, which a Strategy may have changed since
     if (found := state.trust_region) is not None and not state.generations:
         journal.tell(lambda listener: listener.on_sigma(found))
     return state.sigma

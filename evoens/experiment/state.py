@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evoens.children import TunedWeights
@@ -11,6 +11,8 @@ from evoens.genome import Genome
 from evoens.methods.base import Method
 from evoens.plugins.spec import Located
 from evoens.problem import Problem
+from evoens.search.base import Search
+from evoens.search.elites import Elites
 from evoens.settings.config import Config
 from evoens.strategy import Strategy
 
@@ -32,6 +34,7 @@ class Experiment:
         unsure: what must be said of all that the parent is measured on.
         methods: a user's own that are compared too, each with its source.
         task_files: the sha256 of each file of a task of the user's own.
+        search: who asks for children; `search_source`, where a user's own comes from.
         tuned: where the weights of its children are, where they are trained.
     """
 
@@ -47,12 +50,18 @@ class Experiment:
     unsure: str = ""
     methods: Sequence[tuple[Located, Method]] = ()
     task_files: Mapping[str, str] = field(default_factory=dict)
+    search: type[Search] = Elites
+    search_source: Located | None = None
     tuned: TunedWeights | None = None
 
     @property
     def sigma(self) -> float | None:
         """The scale of new genes; None where what the Strategy does has no scale."""
         return self.strategy.sigma if self.strategy.scaled else None
+
+    def within(self, **known: Any) -> Experiment:
+        """Return the experiment with a Strategy that asks with what is `known`."""
+        return replace(self, strategy=self.strategy.within(**known))
 
 
 @dataclass(frozen=True)

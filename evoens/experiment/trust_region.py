@@ -39,9 +39,8 @@ def divergence(
 
     def at(sigma: float) -> Row:
         """Measure the divergence of children of this σ."""
-        strategy.sigma = sigma
         with evaluator.measuring.alone(f"σ {sigma:g}" + "".join(f" of {name}" for name in strategy.scope)):
-            genomes = ask(strategy, settings.children, Random(f"{seed}:trust-region"))
+            genomes = ask(strategy.within(sigma=sigma), settings.children, Random(f"{seed}:trust-region"))
             return _row(sigma, parent, evaluator.outputs(genomes, inputs, kept=kept).double())
 
     return at

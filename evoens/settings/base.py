@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -55,6 +55,9 @@ MethodText = Annotated[
         json_schema_extra={"expected": "path/to/file.py:Class or package.module:Class"},
     ),
 ]
+SearchName = Literal["elites"]
+SEARCHES: tuple[SearchName, ...] = get_args(SearchName)
+SearchText = SearchName | MethodText
 Layer = Annotated[str, Field(min_length=1)]
 Scope = Annotated[
     Literal["auto"]

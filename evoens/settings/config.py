@@ -19,6 +19,7 @@ from evoens.settings.base import (
     PathText,
     ProblemSettings,
     Scope,
+    SearchText,
     Section,
 )
 from evoens.settings.diversity import DiversitySettings, MeasureName
@@ -91,6 +92,8 @@ class SearchSettings(Section):
     """How many generations there are."""
     elites: Annotated[int, Field(ge=0)] = ELITES
     """The best children that stay and breed; half the population at most, unless more are given."""
+    by: SearchText = "elites"
+    """Who asks for children: `elites` has the Strategy breed the best; or a Search of your own."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
     """What a child's mean distance to the others is worth in its fitness."""
     diversity_by: MeasureName = "disagreement"

@@ -28,7 +28,6 @@ FAULTS = {
     "too_few": (["ask: count"], r"ask\(1\) returned 0 genomes"),
     "repeats": (["ask: count"], "asked for twice"),
     "own_draws": (["ask: repeatable"], "draw from rng alone"),
-    "drops_elites": (["ask: elites"], "they are the engine's"),
     "wrong_shape": (["perturb: shape"], r"shape torch.Size\(\[8\]\), expected torch.Size\(\[8, 3, 3, 3\]\)"),
     "wrong_dtype": (["perturb: shape"], "dtype torch.float64, expected torch.float32"),
     "returns_none": (["perturb: shape"], "must return a tensor, found NoneType"),

@@ -94,7 +94,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...]]] = {
 
 def children(n: int, *scope: str, seed: int = 0) -> list[Genome]:
     strategy = Noisy(sigma=0.3)
-    strategy.scope = scope
+    strategy = strategy.within(scope=scope)
     return strategy.ask(n, random.Random(seed))
 
 
@@ -106,7 +106,7 @@ def evaluator(
     problem: Images, plan: Plan | None = PLAIN, *scope: str, strategy: Noisy | None = None, **more: Any
 ) -> Evaluator:
     strategy = strategy or Noisy(sigma=0.3)
-    strategy.scope = resolve(scope, problem.parent.perturbed)
+    strategy = strategy.within(scope=resolve(scope, problem.parent.perturbed))
     return Evaluator(problem.parent, strategy, problem, plan, "cpu", **more)
 
 

@@ -22,7 +22,7 @@ WEIGHTS = FEATURES * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
 
 def strategy(scope: tuple[str, ...] = ()) -> Strategy:
     made: Strategy = load_class(locate("noisy"), Strategy)(sigma=0.1)
-    made.scope = scope
+    made = made.within(scope=scope)
     return made
 
 

@@ -77,7 +77,7 @@ def outcome_of(folder: Path) -> Any:
 def alone(problem: TinyFrames, layer: str, sigma: float, seed: int = 5) -> torch.Tensor:
     """The probabilities of four children of one layer, from modules of their own: all frames, `(4, n, c)`."""
     strategy = Noisy(sigma=sigma)
-    strategy.scope = (layer,)
+    strategy = strategy.within(scope=(layer,))
     genomes = strategy.ask(4, Random(f"{seed}:trust-region"))
     return torch.stack(
         [problem.parent.child(born(problem.parent, strategy, g)).predict(problem.inputs) for g in genomes]

@@ -68,7 +68,7 @@ def test_what_children_share_is_computed_once_for_all_sigma(
     tiny_problem: TinyProblem, monkeypatch: pytest.MonkeyPatch, gigabytes: float | None, passes: int
 ) -> None:
     strategy, parent, inputs = Noisy(sigma=1.0), tiny_problem.parent, tiny_problem.probe(20)
-    strategy.scope = ("last.weight",)
+    strategy = strategy.within(scope=("last.weight",))
     settings = EvaluationSettings(memory=gigabytes)
     evaluator = Evaluator(parent, strategy, tiny_problem, Plan(), "cpu", settings=settings)
     measured = divergence(evaluator, strategy, inputs, TrustRegionSettings(children=3), seed=0)
@@ -87,7 +87,7 @@ def test_what_children_share_is_computed_once_for_all_sigma(
     monkeypatch.undo()
     expected = parent.predict(inputs).double()
     for row in rows:
-        strategy.sigma = row["sigma"]
+        strategy = strategy.within(sigma=row["sigma"])
         genomes = strategy.ask(3, Random("0:trust-region"))
         outputs = torch.stack([parent.child(born(parent, strategy, g)).predict(inputs).double() for g in genomes])
         assert row["kl"] == pytest.approx(float((expected * (expected / outputs).log()).sum(-1).mean()), rel=1e-6)

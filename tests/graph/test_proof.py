@@ -250,7 +250,7 @@ def test_a_layer_that_would_not_stay_itself_is_not_fused() -> None:
     module = nn.Sequential(Merged(), nn.Flatten(), nn.Linear(48, 2)).eval()
     parent, inputs = Parent(module, Architecture("")), torch.randn(5, 3, 4, 4)
     strategy = Noisy(0.5)
-    strategy.scope = ("0",)
+    strategy = strategy.within(scope=("0",))
     ensemble = Ensemble(parent, strategy, strategy.ask(3, random.Random(0)))
     with torch.inference_mode():
         alone = torch.stack([member(inputs).softmax(-1) for member in ensemble.modules()])

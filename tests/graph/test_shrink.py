@@ -121,7 +121,7 @@ def test_a_child_that_has_its_zeros_needs_no_masks() -> None:
     module = network(NETWORKS["lenet"][0])
     parent = Parent(module, Architecture("evoens.tasks.networks.lenet:LeNet"))
     strategy = Sparse(structure="channels", parts=2)
-    strategy.parent = parent
+    strategy = strategy.within(parent=parent)
     for genome in strategy.ask(2, Random(0)):
         child = parent.child(grow(parent, strategy, genome)).module
         small = check(child, {}, (3, 20, 20))

@@ -153,7 +153,7 @@ def test_a_run_ends_where_the_parent_was_written_into_by_another_way(tmp_path: P
         "    def tell(self, records):\n        self.parent.weights['last.weight'].numpy()[0, 0] += 1\n"
     )
     made = experiment(config(), spec=f"{tmp_path / 'spoils.py'}:Spoils")
-    made.strategy.parent = made.problem.parent
+    made = made.within(parent=made.problem.parent)
     with pytest.raises(SpecError, match="Spoils has written into the parent's weights, in place"):
         Run(made, tmp_path / "run", standard(Listener())).execute()
     assert not (tmp_path / "run" / "report.json").exists()

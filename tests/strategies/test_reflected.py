@@ -19,7 +19,7 @@ from evoens.tasks.networks.resnet import ResNet
 
 def reflected(parent: Parent, sigma: float = 1e-12) -> Strategy:
     made: Strategy = load_class(locate("reflected"), Strategy)(sigma=sigma)
-    made.parent = parent
+    made = made.within(parent=parent)
     return made
 
 
@@ -55,11 +55,11 @@ def test_a_network_that_pools_its_last_map_has_kernels_alone_to_turn() -> None:
 def test_noise_stays_in_its_scope_and_elites_stay_as_they_face() -> None:
     parent = parent_of(LeNet(5, side=20, width=1))
     strategy = reflected(parent, sigma=0.1)
-    strategy.scope = ("fc1",)
+    strategy = strategy.within(scope=("fc1",))
     plain, turned = strategy.ask(8, Random(0))[::4]
     grown = grow(parent, strategy, plain)
     assert [name for name, w in grown.items() if not torch.equal(w, parent.weights[name])] == ["fc1.weight"]
-    strategy.elites = (turned, plain)
+    strategy = strategy.within(elites=(turned, plain))
     children = strategy.ask(8, Random(1))
     assert [g.genes[:2] == turned.genes for g in children] == [True] * 4 + [False] * 4
     assert [len(g.genes) for g in children] == [3] * 4 + [2] * 4

@@ -31,7 +31,7 @@ def parent(seed: int = 0) -> Parent:
 
 def asked(n: int, of: Parent | None = None, **settings: Any) -> tuple[Sparse, list[Genome]]:
     strategy = Sparse(**settings)
-    strategy.parent = of
+    strategy = strategy.within(parent=of)
     return strategy, strategy.ask(n, Random(1))
 
 
@@ -57,7 +57,7 @@ def test_one_draw_gives_a_child_for_each_part(parts: int) -> None:
 
 def test_every_child_starts_from_the_parent_anew() -> None:
     strategy = Sparse()
-    strategy.elites = tuple(strategy.ask(2, Random(0)))
+    strategy = strategy.within(elites=tuple(strategy.ask(2, Random(0))))
     assert all(len(genome.genes) == 1 for genome in strategy.ask(6, Random(3)))
 
 
@@ -69,7 +69,7 @@ def test_the_output_layer_is_left_whole_unless_asked_for() -> None:
             assert (child["4.weight"] == 0).any()
     strategy, (genome,) = asked(1, ours)
     assert genome.genes[0].scope == ("not 5.weight",)
-    strategy.scope = ("0", "5")
+    strategy = strategy.within(scope=("0", "5"))
     (genome,) = strategy.ask(1, Random(0))
     zeros = {name for name, weight in grow(ours, strategy, genome).items() if (weight == 0).any()}
     assert zeros == {"0.weight"}

@@ -205,7 +205,7 @@ def test_a_child_is_born_with_all_its_weights_and_without_training_has_its_targe
     module = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
     parent = Parent(module, Architecture("torch.nn:Sequential"))
     strategy = Stochastic()
-    strategy.parent = parent
+    strategy = strategy.within(parent=parent)
     for genome in strategy.ask(2, Random(0)):
         (gene,) = genome.genes
         assert gene.mask is not None

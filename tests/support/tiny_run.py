@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from evoens import noise
 from evoens.config.load import resolved_yaml
 from evoens.experiment.run import Run
+from evoens.experiment.setup import own_search
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
@@ -115,7 +117,9 @@ def experiment(settings: Config, problem: TinyProblem | None = None, spec: str =
     arguments = {**scale, "density": 0.5, "parts": 2, **more}
     strategy = cls(**arguments)
     resolved = resolved_yaml(settings, Path())
-    return Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {}, {})
+    found = Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {}, {})
+    search, own = own_search(settings, Path())
+    return replace(found, search=search, search_source=own)
 
 
 def execute(folder: Path, settings: Config | None = None, *, force: bool = False, **of: Any) -> tuple[Run, Listener]:

@@ -79,7 +79,7 @@ def begin(strategy: Strategy, genome: Genome, optimiser: str = "adam", module: n
 
 def child(name: str, place: int = 0) -> tuple[Strategy, Genome]:
     strategy = CHILDREN[name]()
-    strategy.parent = parent()
+    strategy = strategy.within(parent=parent())
     return strategy, strategy.ask(4, Random(2))[place]
 
 
