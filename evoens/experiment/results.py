@@ -31,8 +31,8 @@ def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selec
     evolved = Evolved(
         problem, experiment.strategy, config, members, selection.best, unselected, backend.device, experiment.tuned
     )
-    competitors = _fitted(experiment, evolved, journal)
     journal.stage("comparing on cases that neither search nor selection saw")
+    competitors = _fitted(experiment, evolved, journal)
 
     def on_done(name: str, done: int, total: int) -> None:
         journal.progress(done, total, name.replace("_", " "))

@@ -98,8 +98,8 @@ class Reporter(Listener):
         self.on_progress(done, total, "decoding images")
 
     def on_training(self, progress: Training) -> None:
-        """The parent's training has come this far."""
-        self._advance(progress.steps, progress.total, "training the parent")
+        """A training has come this far."""
+        self._advance(progress.steps, progress.total, "training")
         self._state(
             f"{progress.steps:,} of {progress.total:,} steps, {progress.steps_per_second:.0f} steps/s, "
             f"{f'{progress.reached}, ' if progress.reached else ''}{duration(progress.seconds_left)} left",

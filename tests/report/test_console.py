@@ -176,8 +176,8 @@ def test_training_tells_steps_speed_return_and_time_left(monkeypatch: pytest.Mon
         SimpleNamespace(steps=1_327_104, total=8_000_000, steps_per_second=650.0, seconds_left=60.0, reached="")
     )  # type: ignore[arg-type]
     assert out.getvalue().splitlines() == [
-        "training the parent: 1,310,720 of 8,000,000 steps, 652 steps/s, return 1.23, 2 h 51 min left",
-        "training the parent: 1,327,104 of 8,000,000 steps, 650 steps/s, 60 s left",
+        "training: 1,310,720 of 8,000,000 steps, 652 steps/s, return 1.23, 2 h 51 min left",
+        "training: 1,327,104 of 8,000,000 steps, 650 steps/s, 60 s left",
     ]
 
 
