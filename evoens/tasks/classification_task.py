@@ -5,41 +5,32 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import Tensor
+import torch
 
 from evoens.architecture import Architecture
 from evoens.errors import CheckpointError, about
-from evoens.machine.allocator import keep_memory
-from evoens.network.adapt import layout
 from evoens.parent import Parent
 from evoens.problem import Problem
 from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
-from evoens.storage.card import parent_files
-from evoens.storage.checkpoint import CheckpointStore
-from evoens.storage.files import write_atomic
 from evoens.tasks.chance import cautions, in_order
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data.alike import repeated
 from evoens.tasks.data.data import SPLITS, Data, open_data
 from evoens.tasks.data.normalise import Normalise
 from evoens.tasks.data.splits import MEASURED
-from evoens.tasks.fitting import fit, machine
 from evoens.tasks.learnt import unsure
 from evoens.tasks.networks.catalogue import architecture
-from evoens.tasks.precision import precision_of
-from evoens.tasks.sgd import Examples, Training, draws, seeded
-from evoens.tasks.task import Task
+from evoens.tasks.sgd import Examples
+from evoens.tasks.supervised import SupervisedTask
 from evoens.tasks.weights import read_weights
 
 
-class ClassificationTask(Task):
+class ClassificationTask(SupervisedTask):
     """See `Task`.
 
     Args:
@@ -52,7 +43,6 @@ class ClassificationTask(Task):
 
     def __init__(self, config: ClassificationConfig, base: Path, told: Told = unheard) -> None:
         super().__init__(config, base, told)
-        self.budget = f"{config.parent.train.epochs} epochs"
         self._card: Mapping[str, Any] = {}
 
     @cached_property
@@ -76,13 +66,9 @@ class ClassificationTask(Task):
     def untrained(self) -> Parent:
         """See `Task.untrained`; its weights are those a training begins with."""
         with about("parent", "network"):
-            parent = self._initial(self.config.seed)
+            parent = super().untrained()
             self.problem(parent)  # whether it takes these images
         return parent
-
-    def _initial(self, seed: int) -> Parent:
-        with seeded(f"weights:{seed}"):
-            return Parent(self.architecture.build(), self.architecture)
 
     def load(self, path: Path) -> tuple[Parent, dict[str, Any]]:
         """See `Task.load`; the parent must not have learnt on images that it is measured on."""
@@ -128,96 +114,41 @@ class ClassificationTask(Task):
         learns = self.config.tune is not None or self.config.parent.independent
         return {name: self.data.splits[name].sha256() for name in SPLITS[0 if learns else 1 :]}
 
-    def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
-        """See `Task.train`."""
-        self._fit(self.config.seed, folder, on_progress, force)
-
     def independent(self, folder: Path, on_progress: OnProgress) -> list[Parent]:
         """Train as many further networks as the settings ask for, from other seeds, each in a part of `folder`."""
         found = []
         for number in range(1, self.config.parent.independent + 1):
-            training = self._fit(self.config.seed + number, folder / str(number), on_progress, force=False)
+            training = self.fit(self.config.seed + number, folder / str(number), on_progress)
             found.append(Parent(training.module, self.architecture))
         return found
 
-    def _fit(self, seed: int, folder: Path, on_progress: OnProgress, force: bool) -> Training:
-        keep_memory()
-        settings, initial, examples = self.config.parent.train, self._initial(seed), self.examples()
-        initial.layout = layout(initial.module, examples.normalise(examples.images.part(0, 2).all()))
-        module = initial.trainable()
-        examples = replace(examples, normalise=self.data.normalise.laid_out(initial.layout))
-        some = next(examples.batches(settings.batch, 0, 0))[0]
-
-        def make(precision: str | None) -> Training:
-            """Begin; what a checkpoint was trained in stays."""
-            chosen = precision or precision_of(settings.precision, some.device)
-            return Training(module, examples, settings, seed=seed, precision=chosen, draws=draws(module, some))
-
-        return fit(make, {**self._identity(), "seed": seed}, folder, on_progress, force)
-
-    def examples(self) -> Examples:
-        """Return what is learnt from: the train split."""
+    def examples(self, layout: torch.memory_format = torch.channels_last) -> Examples:
+        """See `SupervisedTask.examples`: the train split."""
         with about("problem", "data"):
-            return Examples(self.data.splits["train"], self.data.normalise, self.config.problem.augment)
+            normalise = self.data.normalise.laid_out(layout)
+            return Examples(self.data.splits["train"], normalise, self.config.problem.augment)
 
-    def _identity(self) -> dict[str, Any]:
+    def learnt(self) -> dict[str, Any]:
+        """See `SupervisedTask.learnt`."""
         return {
             "data": hashlib.sha256(json.dumps(self.data.describe(["train"]), sort_keys=True).encode()).hexdigest(),
-            "architecture": self.architecture.to_json(helpers=False) | self._own_file(),
-            "train": self.config.parent.train.model_dump(mode="json"),
             "augment": list(self.config.problem.augment),
-            "seed": self.config.seed,
-            "machine": machine(),
             "pixels and labels": self.data.splits["train"].sha256(),
-            "helpers": self.architecture.helpers,
         }
 
-    def _own_file(self) -> dict[str, str]:
-        """A user's file is known by its name and its sha256, wherever it lies."""
-        return {"target": self.config.parent.network} if self.architecture.sha256 else {}
+    @property
+    def network(self) -> str:
+        """See `SupervisedTask.network`."""
+        return self.config.parent.network
 
-    def export(self, folder: Path, path: Path, command: str | None = None) -> Path:
-        """See `Task.export`."""
-        saved, _ = CheckpointStore(folder / "checkpoints").latest()
-        if saved is None:
-            raise CheckpointError(f"{folder}: expected a training with a checkpoint, found none")
-        prefix = "module/"
-        weights = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
-        weights_file, card_file = parent_files(path)
-        data = save(weights)
-        card = self._card_of(saved.state, weights, data, command)
-        weights_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(weights_file, data)
-        write_atomic(card_file, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        return weights_file
-
-    def _card_of(
-        self, state: Mapping[str, Any], weights: Mapping[str, Tensor], data: bytes, command: str | None
-    ) -> dict[str, Any]:
-        curve, described = state["curve"], self.data.describe(["train"])
+    def facts(self) -> dict[str, Any]:
+        """See `SupervisedTask.facts`."""
+        described = self.data.describe(["train"])
         return {
-            "architecture": self.architecture.to_json(),
             **{name: described[name] for name in ("data", "shape", "classes", "normalise")},
             "splits": self.config.problem.splits.model_dump(mode="json", by_alias=True),
             "split_seed": self.config.problem.split_seed,
-            "network": self.config.parent.network,
-            "seed": self.config.seed,
-            "epochs": len(curve),
-            "seconds": sum(row["seconds"] for row in curve),
-            "command": command,
-            "train": state["identity"]["train"],
-            "precision": state["precision"],
-            "versions": state["identity"]["machine"],
-            "curve": [{"epoch": i + 1, **row} for i, row in enumerate(curve)],
-            "weights": sum(weight.numel() for weight in weights.values()),
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
         }
-
-    def summary(self, card: dict[str, Any]) -> str:
-        """See `Task.summary`."""
-        last = card["curve"][-1]
-        return f"{card['epochs']} epochs, accuracy {last['accuracy']:.1%} on the images it learnt from"
 
     def problem(self, parent: Parent) -> ClassificationProblem:
         """See `Task.problem`; images are normalised as the parent learnt to see them, unless the YAML says how."""

@@ -106,7 +106,7 @@ def test_the_card_says_what_was_trained_how_and_on_what(folder: Path, trained: P
     assert [row["epoch"] for row in card["curve"]] == [1, 2, 3, 4]
     assert card["curve"][-1]["loss"] < card["curve"][0]["loss"]
     assert card["seconds"] == pytest.approx(sum(row["seconds"] for row in card["curve"]))
-    assert task.summary(card) == f"4 epochs, accuracy {card['curve'][-1]['accuracy']:.1%} on the images it learnt from"
+    assert task.summary(card) == f"4 epochs, accuracy {card['curve'][-1]['accuracy']:.1%} on what it learnt from"
     assert task.budget == "4 epochs"
 
 
