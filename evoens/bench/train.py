@@ -23,7 +23,7 @@ from evoens.plugins.spec import load_class, locate
 from evoens.settings.classification import TrainSettings
 from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.precision import precision_of

@@ -30,7 +30,7 @@ from evoens.scoring.text import duration
 from evoens.settings.classification import DATASETS, ClassificationConfig
 from evoens.storage.card import TORCHVISION, find_parent
 from evoens.tasks.data.layout import data_root
-from evoens.tasks.data.named import OWN
+from evoens.tasks.data.sources import OWN
 from evoens.tasks.networks.catalogue import architecture
 
 INPUTS = 4  # that take the pass

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from evoens.graph.flops import affordable
 from evoens.parent import Parent
 from evoens.tasks.data.images import Images, shuffled
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 
 FEW, MOST = 64, 300  # images: a parent that is right on nearly all of a few is not looked at further
 FEWEST = 8  # of either, however large the network is

@@ -18,8 +18,7 @@ from evoens.settings.classification import ClassificationSettings, TuneSettings
 from evoens.tasks.classifier_report import CORRUPTED
 from evoens.tasks.corrupted import Corrupted
 from evoens.tasks.data.data import Data
-from evoens.tasks.data.normalise import Normalise
-from evoens.tasks.data.preprocessing import Preprocessing, batch_of
+from evoens.tasks.data.preprocessing import Normalise, Preprocessing, batch_of
 from evoens.tasks.labelled import LabelledProblem
 from evoens.tasks.sgd import Examples
 

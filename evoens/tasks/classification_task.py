@@ -19,9 +19,9 @@ from evoens.progress import OnProgress, Told, unheard
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.chance import cautions, in_order
 from evoens.tasks.classification import ClassificationProblem
-from evoens.tasks.data.alike import repeated
 from evoens.tasks.data.data import SPLITS, Data, open_data
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.images import repeated
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.learnt import unsure
 from evoens.tasks.networks.catalogue import architecture

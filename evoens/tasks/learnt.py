@@ -10,14 +10,14 @@ from pathlib import Path
 from evoens.errors import CheckpointError, ProblemError
 from evoens.settings.classification import ClassificationConfig
 from evoens.storage.card import find_parent
-from evoens.tasks.data.alike import digest, digests
 from evoens.tasks.data.arrays import npz_images
 from evoens.tasks.data.data import Data
 from evoens.tasks.data.decode import THREADS, Look
 from evoens.tasks.data.folder import ImageFiles
+from evoens.tasks.data.folders import Tree
+from evoens.tasks.data.images import digest, digests
 from evoens.tasks.data.layout import user_cache
 from evoens.tasks.data.splits import MEASURED
-from evoens.tasks.data.tree import Tree
 
 UNSURE = "may have been seen in training"
 _KEYS = ("parent", "learnt_on")

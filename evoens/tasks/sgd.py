@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from evoens.network.tensors import load, tensors
 from evoens.settings.classification import TrainSettings
-from evoens.tasks.data.augment import augmented
 from evoens.tasks.data.images import Images
+from evoens.tasks.data.preprocessing import augmented
 from evoens.tasks.schedules import momentum, rate
 
 

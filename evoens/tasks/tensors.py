@@ -12,8 +12,7 @@ from torch.utils.data import Dataset, IterableDataset, default_collate
 
 from evoens.errors import ProblemError
 from evoens.plugins.guest import guest
-from evoens.tasks.data.alike import digest
-from evoens.tasks.data.images import Images
+from evoens.tasks.data.images import Images, digest
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from evoens.parent import Architecture, Parent
 from evoens.tasks.chance import better_order, cautions, chance
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 
 NAMES = [str(i) for i in range(12)]
 TEXT = sorted(NAMES)

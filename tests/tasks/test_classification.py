@@ -24,7 +24,7 @@ from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.classification import ClassificationProblem
 from evoens.tasks.data import preprocessing
 from evoens.tasks.data.data import Data, open_data
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.labelled import scores
 from evoens.tasks.networks.mlp import MLP
 

@@ -24,7 +24,7 @@ from evoens.progress import Progress
 from evoens.settings.classification import TrainSettings
 from evoens.storage.checkpoint import Checkpoint, CheckpointStore, RunLock
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.sgd import Examples, Training, seeded
 

@@ -22,7 +22,7 @@ from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TrainSettings
 from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.sgd import Examples, Training
 

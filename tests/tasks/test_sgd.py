@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evoens.settings.classification import TrainSettings
 from evoens.storage.checkpoint import CheckpointStore
 from evoens.tasks.data.images import Images, shuffled
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
 from evoens.tasks.schedules import momentum, rate

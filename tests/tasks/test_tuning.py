@@ -26,7 +26,7 @@ from evoens.storage.measuring import Measuring, _read
 from evoens.strategy import Strategy
 from evoens.tasks import tuning
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training

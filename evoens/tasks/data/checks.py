@@ -8,9 +8,18 @@ from pathlib import Path
 from evoens.errors import ProblemError
 from evoens.settings.classification import POOLS, ClassificationConfig, ClassificationSettings, Cut
 from evoens.settings.fault import Fault
-from evoens.tasks.data.classes import arranged
-from evoens.tasks.data.counts import cuts_of, split_sizes
-from evoens.tasks.data.layout import CHANNELS, Place, data_root, imagenet_missing, locate, unlike_channels, without_pool
+from evoens.tasks.data.layout import (
+    CHANNELS,
+    Place,
+    arranged,
+    cuts_of,
+    data_root,
+    imagenet_missing,
+    locate,
+    split_sizes,
+    unlike_channels,
+    without_pool,
+)
 
 _DATA = ("problem", "data")
 

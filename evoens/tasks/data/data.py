@@ -13,11 +13,10 @@ import torch
 from evoens.errors import ProblemError
 from evoens.progress import Told, unheard
 from evoens.settings.classification import ClassificationSettings, SplitCuts
-from evoens.tasks.data.counts import cuts_of
 from evoens.tasks.data.images import Images
-from evoens.tasks.data.layout import unlike_channels, without_pool
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.layout import cuts_of, unlike_channels, without_pool
 from evoens.tasks.data.pool import Pool, Source
+from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.data.sources import open_source
 from evoens.tasks.data.splits import MEASURED, Indices, check_split, cut, described
 

@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 
 from evoens.errors import ProblemError
-from evoens.tasks.data.decode import MOST, Bytes, Look, decoded, fitted
-from evoens.tasks.data.picture import ImageError, channels_of, seen
+from evoens.tasks.data.decode import MOST, Bytes, ImageError, Look, channels_of, decoded, fitted, seen
+from evoens.tasks.data.folders import Tree, readable, told
 from evoens.tasks.data.pool import Pool
-from evoens.tasks.data.tree import Tree, readable, told
 
 _SEEN = 2  # changes whenever the same file becomes other bytes
 

@@ -1,19 +1,19 @@
-"""Where image data lie, and which pools they come in: looked up without importing anything heavy."""
+"""Where image data lie, their pools and classes, and what each split asks for; imports nothing heavy."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evoens.errors import ProblemError
-from evoens.settings.classification import DATASETS
+from evoens.errors import ProblemError, nearest
+from evoens.settings.classification import DATASETS, Cut, SplitCuts
 from evoens.storage.card import beside, find_parent
-from evoens.tasks.data.folders import folder_pools
+from evoens.tasks.data.folders import folder_pools, listed
 
 SIZES: dict[str, dict[str, int]] = {
     "digits": {"train": 1797},
@@ -156,3 +156,67 @@ def imagenet_missing(root: Path, pool: str) -> str | None:
     place = root if root == folder.parent else f"{root} or {folder.parent}"
     names = " and ".join(path.name for path in archives)
     return f"expected ImageNet's {folder.name}/ with a folder for each class, or {names} (image-net.org), in {place}"
+
+
+_KEYS = ("problem", "classes")
+
+
+def arranged(
+    found: Sequence[str], order: Sequence[str] | None, where: str, allow_missing: bool = False
+) -> tuple[str, ...]:
+    """Return the classes that are there in the order that is asked for; as they are where none is.
+
+    Args:
+        found: their names.
+        order: `problem.classes`.
+        where: begins a message.
+        allow_missing: `order` may name classes that have no image at all.
+
+    Raises:
+        ProblemError: `order` lacks a class, or names one that is not there.
+    """
+    if order is None:
+        return tuple(found)
+    unknown = [] if allow_missing else [name for name in order if name not in found]
+    if unknown:
+        hint = nearest(unknown[0], found) or f"; there are {listed(found)}"
+        message = f'expected the classes of {where}, found "{unknown[0]}"{hint}'
+        raise ProblemError(f"problem.classes: {message}", _KEYS)
+    if lacking := [name for name in found if name not in order]:
+        expected = f"expected all {len(found)} classes of {where}"
+        raise ProblemError(f"problem.classes: {expected}, found none called {listed(lacking)}", _KEYS)
+    return tuple(order)
+
+
+def cuts_of(splits: SplitCuts, pool: str) -> dict[str, Cut]:
+    """Return the splits that come from `pool`, by name."""
+    return {name: cut for name, cut in splits.cuts.items() if cut.from_ == pool}
+
+
+def split_sizes(cuts: Mapping[str, Cut], total: int, pool: str, needed: Collection[str]) -> dict[str, int]:
+    """Return the number of images of each split of a pool of `total` images.
+
+    Args:
+        cuts: the splits that come from the pool.
+        total: how many images it has.
+        pool: its name.
+        needed: the splits that must have some.
+
+    Raises:
+        ProblemError: more is asked for than there is, or nothing is left for a needed split that gets the rest.
+    """
+    sizes = {name: _size(cut.count, total) for name, cut in cuts.items() if cut.count is not None}
+    rest = [name for name in cuts if name not in sizes]
+    asked = " + ".join(f"{size} ({name})" for name, size in sizes.items())
+    left = total - sum(sizes.values())
+    if left < 0:
+        raise ProblemError(f"expected at most the {total} images of {pool} in all, found {asked}")
+    if rest and rest[0] in needed and not left:
+        raise ProblemError(
+            f"expected fewer than the {total} images of {pool}, so that {rest[0]} has some, found {asked}"
+        )
+    return {name: sizes.get(name, left) for name in cuts}
+
+
+def _size(count: int | float, total: int) -> int:
+    return count if isinstance(count, int) else round(count * total)

@@ -1,4 +1,4 @@
-"""Preprocessing that travels with an ensemble: from pictures to what its network takes, as the run has done it."""
+"""From pictures to what a network takes: normalised, augmented in training; it travels with an ensemble."""
 
 from __future__ import annotations
 
@@ -9,14 +9,109 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from evoens import noise
 from evoens.errors import CheckpointError, ShapeError
 from evoens.tasks.data.decode import Bytes, Look, decoded, shown
 from evoens.tasks.data.folder import ImageFiles
-from evoens.tasks.data.normalise import Normalise
+
+MARGIN = 8  # a crop shifts by up to an eighth of the side: 4 pixels at 32
+
+
+def augmented(images: Tensor, seed: int, epoch: int, batch: int, *, crop: bool, flip: bool) -> Tensor:
+    """Return `images` `(n, c, h, w)` uint8 shifted and mirrored at random, channels last in memory.
+
+    A crop pads with black, before normalisation, as torchvision's `RandomCrop` on images does. What is drawn depends on
+    `seed`, `epoch` and the batch's number alone: training that is resumed goes on with the same bits.
+    """
+    drawn = noise.words(seed, f"augment:{epoch}:{batch}", 3 * len(images)).reshape(3, -1).astype(np.int64)
+    if crop:
+        spans = [2 * (side // MARGIN) + 1 for side in images.shape[2:]]
+        down, right = (torch.from_numpy(words * span >> 16) for words, span in zip(drawn[:2], spans, strict=True))
+        images = cropped(images, down.to(images.device), right.to(images.device))
+    return flipped(images, torch.from_numpy(drawn[2] >= 1 << 15).to(images.device)) if flip else images
+
+
+def cropped(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Return each image cut from itself in a black margin, `down` and `right` `(n,)` pixels from its corner.
+
+    The margin has an eighth of the side; that much down and right gives the image itself.
+    """
+    n, channels, height, width = images.shape
+    top, left = height // MARGIN, width // MARGIN
+    tall, wide = height + 2 * top, width + 2 * left
+    padded = images.new_zeros(n, tall, wide, channels)
+    padded[:, top : top + height, left : left + width] = images.permute(0, 2, 3, 1)
+    # Every run of `width` pixels is a row of this view, whichever pixel it starts at: one copy of bytes for each line.
+    runs = padded.as_strided((n * tall * wide - width + 1, width * channels), (channels, 1))
+    lines = torch.arange(n, device=images.device)[:, None] * tall + down[:, None]
+    lines = lines + torch.arange(height, device=images.device)
+    out = runs.index_select(0, (lines * wide + right[:, None]).view(-1))
+    return out.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+def flipped(images: Tensor, where: Tensor) -> Tensor:
+    """Return images `(n, c, h, w)`, those with `where` `(n,)` mirrored left and right."""
+    n, channels, height, width = images.shape
+    places = where.nonzero()[:, 0]
+    rows = images.permute(0, 2, 3, 1).reshape(n, -1)
+    some = rows.index_select(0, places).view(-1, height, width, channels)
+    mirrored = some.permute(0, 3, 1, 2).flip(3).permute(0, 2, 3, 1)  # in this form `flip` is vectorised
+    which = torch.arange(n, device=images.device)
+    which[places] = torch.arange(n, n + len(places), device=images.device)
+    both = torch.cat([rows, mirrored.reshape(len(places), rows.shape[1])])
+    return both.index_select(0, which).view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+class Normalise:
+    """Bytes `(n, c, h, w)` to float32 `(x/255 − mean)/std`, on the images' device.
+
+    The same bits as torchvision's `ToTensor` and `Normalize`.
+
+    Args:
+        mean: one number a channel.
+        std: one number a channel, above zero.
+        layout: of the result in memory.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], layout: torch.memory_format = torch.channels_last
+    ) -> None:
+        self.mean, self.std, self.layout = tuple(mean), tuple(std), layout
+        self._rows: dict[tuple[int, torch.device], tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return `images` `(n, c, h, w)` uint8 as the network takes them.
+
+        Raises:
+            ShapeError: there are not as many channels as means.
+        """
+        n, channels, height, width = images.shape
+        if channels != len(self.mean):
+            raise ShapeError(f"expected images of {len(self.mean)} channels, found {channels}")
+        mean, std = self._row(width, images.device)
+        rows = images.permute(0, 2, 3, 1).reshape(n * height, width * channels).to(torch.float32)
+        rows.div_(255).sub_(mean).div_(std)
+        found = rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+        return found if self.layout == torch.channels_last else found.contiguous(memory_format=self.layout)
+
+    def laid_out(self, layout: torch.memory_format) -> Normalise:
+        """Return the same with another layout of its results."""
+        return Normalise(self.mean, self.std, layout)
+
+    def _row(self, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Mean and deviation for a whole row of pixels: three at a time would cost four times as much."""
+        if (width, device) not in self._rows:
+            mean, std = (
+                torch.tensor(v, dtype=torch.float32, device=device).repeat(width) for v in (self.mean, self.std)
+            )
+            self._rows[width, device] = mean, std
+        return self._rows[width, device]
+
 
 BATCH, SIDE = 500, 64  # images a pass, of this side; of larger ones as many as have no more pixels
 WHOLE = 0.02  # as near a whole number as what float32 has made of a byte comes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from evoens import noise
 from evoens.errors import ProblemError, about
 from evoens.settings.classification import SplitCuts
-from evoens.tasks.data.counts import cuts_of, split_sizes
+from evoens.tasks.data.layout import cuts_of, split_sizes
 
 Indices = NDArray[np.int64]
 MEASURED = ("search", "select", "test")

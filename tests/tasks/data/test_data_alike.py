@@ -5,8 +5,7 @@ import hashlib
 import numpy as np
 import torch
 
-from evoens.tasks.data.alike import digest, digests, repeated
-from evoens.tasks.data.images import Images
+from evoens.tasks.data.images import Images, digest, digests, repeated
 
 
 def pictures(n: int, side: int = 20) -> torch.Tensor:

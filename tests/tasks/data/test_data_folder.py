@@ -10,9 +10,9 @@ from torchvision import datasets, transforms
 from evoens.errors import ProblemError
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.data import decode
+from evoens.tasks.data.folders import ENDINGS
 from evoens.tasks.data.pool import Source
 from evoens.tasks.data.sources import open_source
-from evoens.tasks.data.tree import ENDINGS
 
 
 def draw(path: Path, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> None:
@@ -178,7 +178,7 @@ def test_what_is_large_is_decoded_once_into_a_file(tmp_path: Path, monkeypatch: 
     assert np.array_equal(first.pixels.numpy(), expected) and [path.suffix for path in files] == [".npy"]
     first.pixels[:] = 0  # a copy: the file stays
     with monkeypatch.context() as patch:
-        patch.setattr("evoens.tasks.data.cache._make", None)
+        patch.setattr("evoens.tasks.data.pool._make", None)
         assert np.array_equal(source(data, root=str(root)).pool("train").pixels.numpy(), expected)
     source(data, root=str(root), channels=1, image_size=12).pool("train")  # seen otherwise
     os.utime(data / "a" / "a0.png", ns=(1, 1))  # changed

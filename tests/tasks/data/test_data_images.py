@@ -8,9 +8,8 @@ from torch.nn.functional import pad
 from torchvision import transforms
 
 from evoens.errors import ShapeError
-from evoens.tasks.data.augment import augmented, cropped, flipped
 from evoens.tasks.data.images import Images, shuffled
-from evoens.tasks.data.normalise import Normalise
+from evoens.tasks.data.preprocessing import Normalise, augmented, cropped, flipped
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 17, 25), (1, 5, 9)]
 

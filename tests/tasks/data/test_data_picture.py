@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_image
 
 from evoens.errors import ProblemError
-from evoens.tasks.data.picture import channels_of, seen
+from evoens.tasks.data.decode import channels_of, seen
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (6, 4, 3), np.uint8)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from evoens.errors import ProblemError
 from evoens.settings.classification import Cut, SplitCuts
-from evoens.tasks.data.counts import cuts_of, split_sizes
+from evoens.tasks.data.layout import cuts_of, split_sizes
 from evoens.tasks.data.splits import apportioned, check_split, cut, described
 
 NAMES = ("train", "search", "select", "test")

@@ -205,7 +205,7 @@ def test_names_say_enough_where_there_are_many(tmp_path: Path, monkeypatch: pyte
     fill(tmp_path, "abc", 5)
     monkeypatch.setattr(Image, "open", None)
     monkeypatch.setattr(os, "stat", None)
-    from evoens.tasks.data.tree import Tree
+    from evoens.tasks.data.folders import Tree
 
     tree = Tree(tmp_path)
     assert [path.name for name in tree.classes() for path in tree.images(tmp_path / name)][:6] == [

@@ -13,8 +13,7 @@ from torch import Tensor
 from torchvision import transforms
 
 from evoens.errors import CheckpointError, ProblemError, ShapeError
-from evoens.tasks.data.normalise import Normalise
-from evoens.tasks.data.preprocessing import Preprocessing
+from evoens.tasks.data.preprocessing import Normalise, Preprocessing
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 OWN = Preprocessing((3, 12, 12), 12, 15, MEAN, STD, ("cat", "dog"))

@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from evoens.tasks.data.spirals import BLUR, MIDDLE, REACH, TURNS, spirals
+from evoens.tasks.data.sources import BLUR, MIDDLE, REACH, TURNS, spirals
 
 
 def test_points_lie_along_two_arms_each_the_other_turned_by_half_a_circle() -> None:
