@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from evoens.evaluation.evaluator import Evaluator
+from evoens.machine.allocator import keep_memory
+from evoens.machine.environment import environment
 from evoens.plugins.spec import load_class, locate
 from evoens.settings.evaluation import EvaluationSettings
 from evoens.strategy import Strategy
@@ -36,6 +37,25 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def thread_seconds(run: Callable[[], object]) -> float:
+    """Return this thread's own processor time for `run`: other work on the machine counts as little as it can."""
+    start = time.thread_time()
+    run()
+    return time.thread_time() - start
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch have one thread meanwhile, and keep the memory it has taken."""
+    keep_memory()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def machine(evaluator: Evaluator) -> dict[str, Any]:
     """Return where children are evaluated, and how."""
     device, plan = evaluator.device, evaluator.plan
@@ -43,14 +63,7 @@ def machine(evaluator: Evaluator) -> dict[str, Any]:
         "plan": plan.to_json(),
         "dtype": plan.precision,
         "threads": torch.get_num_threads(),
-        "cpu": _cpu(),
+        "cpu": environment()["processor"],
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "torch": torch.__version__,
     }
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

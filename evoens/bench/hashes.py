@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
 import imagehash
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
+from evoens.bench.common import one_thread, thread_seconds
 from evoens.diversity.hashes import hash_bits
-from evoens.machine.allocator import keep_memory
 from evoens.machine.environment import environment
 
 Pixels = npt.NDArray[np.uint8]
@@ -48,13 +46,8 @@ def measure(pixels: int = PIXELS, rounds: int = 5) -> dict[str, Any]:
         sizes: by side in pixels, speedup_vs_imagehash, pictures_per_second and imagehash_per_second (medians),
         pictures, and mismatches (hashes in which a bit differs); and what they rest on: rounds, threads, cpu, versions.
     """
-    keep_memory()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         sizes = {str(side): _size(side, max(1, pixels // side**2), rounds) for side in TARGETS}
-    finally:
-        torch.set_num_threads(threads)
     found = environment()
     return {
         "sizes": sizes,
@@ -95,13 +88,7 @@ def one_by_one(pictures: Pixels) -> dict[str, npt.NDArray[np.bool_]]:
 
 def _round(pictures: Pixels) -> tuple[float, float]:
     """Return the seconds of hashing the pictures each way."""
-    return _seconds(lambda: hash_bits(pictures)), _seconds(lambda: one_by_one(pictures))
-
-
-def _seconds(hashed: Callable[[], Mapping[str, Any]]) -> float:
-    start = time.thread_time()
-    hashed()
-    return time.thread_time() - start
+    return thread_seconds(lambda: hash_bits(pictures)), thread_seconds(lambda: one_by_one(pictures))
 
 
 def _mismatches(pictures: Pixels) -> int:

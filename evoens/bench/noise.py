@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from evoens import noise
-from evoens.machine.allocator import keep_memory
+from evoens.bench.common import one_thread, thread_seconds
 from evoens.machine.environment import environment
 
 TARGET = 2.5
@@ -29,13 +27,8 @@ def measure(values: int = 1 << 22, rounds: int = 15) -> dict[str, Any]:
         speedup_vs_randn, normals_per_second and randn_per_second (medians), and what they rest on: the way of drawing,
         values, rounds, threads, cpu, versions.
     """
-    keep_memory()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         times = [_round(seed, values) for seed in range(rounds + 1)][1:]  # the first takes memory and builds the table
-    finally:
-        torch.set_num_threads(threads)
     found = environment()
     return {
         "speedup_vs_randn": statistics.median(randn / normals for normals, randn in times),
@@ -52,13 +45,7 @@ def measure(values: int = 1 << 22, rounds: int = 15) -> dict[str, Any]:
 
 def _round(seed: int, values: int) -> tuple[float, float]:
     """Return the seconds of one draw each way."""
-    return _seconds(lambda: noise.normals(seed, "weight", (values,))), _seconds(lambda: torch.randn(values))
-
-
-def _seconds(draw: Callable[[], torch.Tensor]) -> float:
-    start = time.thread_time()
-    draw()
-    return time.thread_time() - start
+    return thread_seconds(lambda: noise.normals(seed, "weight", (values,))), thread_seconds(lambda: torch.randn(values))
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -51,6 +51,7 @@ def environment() -> dict[str, Any]:
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as lines:  # noqa: PTH123 (a kernel file, read line by line)
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+            names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     except OSError:
-        return platform.processor()
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
