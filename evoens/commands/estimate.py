@@ -40,10 +40,12 @@ def stages(config: Config) -> Stages:
     size = config.selection.size
     members = 1 if config.strategy.scope else size + config.selection.parent
     population, generations = config.search.population, config.search.generations
+    further = len(config.report.methods)
     return {
         "search": (population * generations + 1, "search", 1),
         "ensembles so far": (generations, "so far", members),
         "select": (min(CANDIDATES * size, population * generations), "select", 1),
         "test, parent and best child": (2, "test", 1),
         "test, random children and ensemble": (2, "test", members),
+        **({"test, further methods": (further, "test", 1)} if further else {}),
     }

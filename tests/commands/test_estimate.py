@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from evoens.commands.estimate import estimate
@@ -72,6 +74,14 @@ def test_epochs_of_children_and_of_independent_networks_are_counted() -> None:
     assert "training_seconds" not in first
     later = estimate(config, {"epochs": 10, "seconds": 25.0})
     assert later["training_epochs"]["parent"] == 0 and later["training_seconds"] == round((60 + 2 * own) * 2.5)
+
+
+def test_further_methods_are_counted(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("class Own: ...\n")
+    counted = estimate(load("digits_noisy", [f"report.methods=[{own}:Own]"], retrain=True).config, None)["evaluations"]
+    assert counted["test, further methods"] == 1
+    assert "test, further methods" not in estimate(load("digits_noisy", retrain=True).config, None)["evaluations"]
 
 
 def test_the_shipped_problem_can_be_estimated() -> None:
