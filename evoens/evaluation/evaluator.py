@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from evoens.children import TunedWeights, grow
 from evoens.ensemble import Ensemble
 from evoens.errors import ProblemError, one_line
+from evoens.evaluation.backend import Job, Outcome, measure
 from evoens.evaluation.batch_runner import Results, Room
 from evoens.evaluation.memory import budget
 from evoens.evaluation.plan import Plan
@@ -21,7 +22,7 @@ from evoens.genome import Genome
 from evoens.graph.cut import traces
 from evoens.graph.feature_cache import Kept
 from evoens.parent import Parent
-from evoens.problem import Evaluation, FixedInputs, Problem, Split
+from evoens.problem import FixedInputs, Problem, Split
 from evoens.settings.evaluation import DEFAULT, EvaluationSettings
 from evoens.storage.measuring import FATAL, Measuring
 from evoens.strategy import Strategy
@@ -29,20 +30,6 @@ from evoens.strategy import Strategy
 __all__ = ["Evaluator", "Outcome", "Plan"]
 
 GROUP = 8  # children whose outputs are taken together: they share what they have in common
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one child: its evaluation, or the error that ended it."""
-
-    genome: Genome
-    evaluation: Evaluation | None
-    error: str | None
-
-    @property
-    def status(self) -> str:
-        """`"ok"` or `"failed"`."""
-        return "ok" if self.error is None else "failed"
 
 
 class Evaluator:
@@ -90,7 +77,7 @@ class Evaluator:
         return some and not traces(self.parent.module, self._scope)
 
     def evaluate(
-        self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] | None = None
+        self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] = lambda *_: None
     ) -> list[Outcome]:
         """Return each genome's outcome on `split`, in order, in the plan's precision.
 
@@ -98,17 +85,16 @@ class Evaluator:
 
         An exception or a number that is not finite, of a child or of its cases, fails that child and no other.
         """
-        outcomes: dict[int, Outcome] = {}
-        told = 0
-        for place, result in self._results(genomes, split):
-            error = one_line(result) if isinstance(result, Exception) else None
-            evaluation = None if isinstance(result, Exception) else result
-            outcomes[place] = Outcome(genomes[place], evaluation, error)
-            while told in outcomes:
-                if on_result is not None:
-                    on_result(told, outcomes[told])
-                told += 1
-        return [outcomes[place] for place in range(len(genomes))]
+        return measure(self, genomes, split, on_result)
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """Yield the place and the outcome of each job, those on the same cases together; see `Backend`."""
+        for split in dict.fromkeys(job.split for job in jobs):
+            places = [place for place, job in enumerate(jobs) if job.split == split]
+            for i, result in self._results([jobs[place].genome for place in places], split):
+                error = one_line(result) if isinstance(result, Exception) else None
+                evaluation = None if isinstance(result, Exception) else result
+                yield places[i], Outcome(jobs[places[i]].genome, evaluation, error)
 
     def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evoens.evaluation.evaluator import Evaluator, Outcome
+from evoens.evaluation.backend import Backend, Outcome, measure
 from evoens.genome import Genome
 from evoens.problem import Evaluation, Split
 
@@ -63,7 +63,7 @@ class Ledger:
         return sum(entry.evaluation.samples for entry in self.entries.values())
 
     def measure(
-        self, evaluator: Evaluator, genomes: Sequence[Genome], split: Split, on_done: Callable[[int], None]
+        self, backend: Backend, genomes: Sequence[Genome], split: Split, on_done: Callable[[int], None]
     ) -> list[Outcome]:
         """Return the outcome of each genome on `split`, in order, running only what is not here yet."""
         missing = [g for g in dict.fromkeys(genomes) if not self.has(split, g.key)]
@@ -73,7 +73,7 @@ class Ledger:
             self.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
             on_done(known + place + 1)
 
-        evaluator.evaluate(missing, split, note)
+        measure(backend, missing, split, note)
         return [_outcome(genome, self.entries[_name(split, genome.key)]) for genome in genomes]
 
     def once(self, split: Split, name: str, run: Callable[[], Evaluation]) -> Tensor:

@@ -11,7 +11,7 @@ from evoens.diversity.distances import NO_GRADIENT, of_saliency
 from evoens.diversity.measures import MEASURES, of_outputs
 from evoens.diversity.pictured import Pictured, looker, pictured
 from evoens.errors import EvoensError, about
-from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.backend import Backend
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.plugins.guest import guest
@@ -21,7 +21,7 @@ INPUTS = 256  # on which children's answers are compared, where none are known y
 
 def pairwise_distances(
     experiment: Experiment,
-    backend: Evaluator,
+    backend: Backend,
     genomes: Sequence[Genome],
     measure: str,
     outputs: Tensor | None = None,

@@ -14,7 +14,7 @@ from torch import Tensor
 from evoens.diversity.distances import mean_to_others
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
-from evoens.evaluation.evaluator import Evaluator, Outcome
+from evoens.evaluation.backend import Backend, Outcome
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
 from evoens.experiment.distinct import distinct
@@ -36,7 +36,7 @@ Measured = tuple[Genome, Tensor]
 """A genome and its results, float64 `(cases,)`."""
 
 
-def evolve(experiment: Experiment, backend: Evaluator, search: Search, journal: Journal, number: int) -> Generation:
+def evolve(experiment: Experiment, backend: Backend, search: Search, journal: Journal, number: int) -> Generation:
     """Measure generation `number`; its children, elites and summary go into the run's state, which is saved.
 
     Raises:
@@ -95,7 +95,7 @@ def _kept(journal: Journal, ensemble: Ensemble, began: tuple[float, int], figure
     return event.summary
 
 
-def _ensemble(experiment: Experiment, backend: Evaluator, ranked: Sequence[Genome]) -> Ensemble:
+def _ensemble(experiment: Experiment, backend: Backend, ranked: Sequence[Genome]) -> Ensemble:
     """Return the ensemble of the best so far."""
     own, problem, seed = experiment.config.selection, experiment.problem, experiment.config.seed
     members = with_parent(experiment.config, ranked[: own.size])
@@ -121,7 +121,7 @@ def _score_so_far(experiment: Experiment, journal: Journal, number: int, ensembl
 
 
 def _measured(
-    experiment: Experiment, backend: Evaluator, journal: Journal, genomes: Sequence[Genome], split: Split
+    experiment: Experiment, backend: Backend, journal: Journal, genomes: Sequence[Genome], split: Split
 ) -> list[Outcome]:
     """Return the parent's outcome and the children's, in order; one that could not be trained has failed."""
     errors = _tuned(experiment, journal, genomes)
@@ -178,7 +178,7 @@ def _alive(number: int, outcomes: Sequence[Outcome]) -> list[Measured]:
 
 
 def _race(
-    experiment: Experiment, backend: Evaluator, journal: Journal, pool: list[Measured], split: Split
+    experiment: Experiment, backend: Backend, journal: Journal, pool: list[Measured], split: Split
 ) -> tuple[list[Measured], dict[str, str]]:
     """Measure those in contention on more cases; return who is left with all results, and the error of who is not."""
     racing = experiment.config.search.racing
@@ -201,7 +201,7 @@ def _race(
 
 
 def _shaped(
-    experiment: Experiment, backend: Evaluator, genomes: Sequence[Genome], scores: dict[str, float]
+    experiment: Experiment, backend: Backend, genomes: Sequence[Genome], scores: dict[str, float]
 ) -> dict[str, float]:
     """What the children and elites are bred by: their scores, and what their distance from the others is worth."""
     own = experiment.config.search

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evoens.errors import SpecError
-from evoens.evaluation.evaluator import Evaluator, Outcome
+from evoens.evaluation.backend import Backend, Outcome
 from evoens.evaluation.result_cache import Ledger
 from evoens.experiment.identity import identity_of, known_since, with_precision
 from evoens.experiment.state import Experiment, RunState
@@ -105,7 +105,7 @@ class Journal:
 
     # ---- what is kept
 
-    def measure(self, backend: Evaluator, genomes: Sequence[Genome], split: Split, text: str) -> list[Outcome]:
+    def measure(self, backend: Backend, genomes: Sequence[Genome], split: Split, text: str) -> list[Outcome]:
         """Return each genome's outcome on `split`, from the ledger where it is there."""
         return self.ledger.measure(backend, genomes, split, lambda done: self.progress(done, len(genomes), text))
 

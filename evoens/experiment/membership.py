@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evoens.errors import EvoensError
-from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.backend import Backend, measure
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
 from evoens.experiment.distinct import distinct
@@ -16,7 +16,7 @@ from evoens.problem import Evaluation
 from evoens.settings.config import CANDIDATES, Config
 
 
-def settle_members(experiment: Experiment, backend: Evaluator, journal: Journal) -> Selection:
+def settle_members(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
     """Return the members of the run's ensemble, chosen once on the select split among those that search found best.
 
     Raises:
@@ -33,7 +33,7 @@ def with_parent(config: Config, members: Sequence[Genome]) -> list[Genome]:
     return [*members, Genome()] if config.selection.parent else list(members)
 
 
-def _select(experiment: Experiment, backend: Evaluator, journal: Journal) -> Selection:
+def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
     problem, config = experiment.problem, experiment.config
     journal.stage("choosing members on cases that search never saw")
     measured = _measured(experiment, backend, journal, _candidates(config, journal))
@@ -61,11 +61,11 @@ def _candidates(config: Config, journal: Journal) -> list[Genome]:
 
 
 def _measured(
-    experiment: Experiment, backend: Evaluator, journal: Journal, genomes: Sequence[Genome]
+    experiment: Experiment, backend: Backend, journal: Journal, genomes: Sequence[Genome]
 ) -> list[tuple[Genome, Evaluation]]:
     """Return who could be measured on the select split; measured anew, as outputs are kept for selection alone."""
     split, total = experiment.problem.split("select"), len(genomes)
-    outcomes = backend.evaluate(genomes, split, lambda i, _: journal.progress(i + 1, total, "candidates"))
+    outcomes = measure(backend, genomes, split, lambda i, _: journal.progress(i + 1, total, "candidates"))
     for outcome in outcomes:
         journal.ledger.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
     alive = [(o.genome, o.evaluation) for o in outcomes if o.evaluation is not None]
@@ -76,7 +76,7 @@ def _measured(
 
 def _members(
     experiment: Experiment,
-    backend: Evaluator,
+    backend: Backend,
     genomes: Sequence[Genome],
     evaluations: Sequence[Evaluation],
     scores: Sequence[float],

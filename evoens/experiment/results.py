@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from evoens.ensemble import Ensemble
-from evoens.evaluation.evaluator import Evaluator
+from evoens.evaluation.backend import Backend
 from evoens.experiment.comparison import Comparison, verdict
 from evoens.experiment.cost import cost
 from evoens.experiment.journal import Journal
@@ -21,7 +21,7 @@ from evoens.plugins.guest import guest
 ENSEMBLE = "ensemble"  # the folder of what is handed back
 
 
-def conclude(experiment: Experiment, backend: Evaluator, journal: Journal, selection: Selection) -> dict[str, Any]:
+def conclude(experiment: Experiment, backend: Backend, journal: Journal, selection: Selection) -> dict[str, Any]:
     """Measure the competitors on the test split, write what a run leaves, and return its report; idempotent."""
     members, config, problem = selection.members, experiment.config, experiment.problem
     different, size = len({genome.key for genome in members if genome.genes}), config.selection.size

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from evoens.children import TunedWeights
+from evoens.evaluation.backend import Backend
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
@@ -28,14 +29,22 @@ class Run:
         folder: where everything is written.
         listeners: are told what happens.
         force: go on even when something has changed since the last checkpoint.
+        backend: where children are measured, made from what measures them here; that itself by default.
     """
 
     def __init__(
-        self, experiment: Experiment, folder: Path, listeners: Iterable[Listener] = (), force: bool = False
+        self,
+        experiment: Experiment,
+        folder: Path,
+        listeners: Iterable[Listener] = (),
+        force: bool = False,
+        *,
+        backend: Callable[[Evaluator], Backend] = lambda local: local,
     ) -> None:
         if experiment.problem.tunes:
             experiment = replace(experiment, tuned=TunedWeights(folder / TUNED))
         self.experiment, self.journal = experiment, Journal(experiment, folder, listeners, force)
+        self._backend = backend
 
     def execute(self) -> Path:
         """Run to the end, or from where it stopped to the end; return the folder.
@@ -49,9 +58,9 @@ class Run:
             if not journal.state.finished:
                 preflight(experiment, journal)
             experiment = experiment.within(scope=settle_scope(experiment, journal))
-            backend = _backend(experiment, journal)
-            experiment = experiment.within(sigma=settle_sigma(experiment, backend, journal))
-            search = _search(experiment, journal)
+            local = _local(experiment, journal)
+            experiment = experiment.within(sigma=settle_sigma(experiment, local, journal))
+            backend, search = self._backend(local), _search(experiment, journal)
             for number in range(len(journal.state.generations), experiment.config.search.generations):
                 evolve(experiment, backend, search, journal, number)
             self.experiment = experiment = replace(experiment, strategy=search.strategy)
@@ -70,8 +79,8 @@ def _search(experiment: Experiment, journal: Journal) -> Search:
     return search
 
 
-def _backend(experiment: Experiment, journal: Journal) -> Evaluator:
-    """Return what measures the children, by the plan that was found when the run began."""
+def _local(experiment: Experiment, journal: Journal) -> Evaluator:
+    """Return what measures children in this process, by the plan that was found when the run began."""
     problem, state = experiment.problem, journal.state
     plan = Plan.from_json(state.plan) if state.plan else None
     if plan is None:

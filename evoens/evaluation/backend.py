@@ -1,0 +1,82 @@
+"""Where children are measured: jobs as JSON go out, outcomes come back in whatever order they are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from evoens.genome import Genome
+from evoens.graph.feature_cache import Kept
+from evoens.problem import Evaluation, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One child to be measured on some cases: all that a worker must be told, who has the parent and the problem."""
+
+    genome: Genome
+    split: Split
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; `from_json` is the inverse."""
+        return {"measure": [self.split.name, self.split.first, self.split.count], "genome": self.genome.to_json()}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Job:
+        """Return what `to_json` gave."""
+        return cls(Genome.from_json(row["genome"]), Split(*row["measure"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one child: its evaluation, or the error that ended it."""
+
+    genome: Genome
+    evaluation: Evaluation | None
+    error: str | None
+
+    @property
+    def status(self) -> str:
+        """`"ok"` or `"failed"`."""
+        return "ok" if self.error is None else "failed"
+
+
+class Backend(Protocol):
+    """Measures children; the `Evaluator` is the one that does it here, in this process."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks of a run's own process are."""
+
+    def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
+        """Yield the place among `jobs` and the outcome of each, in the order in which they are done.
+
+        The same job gives the same bits wherever it is done; a child that fails is an outcome like any other.
+        """
+
+    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
+        """Return each child's probabilities on `inputs`, `(k, n, c)`; see `Evaluator.outputs`."""
+
+
+def measure(
+    backend: Backend,
+    genomes: Sequence[Genome],
+    split: Split,
+    on_result: Callable[[int, Outcome], None] = lambda *_: None,
+) -> list[Outcome]:
+    """Return each genome's outcome on `split`, in order.
+
+    on_result: called with each outcome and its place, in order too, as soon as those before it are known.
+    """
+    outcomes: dict[int, Outcome] = {}
+    told = 0
+    for place, outcome in backend.map([Job(genome, split) for genome in genomes]):
+        outcomes[place] = outcome
+        while told in outcomes:
+            on_result(told, outcomes[told])
+            told += 1
+    return [outcomes[place] for place in range(len(genomes))]
