@@ -5,8 +5,6 @@ A parent to share is two files: `<path>.safetensors`, the policy's weights, and 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save
-from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.errors import CheckpointError, ConfigError
@@ -25,9 +21,9 @@ from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.storage.card import parent_files, read_parent
 from evoens.storage.checkpoint import Checkpoint, CheckpointStore, RunLock, require_same
-from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written
 from evoens.storage.tensor_file import parse_tensors
+from evoens.tasks.export import newest, write_parent
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sb3 import Training
@@ -148,7 +144,7 @@ def export_from(folder: Path, path: Path, command: str | None = None) -> Path:
 
     Args:
         folder: where it trains.
-        path: as for `export_parent`.
+        path: as for `write_parent`.
         command: how to make this parent again, for the card.
 
     Returns:
@@ -157,39 +153,14 @@ def export_from(folder: Path, path: Path, command: str | None = None) -> Path:
     Raises:
         CheckpointError: `folder` has no intact checkpoint.
     """
-    saved, skipped = CheckpointStore(folder / "checkpoints").latest()
-    if saved is None:
-        raise CheckpointError("\n".join([f"{folder}: expected a training with a checkpoint, found none", *skipped]))
-    for sentence in skipped:
-        warnings.warn(sentence, stacklevel=2)
+    saved = newest(folder)
     weights = {
         new + name.removeprefix(old): tensor
         for old, new in _RENAMED.items()
         for name, tensor in saved.tensors.items()
         if name.startswith(old)
     }
-    return export_parent(path, weights, _card(saved, command))
-
-
-def export_parent(path: Path, weights: dict[str, Tensor], card: dict[str, Any]) -> Path:
-    """Write a parent's two files.
-
-    Args:
-        path: with or without one of the two endings; its folder is made when missing.
-        weights: the state dict of an ImpalaPolicy.
-        card: what to say of it, JSON; the number of weights, bytes and sha256 of their file are added.
-
-    Returns:
-        The file of the weights.
-    """
-    weights_file, card_file = parent_files(path)
-    data = save({name: weight.detach().contiguous() for name, weight in weights.items()})
-    count = sum(weight.numel() for weight in weights.values())
-    card = {**card, "weights": count, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    weights_file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(weights_file, data)
-    write_atomic(card_file, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-    return weights_file
+    return write_parent(path, weights, _card(saved, command))
 
 
 def _card(saved: Checkpoint, command: str | None) -> dict[str, Any]:

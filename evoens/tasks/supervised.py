@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
 
 from evoens.architecture import Architecture
-from evoens.errors import CheckpointError
 from evoens.machine.allocator import keep_memory
 from evoens.network.adapt import layout
 from evoens.parent import Parent
 from evoens.progress import OnProgress, Told, unheard
-from evoens.storage.card import parent_files
-from evoens.storage.checkpoint import CheckpointStore
-from evoens.storage.files import write_atomic
+from evoens.tasks.export import newest, write_parent
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training, draws, seeded
@@ -97,22 +90,11 @@ class SupervisedTask(Task):
 
     def export(self, folder: Path, path: Path, command: str | None = None) -> Path:
         """See `Trainer.export`."""
-        saved, _ = CheckpointStore(folder / "checkpoints").latest()
-        if saved is None:
-            raise CheckpointError(f"{folder}: expected a training with a checkpoint, found none")
-        prefix = "module/"
+        saved, prefix = newest(folder), "module/"
         weights = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
-        weights_file, card_file = parent_files(path)
-        data = save(weights)
-        card = self._card_of(saved.state, weights, data, command)
-        weights_file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(weights_file, data)
-        write_atomic(card_file, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
-        return weights_file
+        return write_parent(path, weights, self._card_of(saved.state, command))
 
-    def _card_of(
-        self, state: Mapping[str, Any], weights: Mapping[str, Tensor], data: bytes, command: str | None
-    ) -> dict[str, Any]:
+    def _card_of(self, state: Mapping[str, Any], command: str | None) -> dict[str, Any]:
         curve = state["curve"]
         return {
             "architecture": self.architecture.to_json(),
@@ -126,9 +108,6 @@ class SupervisedTask(Task):
             "precision": state["precision"],
             "versions": state["identity"]["machine"],
             "curve": [{"epoch": i + 1, **row} for i, row in enumerate(curve)],
-            "weights": sum(weight.numel() for weight in weights.values()),
-            "bytes": len(data),
-            "sha256": hashlib.sha256(data).hexdigest(),
         }
 
     def summary(self, card: dict[str, Any]) -> str:
