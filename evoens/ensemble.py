@@ -22,7 +22,7 @@ from evoens.graph.feature_cache import Kept
 from evoens.graph.proof import PROVED, proved_cut, proved_shrunk
 from evoens.graph.shrink import shrink
 from evoens.known_code import Trust
-from evoens.network.inputs import taken, usable
+from evoens.network.inputs import Inputs, each, several, taken, usable
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
 from evoens.plugins.spec import Located
@@ -86,12 +86,13 @@ class Ensemble:
         """Return the tensors of a child, those that may differ from the parent's, by name."""
         return grow(self.parent, self.strategy, genome, self.tuned)
 
-    def _make(self, inputs: Tensor) -> None:
+    def _make(self, inputs: Inputs) -> None:
         """Make the members' modules as soon as there are `inputs` on which it can be proved what they may share."""
         with self._making:
             if self._members:
                 return
-            self._asked = inputs[:PROVED].clone() if len(inputs) else None
+            if isinstance(inputs, Tensor) and len(inputs):
+                self._asked = inputs[:PROVED].clone()
             own = self.parent.weights
             self._touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
             found = proved_cut(self.parent, self._touched, inputs)
@@ -136,7 +137,7 @@ class Ensemble:
         return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
 
     @unset()
-    def outputs(self, inputs: Tensor, kept: Kept | None = None, batch: int = 0) -> Tensor:
+    def outputs(self, inputs: Inputs, kept: Kept | None = None, batch: int = 0) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.
 
         kept: what ensembles of this parent share on recorded inputs, of which these are the `batch`-th batch.
@@ -145,20 +146,20 @@ class Ensemble:
             ShapeError: the network does not take these inputs.
         """
         with taken(inputs):
-            if self.preprocessing is not None:
+            if self.preprocessing is not None and isinstance(inputs, Tensor):
                 self.preprocessing.check(inputs)
             self._make(self.parent.laid_out(inputs))
         with taken(inputs), torch.inference_mode():
             features = (kept or Kept(0)).get((batch, self._touched), lambda: self._features(inputs))
             found = [member.predict(*features) for member in self._members]
-        return torch.stack([found[place] for place in self._places]).to(inputs.device)
+        return torch.stack([found[place] for place in self._places]).to(several(inputs)[0].device)
 
-    def _features(self, inputs: Tensor) -> Features:
-        shared = self._trunk(self.parent.laid_out(inputs.to(self.device)))
+    def _features(self, inputs: Inputs) -> Features:
+        shared = self._trunk(self.parent.laid_out(each(inputs, lambda part: part.to(self.device))))
         return shared if isinstance(shared, tuple) else (shared,)
 
     @unset()
-    def predict(self, inputs: Tensor, calibrated: bool = False) -> Tensor:
+    def predict(self, inputs: Inputs, calibrated: bool = False) -> Tensor:
         """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.
 
         calibrated: scale them by `temperature`, which leaves the order of the classes as it is; then in float64.

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from evoens.architecture import Architecture as Architecture  # noqa: PLC0414 (asked for here too)
+from evoens.network.inputs import Inputs, each, several
 from evoens.network.tensors import first_names, load, plain, tensors
 
-Predictor = Callable[[Tensor], Tensor]
-"""`(n, *input)` -> `(n, c)` probabilities: a parent, a child and an ensemble are all predictors."""
+Predictor = Callable[[Any], Tensor]
+"""`(n, *input)`, or a tuple of such tensors, to `(n, c)` probabilities: a parent, a child, an ensemble."""
 
 Looker = Callable[[Tensor], Tensor]
 """Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
@@ -76,14 +77,14 @@ class Parent:
         """The sha256 over every tensor's name, dtype, shape and bytes, in the order of the names."""
         return fingerprint(self.weights)
 
-    def laid_out(self, inputs: Tensor) -> Tensor:
+    def laid_out(self, inputs: Inputs) -> Inputs:
         """Return inputs as the network takes them."""
-        return inputs if self.layout == torch.channels_last else inputs.contiguous()
+        return inputs if self.layout == torch.channels_last else each(inputs, Tensor.contiguous)
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Inputs) -> Tensor:
         """Return the parent's probabilities, `(n, c)` for inputs `(n, *input)`, in float32."""
         with torch.inference_mode():
-            return torch.softmax(self.module(self.laid_out(inputs)).float(), dim=-1)
+            return torch.softmax(self.module(*several(self.laid_out(inputs))).float(), dim=-1)
 
     def trainable(self) -> nn.Module:
         """Return a copy in the parent's layout that can be trained, but for what its own code has frozen."""

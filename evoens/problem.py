@@ -15,6 +15,7 @@ from torch import Tensor
 
 from evoens.children import TunedWeights
 from evoens.genome import Genome
+from evoens.network.inputs import Inputs
 from evoens.parent import Parent, Predictor
 from evoens.progress import Told
 from evoens.scoring.metrics import Statistic, mean_of
@@ -150,15 +151,18 @@ class Problem(ABC):
         """Return the whole split of this name."""
 
     @abstractmethod
-    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """Yield inputs `(n, *input)`, receive their probabilities `(n, c)`, and return the evaluation at the end.
+
+        Inputs are of any dtype; where the network takes several tensors, they are a tuple of them.
+
 
         Written as a generator so that one predictor, or several children in step, can answer. The same answers give
         the same evaluation: every draw comes from the case, none from a global state.
         """
 
     @abstractmethod
-    def probe(self, n: int = 8) -> Tensor:
+    def probe(self, n: int = 8) -> Inputs:
         """Return `n` fixed inputs `(n, *input)` of the search split, on which σ is measured and diversity watched."""
 
     @abstractmethod
@@ -174,11 +178,11 @@ class Problem(ABC):
         """Return what a run's folder keeps of the data, JSON, so that the splits can be had again; often nothing."""
         return {}
 
-    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def reported(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """Do as `cases`, and give beside the score what else the report shows; nothing more unless a problem has it."""
         return self.cases(split)
 
-    def reported_with_members(self, split: Split) -> Generator[Tensor, Tensor, Evaluation] | None:
+    def reported_with_members(self, split: Split) -> Generator[Inputs, Tensor, Evaluation] | None:
         """Do as `reported` for an ensemble and its k members at once; receive `(1 + k, n, c)`, the ensemble's first.
 
         None where the members would have to see other inputs than the ensemble, and cost as much again.
@@ -190,7 +194,7 @@ class Problem(ABC):
         """The unit of what `aimed` gives."""
         return self.unit
 
-    def aimed(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def aimed(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """Do as `cases`, but score by what makes a good ensemble, where that is not the problem's own score."""
         return self.cases(split)
 
@@ -222,18 +226,18 @@ class FixedInputs(Problem):
     """
 
     @abstractmethod
-    def batches(self, split: Split) -> Iterator[Tensor]:
+    def batches(self, split: Split) -> Iterator[Inputs]:
         """Yield all inputs of `split` in order, `(m, *input)` each."""
 
     @abstractmethod
     def judge(self, split: Split, outputs: Tensor) -> Evaluation:
         """Return the evaluation of probabilities `(n, c)` on all inputs of `split`."""
 
-    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.cases`."""
         return self.judge(split, (yield from self.answers(split)))
 
-    def answers(self, split: Split) -> Generator[Tensor, Tensor, Tensor]:
+    def answers(self, split: Split) -> Generator[Inputs, Tensor, Tensor]:
         """Yield the inputs of `split`, receive their probabilities, and return all of them, `(…, n, c)`."""
         outputs = []
         for inputs in self.batches(split):
@@ -241,7 +245,7 @@ class FixedInputs(Problem):
         return torch.cat(outputs, dim=-2)
 
 
-def answered(cases: Generator[Tensor, Tensor, Result], predict: Predictor) -> Result:
+def answered(cases: Generator[Inputs, Tensor, Result], predict: Predictor) -> Result:
     """Answer every inputs that `cases` yields by `predict`, and return what it ends with."""
     try:
         inputs = next(cases)

@@ -18,6 +18,7 @@ from evoens.ensemble import Ensemble
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import Plan
 from evoens.genome import Genome
+from evoens.network.inputs import Inputs
 from evoens.parent import Architecture, Parent, Predictor
 from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Problem, Split, SplitName
 from evoens.strategy import Strategy
@@ -82,7 +83,7 @@ class Apart(Problem):
         """Judge nothing."""
         return self.images.judgement(evaluations)
 
-    def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.cases`."""
         return (yield from self.images.cases(split))
 

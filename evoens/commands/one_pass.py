@@ -23,6 +23,7 @@ from evoens.experiment.preflight import preflight
 from evoens.experiment.sigma_search import EFFORT, frames
 from evoens.graph.flops import flops
 from evoens.machine.threads import lanes
+from evoens.network.inputs import Inputs, count, several, shape_of
 from evoens.parent import Parent
 from evoens.problem import FixedInputs, Problem, SplitName
 from evoens.report.console import Reporter
@@ -79,8 +80,8 @@ def one_pass(
         counts["so far"] = counts["search"]
         passes = sum(children * counts[split] * members for children, split, members in stages(config).values())
         if config.strategy.sigma == "auto":
-            passes += len(search.grid) * search.children * frames(search, parent, problem.probe(1).shape[1:])
-        batch = len(next(problem.batches(problem.split("search"))))
+            passes += len(search.grid) * search.children * frames(search, parent, shape_of(problem.probe(1)))
+        batch = count(next(problem.batches(problem.split("search"))))
     members = COPIES * config.selection.size
     side_by_side = lanes(torch.device("cpu"))
     taken = nbytes(parent.module) * (1 + side_by_side + members) + side_by_side * widest * batch
@@ -131,17 +132,17 @@ def _downloads_nothing(loaded: Loaded) -> None:
         raise NotMeasured(f"{root}: found no {config.problem.data}, which a dry run does not download")
 
 
-def _pass(module: nn.Module, inputs: Tensor) -> tuple[float, int]:
+def _pass(module: nn.Module, inputs: Inputs) -> tuple[float, int]:
     """Return the seconds that one of the inputs takes, and the bytes of its widest layer, before and after."""
     tried = copy.deepcopy(module).eval().to(memory_format=torch.channels_last)
     with torch.inference_mode():
         widest = _widest(tried, inputs)  # compiles kernels, too
         began = time.perf_counter()
-        tried(inputs)
-    return (time.perf_counter() - began) / len(inputs), widest
+        tried(*several(inputs))
+    return (time.perf_counter() - began) / count(inputs), widest
 
 
-def _widest(module: nn.Module, inputs: Tensor) -> int:
+def _widest(module: nn.Module, inputs: Inputs) -> int:
     """Return the bytes of one input's widest layer, before and after."""
     widest = 0
 
@@ -151,7 +152,7 @@ def _widest(module: nn.Module, inputs: Tensor) -> int:
         widest = max(widest, sum(part.nbytes for part in (*given, gave) if isinstance(part, Tensor)))
 
     handles = [layer.register_forward_hook(look) for layer in module.modules()]
-    module(inputs)
+    module(*several(inputs))
     for handle in handles:
         handle.remove()
-    return widest // len(inputs)
+    return widest // count(inputs)

@@ -21,6 +21,7 @@ from evoens.evaluation.trunk_cache import parting, touched
 from evoens.genome import Genome
 from evoens.graph.cut import traces
 from evoens.graph.feature_cache import Kept
+from evoens.network.inputs import Inputs, count, parts
 from evoens.parent import Parent
 from evoens.problem import FixedInputs, Problem, Split
 from evoens.settings.evaluation import DEFAULT, EvaluationSettings
@@ -96,7 +97,7 @@ class Evaluator:
                 evaluation = None if isinstance(result, Exception) else result
                 yield places[i], Outcome(jobs[places[i]].genome, evaluation, error)
 
-    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
+    def outputs(self, genomes: Sequence[Genome], inputs: Inputs, batch: int = 64, kept: Kept | None = None) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass.
 
         kept: what children share on these inputs, where they are asked for again; see `kept`.
@@ -105,8 +106,8 @@ class Evaluator:
         for start in range(0, len(genomes), GROUP):
             some = genomes[start : start + GROUP]
             children = Ensemble(self.parent, self.strategy, some, self.device, tuned=self.tuned)
-            parts = enumerate(torch.split(inputs, batch))
-            rows.append(torch.cat([children.outputs(part, kept, place) for place, part in parts], dim=1))
+            found = [children.outputs(part, kept, place) for place, part in enumerate(parts(inputs, batch))]
+            rows.append(torch.cat(found, dim=1))
         return torch.cat(rows)
 
     def kept(self) -> Kept:
@@ -121,13 +122,13 @@ class Evaluator:
         return found
 
     def _quickest(self) -> Plan:
-        inputs, parts = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
-        if parts is None:
-            batches = Batches(inputs, self._sizes())
+        inputs, cut = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
+        if cut is None or isinstance(inputs, tuple):
+            batches = Batches(inputs, self._sizes(), own=isinstance(inputs, tuple))
             return quickest(self.parent.module, self._scope, batches, self.device, self.settings)
         with torch.inference_mode():
-            features = Plan().fit(parts.trunk, self.device)(inputs.to(self.device))
-        plan = quickest(parts.tail, self._scope, Batches(features, self._sizes()), self.device, self.settings)
+            features = Plan().fit(cut.trunk, self.device)(inputs.to(self.device))
+        plan = quickest(cut.tail, self._scope, Batches(features, self._sizes()), self.device, self.settings)
         for_the_trunk = inputs.dim() == 4 and all(part.dim() != 4 for part in features)
         if self.parent.layout == torch.contiguous_format:
             return replace(plan, layout="contiguous")
@@ -138,8 +139,8 @@ class Evaluator:
         if not isinstance(self.problem, FixedInputs):
             return set()
         counts = [self.problem.split(name).count for name in ("search", "select")]
-        whole = len(next(self.problem.batches(self.problem.split("search"))))
-        return {size for count in counts for size in (min(whole, count), count % whole)}
+        whole = count(next(self.problem.batches(self.problem.split("search"))))
+        return {size for total in counts for size in (min(whole, total), total % whole)}
 
     def _results(self, genomes: Sequence[Genome], split: Split) -> Results:
         """Measure those in which the process died alone, then all others; one that is fatal is not tried again."""

@@ -39,10 +39,14 @@ Weights = Mapping[str, Tensor]
 
 
 class Batches(NamedTuple):
-    """What children are given: some rows of it, and how many come at once, as far as that is known."""
+    """What children are given: some rows of it, and how many come at once, as far as that is known.
+
+    own: whether each child has several tensors of its own, which no `Stack` takes.
+    """
 
     rows: Given
     sizes: Collection[int] = ()
+    own: bool = False
 
 
 def quickest(
@@ -67,7 +71,7 @@ def quickest(
         if _seconds(room, glance) * PROBED / GLANCE > SECONDS:
             return first
         others = [replace(first, children=1)] if first.children > 1 else []
-        if places >= GROUP:
+        if places >= GROUP and not batches.own:
             others.append(Plan("vmap", "contiguous", settings.precision, GROUP))
         found = module.state_dict()  # a tail has none of what only training uses
         weights = [tensors := {name: found[name] for name in own if name in found}, _flipped(tensors)]

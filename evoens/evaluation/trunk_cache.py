@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from evoens.evaluation.plan import Plan
 from evoens.graph.cut import Cut, Features
 from evoens.graph.proof import PROVED, proved_cut
+from evoens.network.inputs import Inputs, several
 from evoens.parent import Parent, fuse
 from evoens.plugins.guest import guest
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
@@ -72,8 +73,8 @@ class Shared:
                 return self.problem.judge(split, torch.cat(outputs))
             yield None
 
-    def _features(self, inputs: Tensor) -> Features:
-        self._home = inputs.device
+    def _features(self, inputs: Inputs) -> Features:
+        self._home = several(inputs)[0].device
         with torch.inference_mode(), guest("the network"):
             features: Features = self._trunk(*self.plan.fit_inputs(inputs, self.device))
             return self.plan.fit_inputs(features, self.device)

@@ -14,6 +14,7 @@ from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
 from evoens.graph.cut import cut
 from evoens.graph.flops import flops
+from evoens.network.inputs import shape_of
 from evoens.parent import Parent
 
 
@@ -21,7 +22,7 @@ def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[s
     """Return what report.json says of the cost: of the search, of training, and of a prediction."""
     journal.save()  # brings the seconds up to date
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    seconds, shape = journal.state.seconds, experiment.problem.probe(1).shape[1:]
+    seconds, shape = journal.state.seconds, shape_of(experiment.problem.probe(1))
     return {
         "evaluations": journal.ledger.evaluations,
         "samples": journal.ledger.samples,

@@ -18,6 +18,7 @@ from evoens.experiment.state import Experiment
 from evoens.experiment.trust_region import Row, choose, divergence, kl_curve
 from evoens.genome import Genome
 from evoens.graph.flops import affordable
+from evoens.network.inputs import count, shape_of
 from evoens.problem import FixedInputs, Split, answered
 from evoens.scope import AUTO
 from evoens.strategy import ask
@@ -65,7 +66,7 @@ def find_scope(experiment: Experiment, journal: Journal) -> tuple[Found, Found |
     if not alive:
         raise EvoensError(f"strategy.scope: auto: no layer could be tried; the first: {rows[0]['error']}")
     best = max(alive, key=lambda row: row["worth"])
-    search = {"target_kl": settings.target_kl, "inputs": len(trials.inputs)}
+    search = {"target_kl": settings.target_kl, "inputs": count(trials.inputs)}
     found = {
         **search,
         "children": settings.children,
@@ -97,7 +98,7 @@ class _Trials:
         if not isinstance(problem, FixedInputs):
             return whole
         effort = EFFORT / (layers * self.settings.children)
-        return whole.part(0, max(FEWEST, affordable(effort, problem.parent.module, self.inputs.shape[1:], whole.count)))
+        return whole.part(0, max(FEWEST, affordable(effort, problem.parent.module, shape_of(self.inputs), whole.count)))
 
     def tried(self, name: str, parent: Tensor) -> tuple[dict[str, Any], list[Row]]:
         """Return what came of one layer, and the curve on which its σ was found."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment import trust_region
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
 from evoens.graph.flops import affordable
+from evoens.network.inputs import Inputs, count, shape_of
 from evoens.parent import Parent
 from evoens.settings.config import TrustRegionSettings
 
@@ -18,10 +17,10 @@ FRAMES, FEWEST = 256, 8  # inputs on which divergence is measured, where the set
 EFFORT = 5e12  # floating-point operations of a search: what two cores do in a minute
 
 
-def probe(experiment: Experiment, searches: int = 1) -> Tensor:
+def probe(experiment: Experiment, searches: int = 1) -> Inputs:
     """Return the inputs on which divergence is measured, for so many searches."""
     problem = experiment.problem
-    return problem.probe(frames(experiment.config.trust_region, problem.parent, problem.probe(1).shape[1:], searches))
+    return problem.probe(frames(experiment.config.trust_region, problem.parent, shape_of(problem.probe(1)), searches))
 
 
 def frames(settings: TrustRegionSettings, parent: Parent, shape: Sequence[int], searches: int = 1) -> int:
@@ -64,7 +63,7 @@ def _sigma(experiment: Experiment, backend: Evaluator, journal: Journal) -> floa
     journal.state.trust_region = {
         "target_kl": settings.target_kl,
         "sigma": sigma,
-        "inputs": len(inputs),
+        "inputs": count(inputs),
         "rows": [dict(row) for row in rows],
     }
     if not rows[0]["kl"] <= settings.target_kl <= rows[-1]["kl"]:

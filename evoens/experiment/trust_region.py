@@ -12,6 +12,7 @@ from torch import Tensor
 
 from evoens.evaluation.evaluator import Evaluator
 from evoens.genome import Genome
+from evoens.network.inputs import Inputs
 from evoens.settings.config import TrustRegionSettings
 from evoens.strategy import Strategy, ask
 
@@ -28,7 +29,7 @@ class Row(TypedDict):
 
 
 def divergence(
-    evaluator: Evaluator, strategy: Strategy, inputs: Tensor, settings: TrustRegionSettings, *, seed: int
+    evaluator: Evaluator, strategy: Strategy, inputs: Inputs, settings: TrustRegionSettings, *, seed: int
 ) -> Callable[[float], Row]:
     """Return what measures the children's divergence on recorded `inputs` at a σ (dissertation eq. 4.5).
 

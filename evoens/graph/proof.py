@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from evoens.errors import EvoensError
 from evoens.graph.cut import Cut, Features, cut
 from evoens.graph.shrink import shrink
+from evoens.network.inputs import Inputs, several
 from evoens.parent import Fusible, Parent, fuse
 from evoens.plugins.guest import guest
 
@@ -20,12 +21,12 @@ NUDGE = 0.1  # how far a child's weights are moved, in their mean size
 CLOSE, STEPS = 1e-3, 8  # what rounding may do: this much of the largest value, or so many steps of its precision
 
 
-def proved_cut(parent: Parent, touched: Collection[str], inputs: Tensor) -> Cut | None:
+def proved_cut(parent: Parent, touched: Collection[str], inputs: Inputs) -> Cut | None:
     """Return where children that touch these tensors part, proved once on `inputs`; None where they share nothing.
 
     Why a network that can be cut is run whole nevertheless is then in `parent.whole`.
     """
-    if not len(inputs):
+    if isinstance(inputs, tuple) or not len(inputs):
         return None
     prove_fused(parent, inputs)
     found = cut(parent.module, touched)
@@ -69,7 +70,7 @@ def _difference(module: nn.Module, expected: Any, parts: Cut, touched: Collectio
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def prove_fused(parent: Parent, inputs: Tensor) -> None:
+def prove_fused(parent: Parent, inputs: Inputs) -> None:
     """Leave for good the layers plain that are not the same to rounding once they are fused, or once children load."""
     if parent.proved or parent.layout != torch.channels_last:  # where nothing is fused
         return
@@ -81,12 +82,15 @@ def prove_fused(parent: Parent, inputs: Tensor) -> None:
         layer = module.get_submodule(name)
         layer.register_forward_pre_hook(lambda _, args, name=name: given.update({name: _copies(args)}))
     if fusible:
-        some = inputs[:PROVED].cpu().clone()
-        module(some.contiguous(memory_format=torch.channels_last) if some.dim() == 4 else some)
+        module(*(_as_image(part[:PROVED].cpu().clone()) for part in several(inputs)))
     for name, args in given.items():
         layer = parent.module.get_submodule(name)
         if not _fuses(copy.deepcopy(layer).to(memory_format=torch.channels_last), args):
             layer.stays_plain = True  # type: ignore[assignment]
+
+
+def _as_image(some: Tensor) -> Tensor:
+    return some.contiguous(memory_format=torch.channels_last) if some.dim() == 4 else some
 
 
 def _fuses(layer: nn.Module, args: tuple[Tensor, ...]) -> bool:

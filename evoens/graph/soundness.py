@@ -15,13 +15,14 @@ from torch.utils.hooks import RemovableHandle
 from evoens.architecture import global_state
 from evoens.errors import ProblemError
 from evoens.graph.proof import close, prove_fused
+from evoens.network.inputs import Inputs, each, several
 from evoens.parent import Parent, fingerprint
 from evoens.plugins.guest import guest
 
 ASKED = 4  # inputs
 SEED = 1  # of torch while the network is built again: another than a process starts with
 
-Question = tuple[nn.Module, Tensor]
+Question = tuple[nn.Module, Inputs]
 """A network and what it is asked."""
 
 Look = Callable[[str, Any], None]
@@ -30,7 +31,7 @@ Look = Callable[[str, Any], None]
 @guest("the parent's network", ProblemError)
 @torch.inference_mode(False)
 @torch.no_grad()  # not inference mode, in which tensors do not count how often they are written to
-def check(parent: Parent, inputs: Tensor) -> list[str]:
+def check(parent: Parent, inputs: Inputs) -> list[str]:
     """Ask a copy of the parent's network the same few `inputs` as a run does; return what to warn of.
 
     Raises:
@@ -40,7 +41,7 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        module, inputs = copy.deepcopy(parent.module), inputs.cpu().clone()
+        module, inputs = copy.deepcopy(parent.module), _copied(inputs)
         _require_inputs_left(module, inputs)
         _require_nothing_drawn(module, inputs)
         first = _answer(module, inputs)
@@ -54,32 +55,36 @@ def check(parent: Parent, inputs: Tensor) -> list[str]:
 
 @guest("the parent's network", ProblemError)
 @torch.inference_mode()
-def answers(parent: Parent, inputs: Tensor) -> str:
+def answers(parent: Parent, inputs: Inputs) -> str:
     """Return the sha256 of what the parent's network answers `inputs`; empty where no bit repeats."""
-    module, inputs = copy.deepcopy(parent.module), inputs.cpu().clone()
+    module, inputs = copy.deepcopy(parent.module), _copied(inputs)
     first, again = (_answer(module, inputs).float() for _ in range(2))
     return fingerprint({"logits": first}) if _same(first, again) else ""
 
 
-def _answer(module: nn.Module, inputs: Tensor) -> Tensor:
-    answer: Tensor = module(inputs.clone())
+def _copied(inputs: Inputs) -> Inputs:
+    return each(inputs, lambda part: part.cpu().clone())
+
+
+def _answer(module: nn.Module, inputs: Inputs) -> Tensor:
+    answer: Tensor = module(*several(_copied(inputs)))
     return answer
 
 
-def _require_inputs_left(module: nn.Module, inputs: Tensor) -> None:
-    given, writers = inputs.clone(), list[str]()
+def _require_inputs_left(module: nn.Module, inputs: Inputs) -> None:
+    given, writers = several(_copied(inputs)), list[str]()
 
     def look(place: str) -> None:
-        if given._version or not _same(given, inputs):
+        if any(part._version or not _same(part, whole) for part, whole in zip(given, several(inputs), strict=True)):
             writers.append(place)
 
     with _watched(module, lambda name, _: look(f"in {name}"), lambda name, _: look(f"before {name}")):
-        module(given)
+        module(*given)
     if writers:
         raise ProblemError(f"the parent's network writes into its inputs, {writers[0]}; expected it to leave them")
 
 
-def _require_nothing_drawn(module: nn.Module, inputs: Tensor) -> None:
+def _require_nothing_drawn(module: nn.Module, inputs: Inputs) -> None:
     """What shows once in a thousand answers shows in the generators' states each time."""
     entered, drew = dict[str, dict[str, bytes]](), list[str]()
 
@@ -121,13 +126,13 @@ def _require_again(question: Question, first: Tensor) -> list[str]:
 
 
 def _require_alone(question: Question, first: Tensor) -> None:
-    module, inputs = question
+    module, first_alone = question[0], each(question[1], lambda part: part[:1])
     with guest("the parent's network cannot be asked for one input alone", ProblemError):
-        alone = _answer(module, inputs[:1])
+        alone = _answer(module, first_alone)
     if not close(alone, first[:1]):
         raise ProblemError(
             "the parent's network answers an input by what else is in its batch, first in "
-            f"{_parting(question, (module, inputs[:1]))}; expected the same answer alone (a BatchNorm keeps running "
+            f"{_parting(question, (module, first_alone))}; expected the same answer alone (a BatchNorm keeps running "
             "statistics unless track_running_stats=False)"
         )
 

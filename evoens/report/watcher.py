@@ -10,6 +10,7 @@ from evoens.diversity.watch import Diversity, watch, watch_answers, watch_output
 from evoens.errors import EvoensError
 from evoens.graph.flops import affordable
 from evoens.listener import GenerationEnd, Listener, Start
+from evoens.network.inputs import shape_of
 from evoens.plugins.guest import guest
 from evoens.storage.files import write_atomic
 
@@ -41,7 +42,7 @@ class DiversityWatch(Listener):
         problem, networks = self._problem, len(event.ensemble.genomes) + 1
         if not isinstance(problem, Pictured):
             return watch_outputs(event.ensemble.outputs(problem.probe()))
-        module, shape = problem.parent.module, problem.probe(1).shape[1:]
+        module, shape = problem.parent.module, shape_of(problem.probe(1))
         pictures = problem.pictures(max(FEWEST, affordable(EFFORT / (PASSES * networks), module, shape, PICTURES)))
         members = [looker(problem, module) for module in event.ensemble.modules()]
         parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed

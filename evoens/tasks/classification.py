@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evoens.network.inputs import Inputs
 from evoens.parent import Parent
 from evoens.problem import Evaluation, Split, SplitName
 from evoens.progress import OnProgress
@@ -78,7 +79,7 @@ class ClassificationProblem(LabelledProblem):
         """See `LabelledProblem.training_examples`; images are augmented as the settings say."""
         return replace(super().training_examples, augment=self.settings.augment)
 
-    def _asked(self, split: Split) -> Generator[Tensor, Tensor, tuple[Tensor, ...]]:
+    def _asked(self, split: Split) -> Generator[Inputs, Tensor, tuple[Tensor, ...]]:
         """See `LabelledProblem`; after these, the probabilities of what is corrupted of `split`."""
         select, outputs = yield from super()._asked(split)
         corrupted, images = [outputs[..., :0, :]], self.corrupted

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evoens.children import TunedWeights
 from evoens.genome import Genome
+from evoens.network.inputs import Inputs
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName
 from evoens.progress import Told
@@ -107,17 +108,17 @@ class LabelledProblem(FixedInputs):
             return calibration.correct(outputs, labels)
         return -calibration.nll(outputs, labels)
 
-    def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def reported(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.reported`."""
         return self._report(split, *(yield from self._asked(split)))
 
-    def reported_with_members(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def reported_with_members(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.reported_with_members`."""
         asked = yield from self._asked(split)
         ensemble, *members = (self._report(split, *own) for own in zip(*asked, strict=True))
         return replace(ensemble, members=tuple(replace(member, samples=0) for member in members))
 
-    def _asked(self, split: Split) -> Generator[Tensor, Tensor, tuple[Tensor, ...]]:
+    def _asked(self, split: Split) -> Generator[Inputs, Tensor, tuple[Tensor, ...]]:
         """Return the probabilities, `(…, n, c)`, of the select split and of `split`, and whatever else is reported."""
         return (yield from self.answers(self.split("select"))), (yield from self.answers(split))
 
@@ -134,7 +135,7 @@ class LabelledProblem(FixedInputs):
         names = {"accuracy": "accuracy", "nll": "log-likelihood, nats"}
         return names.get(self.members_by, "calibrated log-likelihood, nats")
 
-    def aimed(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
+    def aimed(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.aimed`: by `members_by`; a temperature is fitted to the split itself."""
         outputs, labels = (yield from self.answers(split)), self.part(split).labels
         if self.members_by == "accuracy":

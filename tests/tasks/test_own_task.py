@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from evoens import load_ensemble
 from evoens.cli import app
 from evoens.config.load import load
-from evoens.errors import ConfigError
+from evoens.errors import ConfigError, ShapeError
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.procgen import ProcgenConfig
 from evoens.tasks import TYPES, task_type
@@ -74,15 +74,18 @@ class Sign(Problem):
     def cases(self, split):
         inputs = self.inputs(split)
         outputs = yield inputs
-        return Evaluation((outputs.argmax(-1) == (inputs.sum(1) > 0)).double(), len(inputs))
+        return Evaluation((outputs.argmax(-1) == self.right(inputs)).double(), len(outputs))
+
+    def right(self, inputs):
+        return (inputs.sum(1) > 0).long()
 
     def probe(self, n=8):
         return self.inputs(Split("search", 0, n))
 
     def judgement(self, evaluations):
         inputs = self.inputs(self.split("select"))
-        right = (inputs.sum(1) > 0).long()
-        return Judgement(inputs, lambda outputs: float(outputs.gather(1, right[:, None]).log().mean()))
+        right = self.right(inputs)[:, None]
+        return Judgement(inputs, lambda outputs: float(outputs.gather(1, right).log().mean()))
 
 
 class SignTask(Task):
@@ -105,6 +108,40 @@ class SignTask(Task):
     def problem(self, parent):
         return Sign(parent, self.config.problem)
 '''
+PAIR = """
+from pathlib import Path
+
+import torch
+from sign import Network, Sign, SignTask
+
+from evoens.architecture import Architecture
+from evoens.parent import Parent
+from evoens.plugins.own_code import read_code
+
+
+class Pair(Network):
+    def forward(self, x, flipped):
+        return super().forward(x * (1 - 2 * flipped[:, None]))
+
+
+class Flipped(Sign):
+    def inputs(self, split):
+        x = super().inputs(split)
+        return x, torch.arange(len(x)) % 2
+
+    def right(self, inputs):
+        return super().right(inputs[0] * (1 - 2 * inputs[1][:, None]))
+
+
+class PairTask(SignTask):
+    def untrained(self):
+        arguments = {"width": self.config.problem.width}
+        architecture = Architecture.of(read_code(Path(__file__)), "Pair", arguments)
+        return Parent(architecture.build(), architecture)
+
+    def problem(self, parent):
+        return Flipped(parent, self.config.problem)
+"""
 YAML = """\
 name: sign
 problem:
@@ -175,6 +212,23 @@ def test_without_pictures_children_are_not_chosen_by_what_they_look_at() -> None
     done = call("run", "own/sign.yaml", "--quiet", "--set=search.diversity=1", "--set=search.diversity_by=average")
     expected = "search.diversity_by: expected one of kl, disagreement"
     assert done.exit_code == 2 and expected in done.output and "the problem has no pictures" in done.output
+
+
+def test_inputs_may_be_several_tensors_of_any_dtype() -> None:
+    Path("own/pair.py").write_text(PAIR)
+    Path("own/sign.yaml").write_text(YAML.replace("sign.py:SignTask", "pair.py:PairTask").replace("0.3", "auto"))
+    assert "seconds_a_pass" in json.loads(call("run", "own/sign.yaml", "--dry-run", "--json").stdout)
+    done = call("run", "own/sign.yaml", "--quiet")
+    assert not done.exit_code and "warning" not in done.output, done.output
+    assert not call("verify", "runs/sign").exit_code
+    x = torch.randn(40, 5, generator=torch.Generator().manual_seed(2000))
+    flipped = torch.arange(40) % 2
+    answers = load_ensemble("runs/sign").predict((x, flipped)).argmax(-1).bool()
+    right = (answers == ((x.sum(1) > 0) ^ flipped.bool())).double().mean()
+    report = json.loads(Path("runs/sign/report.json").read_text())
+    assert report["ensemble"]["test"]["score"] == pytest.approx(float(right)) and right > 0.8
+    with pytest.raises(ShapeError, match=r"found shape \(40, 4\) of float32 and shape \(40,\) of int64"):
+        load_ensemble("runs/sign").predict((x[:, :4], flipped))
 
 
 def test_a_run_does_not_go_on_with_another_task() -> None:
