@@ -11,6 +11,7 @@ from torch import Tensor
 
 from evoens.genome import Genome
 from evoens.graph.feature_cache import Kept
+from evoens.network.inputs import Inputs
 from evoens.problem import Evaluation, Split
 
 
@@ -58,7 +59,7 @@ class Backend(Protocol):
         The same job gives the same bits wherever it is done; a child that fails is an outcome like any other.
         """
 
-    def outputs(self, genomes: Sequence[Genome], inputs: Tensor, batch: int = 64, kept: Kept | None = None) -> Tensor:
+    def outputs(self, genomes: Sequence[Genome], inputs: Inputs, batch: int = 64, kept: Kept | None = None) -> Tensor:
         """Return each child's probabilities on `inputs`, `(k, n, c)`; see `Evaluator.outputs`."""
 
 
