@@ -46,7 +46,9 @@ class TunedWeights:
         write_atomic(self.file(genome), save({name: value.contiguous() for name, value in weights.items()}))
 
 
-def grow(parent: Parent, strategy: Strategy, genome: Genome, tuned: TunedWeights | None = None) -> dict[str, Tensor]:
+def child_weights(
+    parent: Parent, strategy: Strategy, genome: Genome, tuned: TunedWeights | None = None
+) -> dict[str, Tensor]:
     """Return a child's tensors, by name: those it was trained to, else those it is born with.
 
     One that is not trained has at once what `Strategy.keep` leaves it in the end.
@@ -59,14 +61,17 @@ def grow(parent: Parent, strategy: Strategy, genome: Genome, tuned: TunedWeights
 
     Raises:
         CheckpointError: the weights it was trained to are not there, or damaged.
-        ShapeError: as `born`.
+        ShapeError: as `initial_weights`.
     """
     if tuned is None:
-        return {name: kept(strategy, genome, name, weight) for name, weight in born(parent, strategy, genome).items()}
+        return {
+            name: apply_final_mask(strategy, genome, name, weight)
+            for name, weight in initial_weights(parent, strategy, genome).items()
+        }
     return tuned.load(genome) if genome.genes else dict(parent.weights)
 
 
-def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
+def apply_final_mask(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:
     """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
     for gene in genome.genes:
         if touches(gene.scope, name):
@@ -76,7 +81,7 @@ def kept(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tenso
     return weight
 
 
-def born(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
+def initial_weights(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
     """Return a child's perturbed tensors, by name, from which its training starts: genes applied in order.
 
     A tensor that no gene touches is the parent's own.

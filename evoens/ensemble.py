@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed, unset
-from evoens.children import TunedWeights, grow
+from evoens.children import TunedWeights, child_weights
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError, EvoensError
 from evoens.genome import Genome
@@ -84,7 +84,7 @@ class Ensemble:
 
     def weights(self, genome: Genome) -> dict[str, Tensor]:
         """Return the tensors of a child, those that may differ from the parent's, by name."""
-        return grow(self.parent, self.strategy, genome, self.tuned)
+        return child_weights(self.parent, self.strategy, genome, self.tuned)
 
     def _make(self, inputs: Inputs) -> None:
         """Make the members' modules as soon as there are `inputs` on which it can be proved what they may share."""

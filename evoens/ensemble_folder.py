@@ -15,8 +15,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from typing_extensions import NotRequired, TypedDict
 
-from evoens.architecture import Architecture, Given
-from evoens.children import TunedWeights, grow
+from evoens.architecture import Architecture, Inputs
+from evoens.children import TunedWeights, child_weights
 from evoens.errors import LONGEST, CheckpointError
 from evoens.genome import Genome
 from evoens.known_code import Trust, known_architecture, known_strategy
@@ -102,7 +102,7 @@ def write_ensemble(
         "members": [
             {
                 "key": genome.key,
-                "weights_sha256": fingerprint(grow(parent, strategy, genome, tuned)),
+                "weights_sha256": fingerprint(child_weights(parent, strategy, genome, tuned)),
                 "genome": genome.to_json(),
             }
             for genome in genomes
@@ -173,7 +173,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 def load_parent(folder: Path, document: dict[str, Any], trust: Trust, model: nn.Module | None = None) -> Parent:
     """Load the parent: its file is checked before it is parsed, and its network's shapes before memory is taken."""
     weights = load_weights(folder, document)
-    architecture = known_architecture(folder, document, trust) if model is None else Given.of_module(model)
+    architecture = known_architecture(folder, document, trust) if model is None else Inputs.of_module(model)
     architecture.require_shapes({name: tuple(value.shape) for name, value in weights.items()})
     parent = Parent.from_weights(architecture, weights)
     _require(folder / PARENT, document["parent"]["fingerprint"], parent.fingerprint, "the parent")
@@ -212,7 +212,7 @@ def load_member(
 ) -> Genome:
     """Return a member's genome, its key checked, and that it gives the weights it was saved with."""
     genome = load_genome(folder, row, tuned=False)
-    _require_weights(folder, row, genome, grow(parent, strategy, genome, tuned))
+    _require_weights(folder, row, genome, child_weights(parent, strategy, genome, tuned))
     return genome
 
 

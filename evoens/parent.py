@@ -17,7 +17,7 @@ from evoens.network.tensors import first_names, load, plain, tensors
 Predictor = Callable[[Any], Tensor]
 """`(n, *input)`, or a tuple of such tensors, to `(n, c)` probabilities: a parent, a child, an ensemble."""
 
-Looker = Callable[[Tensor], Tensor]
+LogitsFn = Callable[[Tensor], Tensor]
 """Frames `(n, c, h, w)`, floats from 0 to 255, to logits `(n, classes)`: a network, or one behind a normalisation."""
 
 

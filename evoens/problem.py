@@ -17,7 +17,7 @@ from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.network.inputs import Inputs
 from evoens.parent import Parent, Predictor
-from evoens.progress import Told
+from evoens.progress import OnCount
 from evoens.scoring.metrics import Statistic, mean_of
 from evoens.strategy import Strategy
 
@@ -52,8 +52,8 @@ class Evaluation:
 
     cases: Tensor
     samples: int
-    beside: dict[str, Tensor] = field(default_factory=dict)
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    extra_metrics: dict[str, Tensor] = field(default_factory=dict)
+    artifacts: dict[str, Tensor] = field(default_factory=dict)
     members: tuple[Evaluation, ...] = ()
 
     @property
@@ -63,7 +63,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class EnsembleObjective:
     """What outputs `(n, c)` on recorded inputs `(n, *input)` are worth to the problem: higher is better.
 
     `outputs` are the candidates' own, `(k, n, c)`, where their evaluations have kept them.
@@ -117,15 +117,15 @@ class Problem(ABC):
     """Whether children are trained after they are born, by `tune`."""
     epochs: int = 0
     """How long each child is trained."""
-    unlike_test: str = ""
+    not_comparable_reason: str = ""
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
     preprocessing: Preprocessing | None = None
     """How images reach the network, which an ensemble takes along; None where inputs are taken as they are."""
-    more: str = "more cases"
+    more_data_hint: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 
     def tune(
-        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Told
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: OnCount
     ) -> dict[str, str]:
         """Train the children that are not there yet; return by key the error of each that could not be trained.
 
@@ -138,7 +138,7 @@ class Problem(ABC):
         """The unit of scores."""
         return self.measures[0].unit
 
-    def shown(self) -> list[dict[str, Any]]:
+    def measure_schema(self) -> list[dict[str, Any]]:
         """Return what the report's readers must know of each measure."""
         names = ("label", "unit", "higher_is_better", "digits")
         return [
@@ -166,7 +166,7 @@ class Problem(ABC):
         """Return `n` fixed inputs `(n, *input)` of the search split, on which σ is measured and diversity watched."""
 
     @abstractmethod
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Return recorded inputs and the worth of outputs on them, from evaluations of the select split."""
 
     def describe(self, name: SplitName) -> dict[str, int]:
@@ -190,11 +190,11 @@ class Problem(ABC):
         return None
 
     @property
-    def aim(self) -> str:
-        """The unit of what `aimed` gives."""
+    def ensemble_metric(self) -> str:
+        """The unit of what `ensemble_cases` gives."""
         return self.unit
 
-    def aimed(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
+    def ensemble_cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """Do as `cases`, but score by what makes a good ensemble, where that is not the problem's own score."""
         return self.cases(split)
 
@@ -202,13 +202,13 @@ class Problem(ABC):
         """Return what else the report holds of the competitors' results, by their names; JSON, often nothing."""
         return {}
 
-    def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
+    def verdict_note(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
         """Return what else an honest verdict says of the report's blocks; nothing unless a problem has something."""
         return ""
 
     def evaluate(self, predict: Predictor, split: Split) -> Evaluation:
         """Return what `predict` reaches on `split`."""
-        return answered(self.cases(split), predict)
+        return drive(self.cases(split), predict)
 
 
 @runtime_checkable
@@ -230,12 +230,12 @@ class FixedInputs(Problem):
         """Yield all inputs of `split` in order, `(m, *input)` each."""
 
     @abstractmethod
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
         """Return the evaluation of probabilities `(n, c)` on all inputs of `split`."""
 
     def cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.cases`."""
-        return self.judge(split, (yield from self.answers(split)))
+        return self.score_outputs(split, (yield from self.answers(split)))
 
     def answers(self, split: Split) -> Generator[Inputs, Tensor, Tensor]:
         """Yield the inputs of `split`, receive their probabilities, and return all of them, `(…, n, c)`."""
@@ -245,7 +245,7 @@ class FixedInputs(Problem):
         return torch.cat(outputs, dim=-2)
 
 
-def answered(cases: Generator[Inputs, Tensor, Result], predict: Predictor) -> Result:
+def drive(cases: Generator[Inputs, Tensor, Result], predict: Predictor) -> Result:
     """Answer every inputs that `cases` yields by `predict`, and return what it ends with."""
     try:
         inputs = next(cases)
@@ -256,7 +256,7 @@ def answered(cases: Generator[Inputs, Tensor, Result], predict: Predictor) -> Re
         return result
 
 
-def together(parts: Sequence[Generator[Tensor, Tensor, Result]]) -> Generator[Tensor, Tensor, list[Result]]:
+def drive_batched(parts: Sequence[Generator[Tensor, Tensor, Result]]) -> Generator[Tensor, Tensor, list[Result]]:
     """Give one predictor the cases of several generators at once; return what each of them ends with.
 
     Their inputs share a batch, which is quicker than two small ones.

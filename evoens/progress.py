@@ -47,9 +47,9 @@ class Generation:
 
 
 OnProgress = Callable[[Progress], None]
-Told = Callable[[int, int], None]
+OnCount = Callable[[int, int], None]
 """Is told how many of how many are done."""
 
 
-def unheard(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Tell nobody."""

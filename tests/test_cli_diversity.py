@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
 from evoens.analysis.subject import of_run
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.cli import app
 from evoens.config.load import RESOLVED, load
 from evoens.ensemble import load_ensemble
@@ -95,7 +95,7 @@ def test_a_run_that_is_not_finished_shows_its_best_so_far(folder: Path) -> None:
     subject = of_run(open_task(config.config, config.base), config.config, config.base, folder)
     rows = [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
     for module, row in zip(subject.modules, sorted(rows, key=lambda row: -row["fitness"]), strict=False):
-        grown = grow(ensemble.parent, ensemble.strategy, Genome.from_json(row["genome"]))
+        grown = child_weights(ensemble.parent, ensemble.strategy, Genome.from_json(row["genome"]))
         child = ensemble.parent.child(grown).module
         assert fingerprint(module.state_dict()) == fingerprint(child.state_dict())
 

@@ -38,14 +38,14 @@ COMPETITORS = ("parent", "best_child", "random_children", "soup", "ensemble")
 SOUP = """
 import torch
 from evoens.methods.base import Fitted, Method
-from evoens.children import grow
+from evoens.children import child_weights
 
 class Soup(Method):
     name = "soup"
 
     def fit(self, evolved, folder, on_progress):
         parent = evolved.problem.parent
-        grown = [grow(parent, evolved.strategy, genome) for genome in evolved.members]
+        grown = [child_weights(parent, evolved.strategy, genome) for genome in evolved.members]
         mean = {name: torch.stack([weights[name] for weights in grown]).mean(0) for name in grown[0]}
         return Fitted([lambda: parent.child(mean).predict], {"networks": 1})
 """  # a Method from outside of the package: the mean of the members' weights (Wortsman et al. 2022)

@@ -12,7 +12,7 @@ import torch
 from tiny import MLP, TinyProblem
 from torch import Tensor, nn
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.ensemble import Ensemble, description_sha256, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, ShapeError
 from evoens.genome import Genome
@@ -40,7 +40,7 @@ def test_prediction_is_the_mean_of_members_computed_one_by_one(ensemble: Ensembl
     inputs = tiny_problem.probe(20)
     by_hand = torch.zeros(20, 3, dtype=torch.float64)
     for genome in ensemble.genomes:
-        weights = {**ensemble.parent.weights, **grow(ensemble.parent, ensemble.strategy, genome)}
+        weights = {**ensemble.parent.weights, **child_weights(ensemble.parent, ensemble.strategy, genome)}
         hidden = torch.relu(inputs.double() @ weights["first.weight"].double().T + weights["first.bias"].double())
         logits = hidden @ weights["last.weight"].double().T + weights["last.bias"].double()
         by_hand += logits.softmax(-1) / 4
@@ -65,7 +65,7 @@ def test_what_members_share_is_computed_once(tiny_problem: TinyProblem, monkeypa
     found = ensemble.outputs(inputs)
     hidden, classes = len(parent.weights["first.bias"]), len(parent.weights["last.bias"])
     assert passes == {hidden: 1, classes: 4}
-    alone = [parent.child(grow(parent, strategy, genome)).predict(inputs) for genome in ensemble.genomes]
+    alone = [parent.child(child_weights(parent, strategy, genome)).predict(inputs) for genome in ensemble.genomes]
     assert torch.equal(found, torch.stack(alone))
 
 
@@ -99,7 +99,7 @@ def test_an_own_strategy_file_travels_with_the_ensemble(tiny_problem: TinyProble
     )
     source.unlink()
     loaded = load_ensemble(tmp_path / "e", trust=True)
-    weights = grow(loaded.parent, loaded.strategy, loaded.genomes[0])
+    weights = child_weights(loaded.parent, loaded.strategy, loaded.genomes[0])
     assert torch.equal(weights["last.weight"], tiny_problem.parent.weights["last.weight"] * 0.75)
 
 

@@ -19,7 +19,7 @@ import torch
 from tiny import tiny_parent
 from torch import Tensor
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.contract.verify import folder_checks
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import EvoensError, SpecError
@@ -233,6 +233,6 @@ def test_a_strategy_may_read_its_parent_and_its_scope(tmp_path: Path) -> None:
     Ensemble(parent, strategy, strategy.ask(1, Random(0))).save(tmp_path / "e", source, {"sigma": 0.25}, {})
     (tmp_path / "half.py").unlink()
     loaded = load_ensemble(tmp_path / "e", trust=True)
-    weights = grow(loaded.parent, loaded.strategy, loaded.genomes[0])
+    weights = child_weights(loaded.parent, loaded.strategy, loaded.genomes[0])
     assert torch.equal(weights["last.weight"], parent.weights["last.weight"] * 1.5)
     assert all(check.ok for check in folder_checks(tmp_path / "e", trust=True))

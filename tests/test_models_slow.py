@@ -19,7 +19,7 @@ from evoens.genome import Genome
 from evoens.graph.soundness import check
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import locate
-from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, FixedInputs, Split, SplitName
 
 FILE = Path(model_zoo.__file__)
 COUNT, BATCH = 6, 4
@@ -38,14 +38,14 @@ class Pictures(FixedInputs):
     def batches(self, split: Split) -> Iterator[Tensor]:
         yield from self.inputs.split(BATCH)
 
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
-        return Evaluation(outputs[:, 0].double(), split.count, kept={"outputs": outputs})
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
+        return Evaluation(outputs[:, 0].double(), split.count, artifacts={"outputs": outputs})
 
     def probe(self, n: int = 8) -> Tensor:
         return self.inputs[:n]
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
-        return Judgement(self.inputs, lambda outputs: 0.0)
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
+        return EnsembleObjective(self.inputs, lambda outputs: 0.0)
 
 
 def parent_of(library: str, name: str) -> Parent:
@@ -80,7 +80,7 @@ def test_children_of_a_model_are_its_children(library: str, name: str, side: int
         evaluator, genomes = children(problem, 1e-9, scope)
         for outcome in evaluator.evaluate(genomes, problem.split("test")):
             assert outcome.evaluation is not None, outcome.error
-            torch.testing.assert_close(outcome.evaluation.kept["outputs"], whole, rtol=0, atol=1e-4)
+            torch.testing.assert_close(outcome.evaluation.artifacts["outputs"], whole, rtol=0, atol=1e-4)
         genomes = evaluator.strategy.within(sigma=0.05).ask(2, random.Random(0))
         measured = [o.evaluation for o in evaluator.evaluate(genomes, problem.split("test"))]
         ensemble = Ensemble(parent, evaluator.strategy, genomes)
@@ -90,7 +90,7 @@ def test_children_of_a_model_are_its_children(library: str, name: str, side: int
         torch.testing.assert_close(found, alone, rtol=0, atol=1e-4)
         for one, expected in zip(measured, alone, strict=True):
             assert one is not None
-            torch.testing.assert_close(one.kept["outputs"], expected, rtol=0, atol=1e-4)
+            torch.testing.assert_close(one.artifacts["outputs"], expected, rtol=0, atol=1e-4)
     ensemble.save(tmp_path, locate("noisy"), {"sigma": 0.05}, {})
     loaded = load_ensemble(tmp_path)
     assert torch.equal(torch.cat([loaded.outputs(x) for x in problem.inputs.split(BATCH)], dim=1), found)

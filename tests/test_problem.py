@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, together
+from evoens.problem import EnsembleObjective, Evaluation, Measure, Problem, Split, drive_batched
 
 
 class Echo(Problem):
@@ -30,8 +30,8 @@ class Echo(Problem):
     def probe(self, *arguments: Any) -> Tensor:
         return torch.zeros(1, 1)
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
-        return Judgement(torch.zeros(1, 1), lambda outputs: float(outputs.mean()))
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
+        return EnsembleObjective(torch.zeros(1, 1), lambda outputs: float(outputs.mean()))
 
 
 def test_evaluate_answers_every_step_and_returns_the_evaluation() -> None:
@@ -68,7 +68,7 @@ def test_parts_in_a_row_cover_the_split_once() -> None:
 
 def test_together_they_share_batches_and_end_as_alone() -> None:
     splits = [Split("search", 1, 3), Split("search", 0, 1), Split("search", 5, 2)]
-    run = together([Echo().cases(split) for split in splits])
+    run = drive_batched([Echo().cases(split) for split in splits])
     inputs, seen = next(run), []
     with pytest.raises(StopIteration) as end:
         while True:

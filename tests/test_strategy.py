@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoens.children import born, grow
+from evoens.children import child_weights, initial_weights
 from evoens.errors import GenomeError, ShapeError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
@@ -48,7 +48,7 @@ def test_genes_touch_their_own_scope_only() -> None:
     strategy = strategy.within(scope=("2",))
     (genome,) = strategy.ask(1, Random(0))
     whole = genome.stacked(Gene(1, 0.25))
-    once, twice = grow(network, strategy, genome), grow(network, strategy, whole)
+    once, twice = child_weights(network, strategy, genome), child_weights(network, strategy, whole)
     assert once["0.weight"] is network.weights["0.weight"]
     assert torch.equal(once["2.weight"], 2 * network.weights["2.weight"] + 0.5)
     assert torch.equal(twice["0.weight"], 2 * network.weights["0.weight"] + 0.25)
@@ -145,7 +145,7 @@ def test_a_child_that_is_not_tuned_has_what_its_genes_keep_in_the_end() -> None:
             )
 
     origin, genome = parent(), Genome((Gene(1, 0.25, scope=("0",)), Gene(3, 0.5)))
-    start, grown = born(origin, Last(0.1), genome), grow(origin, Last(0.1), genome)
+    start, grown = initial_weights(origin, Last(0.1), genome), child_weights(origin, Last(0.1), genome)
     every = torch.arange(12).reshape(4, 3) % 4 != 0
     assert torch.equal(grown["0.weight"], start["0.weight"] * every) and (start["0.weight"] != 0).all()
     assert torch.equal(grown["2.weight"], start["2.weight"])
@@ -153,7 +153,7 @@ def test_a_child_that_is_not_tuned_has_what_its_genes_keep_in_the_end() -> None:
 
 def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:
     origin = parent()
-    grown = grow(origin, Affine(0.1), Genome((Gene(1, 0.25), Gene(2, 3.0))))
+    grown = child_weights(origin, Affine(0.1), Genome((Gene(1, 0.25), Gene(2, 3.0))))
     assert tuple(grown) == origin.perturbed == ("0.weight", "2.weight")
     for name, weight in grown.items():
         assert torch.equal(weight, 2 * (2 * origin.weights[name] + 0.25) + 3)
@@ -161,14 +161,14 @@ def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:
 
 def test_no_gene_grows_the_parent() -> None:
     origin = parent()
-    for name, weight in grow(origin, Affine(0.1), Genome()).items():
+    for name, weight in child_weights(origin, Affine(0.1), Genome()).items():
         assert torch.equal(weight, origin.weights[name])
 
 
 def test_growing_leaves_the_parent_alone() -> None:
     origin = parent()
     before = origin.fingerprint
-    grow(origin, Affine(0.1), Genome((Gene(1, 0.25),)))
+    child_weights(origin, Affine(0.1), Genome((Gene(1, 0.25),)))
     assert origin.fingerprint == before
 
 
@@ -180,7 +180,7 @@ def test_perturb_is_told_the_tensors_name() -> None:
             seen.append((name, tuple(weight.shape), gene.seed))
             return weight
 
-    grow(parent(), Watch(0.1), Genome((Gene(1, 0.1), Gene(2, 0.1))))
+    child_weights(parent(), Watch(0.1), Genome((Gene(1, 0.1), Gene(2, 0.1))))
     assert seen == [(n, s, k) for n, s in (("0.weight", (4, 3)), ("2.weight", (2, 4))) for k in (1, 2)]
 
 
@@ -190,4 +190,4 @@ def test_another_shape_is_refused_even_where_it_could_be_broadcast() -> None:
             return weight[:1]
 
     with pytest.raises(ShapeError, match=r"Rows\.perturb\('0\.weight'\): expected \(4, 3\), found \(1, 3\)"):
-        grow(parent(), Rows(0.1), Genome((Gene(1, 0.1),)))
+        child_weights(parent(), Rows(0.1), Genome((Gene(1, 0.1),)))

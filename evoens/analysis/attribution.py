@@ -13,7 +13,7 @@ from evoens.analysis.subject import Subject
 from evoens.diversity.attribution import METHODS, PATH, attribute
 from evoens.diversity.measures import MEASURES
 from evoens.diversity.outputs import off_diagonal_mean
-from evoens.diversity.pictured import looker
+from evoens.diversity.pictured import logits_fn
 from evoens.diversity.pictures import png, saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, greedy_actions, noisy_copies
 from evoens.problem import evenly
@@ -47,7 +47,7 @@ class Attribution(Part):
 
     def step(self, place: int) -> dict[str, Tensor]:
         """Compare the members on one chunk of the inputs."""
-        lookers = (looker(self.subject.pictured, module) for module in self.subject.modules)
+        lookers = (logits_fn(self.subject.pictured, module) for module in self.subject.modules)
         chunk = self.chunks[place].to(self.subject.device)
         found = attribute(lookers, chunk, METHODS[self.settings.method], self.subject.seed + place)
         bits = {f"bits/{name}": distances * len(chunk) for name, distances in found.bits.items()}
@@ -89,7 +89,7 @@ class Attribution(Part):
         frames, rows = self.frames[evenly(len(self.frames), SHOWN)], []
         copies = noisy_copies(frames.to(self.subject.device), COPIES, SIGMA, self.subject.seed)
         for module in self.subject.all_modules:
-            look = looker(self.subject.pictured, module)
+            look = logits_fn(self.subject.pictured, module)
             scores = METHODS[self.settings.method](look, copies, greedy_actions(look, frames.to(self.subject.device)))
             rows.append(scores.cpu().abs().sum(1))
         picture = saliency_strip(frames, torch.stack(rows), list(self.subject.all_names))

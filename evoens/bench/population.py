@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.evaluation.evaluator import Evaluator
-from evoens.evaluation.plan import DTYPES, Loop, Plan, Scratch, Stack, scratch
+from evoens.evaluation.plan import DTYPES, Loop, Plan, Runner, Stack, make_runner
 from evoens.machine.allocator import keep_memory
 from evoens.machine.threads import side_by_side
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, Measure, Problem, Split, SplitName
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)
@@ -61,9 +61,9 @@ class Frames(Problem):
         """Return the first `n` frames."""
         return self.frames[:n]
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Judge nothing."""
-        return Judgement(self.frames, lambda outputs: 0.0)
+        return EnsembleObjective(self.frames, lambda outputs: 0.0)
 
 
 def measure(
@@ -128,9 +128,9 @@ def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequenc
     """Return what a round runs, by name, each with the number of frames (matrix products: of GFLOP) it gets through."""
     parent, plan, device = evaluator.parent, evaluator.plan, evaluator.device
     genomes = evaluator.strategy.ask(max(children, plan.children), Random(0))
-    weights = [grow(parent, evaluator.strategy, genome) for genome in genomes]
+    weights = [child_weights(parent, evaluator.strategy, genome) for genome in genomes]
     frames, whole, group = problem.probe(problem.batch), problem.split("search"), genomes[: plan.children]
-    room = _loaded(scratch(parent.module, parent.perturbed, plan, device), weights)
+    room = _loaded(make_runner(parent.module, parent.perturbed, plan, device), weights)
     stack = _loaded(Stack(parent.module, parent.perturbed, Plan("vmap", children=children), device), weights)
     loops = [_loaded(Loop(parent.module, Plan(), device), [own]) for own in weights[:children]]
     turns = itertools.cycle(loops)
@@ -162,17 +162,17 @@ def _round(work: Work, *, backwards: bool) -> dict[str, float]:
     return {name: statistics.median(found) for name, found in rates.items()}
 
 
-def _loaded(room: Scratch, weights: Sequence[dict[str, Tensor]]) -> Scratch:
+def _loaded(room: Runner, weights: Sequence[dict[str, Tensor]]) -> Runner:
     for place, own in enumerate(weights[: room.plan.children]):
         room.load(place, own)
     return room
 
 
-def _pass(room: Scratch, frames: Tensor) -> Tensor:
+def _pass(room: Runner, frames: Tensor) -> Tensor:
     return room.predict(dict.fromkeys(range(room.plan.children), frames))[0]
 
 
-def _passes(room: Scratch, frames: Tensor, children: int) -> None:
+def _passes(room: Runner, frames: Tensor, children: int) -> None:
     """Send `children` children through `frames`, a core each: here is no game to be played meanwhile."""
     places = room.plan.children
     if isinstance(room, Loop) and places > 1:

@@ -13,14 +13,14 @@ from rich.table import Table
 from torch import Tensor
 
 from evoens.bench.common import machine, noisy, quickest_settings, seconds
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.ensemble import Ensemble
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import Plan
 from evoens.genome import Genome
 from evoens.network.inputs import Inputs
 from evoens.parent import Architecture, Parent, Predictor
-from evoens.problem import Evaluation, FixedInputs, Judgement, Measure, Problem, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, FixedInputs, Measure, Problem, Split, SplitName
 from evoens.strategy import Strategy
 
 NETWORK, LAYER = "evoens.tasks.networks.lenet:LeNet", "fc1"
@@ -50,17 +50,17 @@ class Images(FixedInputs):
         """See `FixedInputs.batches`."""
         yield from torch.split(self.images[split.first : split.first + split.count], self.batch)
 
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
-        """See `FixedInputs.judge`."""
-        return Evaluation(outputs[:, 0].double(), len(outputs), kept={"outputs": outputs})
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
+        """See `FixedInputs.score_outputs`."""
+        return Evaluation(outputs[:, 0].double(), len(outputs), artifacts={"outputs": outputs})
 
     def probe(self, n: int = 8) -> Tensor:
         """Return the first `n` images."""
         return self.images[:n]
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Judge nothing."""
-        return Judgement(self.images, lambda outputs: 0.0)
+        return EnsembleObjective(self.images, lambda outputs: 0.0)
 
 
 class Apart(Problem):
@@ -79,7 +79,7 @@ class Apart(Problem):
         """Return the first `n` images."""
         return self.images.probe(n)
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Judge nothing."""
         return self.images.judgement(evaluations)
 
@@ -157,7 +157,7 @@ def _work(
     plain = copy.deepcopy(parent.module)
 
     def load_state_dict() -> None:
-        plain.load_state_dict({**parent.weights, **grow(parent, strategy, genomes[0])})
+        plain.load_state_dict({**parent.weights, **child_weights(parent, strategy, genomes[0])})
         with torch.no_grad():
             problem.evaluate(lambda images: torch.softmax(plain(images), dim=-1), split)
 
@@ -200,7 +200,7 @@ def _differences(
 def _outputs(evaluator: Evaluator, genome: Genome, problem: Images) -> Tensor:
     evaluation = evaluator.evaluate([genome], problem.split("search"))[0].evaluation
     assert evaluation is not None
-    return evaluation.kept["outputs"]
+    return evaluation.artifacts["outputs"]
 
 
 def _difference(a: Tensor, b: Tensor) -> float:

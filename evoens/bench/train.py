@@ -68,8 +68,8 @@ def describe(result: dict[str, Any]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in ("ratio", "aim", "of"):
         table.add_column(head)
-    for name, (aim, word, what) in TARGETS.items():
-        table.add_row(f"{result[name]:.2f}", f"{word} {aim:g}", what)
+    for name, (ensemble_metric, word, what) in TARGETS.items():
+        table.add_row(f"{result[name]:.2f}", f"{word} {ensemble_metric:g}", what)
     return table
 
 

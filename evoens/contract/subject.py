@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.children import grow, kept
+from evoens.children import apply_final_mask, child_weights
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent, fingerprint
 from evoens.scope import touches
@@ -74,13 +74,13 @@ class Subject:
                     with global_seed(seed):
                         weights[name] = strategy.perturb(name, weights[name].clone(), gene)
             with global_seed(seed):
-                weights[name] = kept(strategy, genome, name, weights[name])
+                weights[name] = apply_final_mask(strategy, genome, name, weights[name])
         return weights
 
     def bits(self) -> list[str]:
         """Return each first child's key and the hash of its weights, as the engine grows them."""
         genomes = self.genomes()
-        return [f"{g.key} {fingerprint(grow(self.parent, self.new(), g))}" for g in genomes]
+        return [f"{g.key} {fingerprint(child_weights(self.parent, self.new(), g))}" for g in genomes]
 
 
 def small_parent() -> Parent:

@@ -21,26 +21,26 @@ from evoens.diversity.saliency import (
     noisy_copies,
     unit_maps,
 )
-from evoens.parent import Looker
+from evoens.parent import LogitsFn
 
 RANGE = 255  # grey levels of a pixel: a score is for all of them, so that it does not depend on how they are counted
 PATH = 16  # points of the integral of Integrated Gradients
 
-Attribute = Callable[[Looker, Tensor, Tensor], Tensor]
+Attribute = Callable[[LogitsFn, Tensor, Tensor], Tensor]
 """A network, noisy copies `(s, n, c, h, w)` of frames, the answers to explain `(n,)`: signed scores `(n, c, h, w)`."""
 
 
-def saliency(module: Looker, copies: Tensor, answers: Tensor) -> Tensor:
+def saliency(module: LogitsFn, copies: Tensor, answers: Tensor) -> Tensor:
     """The gradient of the answer's probability by the first of the copies (Simonyan, Vedaldi & Zisserman 2014)."""
     return gradients(module, copies[:1], answers)[1] * RANGE
 
 
-def smoothgrad(module: Looker, copies: Tensor, answers: Tensor) -> Tensor:
+def smoothgrad(module: LogitsFn, copies: Tensor, answers: Tensor) -> Tensor:
     """That gradient, averaged over the copies (Smilkov et al. 2017; IDA eq. 15)."""
     return gradients(module, copies, answers)[1] * RANGE
 
 
-def integrated_gradients(module: Looker, copies: Tensor, answers: Tensor) -> Tensor:
+def integrated_gradients(module: LogitsFn, copies: Tensor, answers: Tensor) -> Tensor:
     """The first copy times the mean gradient on the way to it from black (Sundararajan, Taly & Yan 2017).
 
     The integral is the Gauss–Legendre rule with 16 points.
@@ -79,7 +79,7 @@ class Attributions:
     floor: Tensor
 
 
-def attribute(members: Iterable[Looker], frames: Tensor, method: Attribute, seed: int) -> Attributions:
+def attribute(members: Iterable[LogitsFn], frames: Tensor, method: Attribute, seed: int) -> Attributions:
     """Attribute each member's likeliest answers on `frames` to their pixels, and compare the members.
 
     Each is seen under two draws of the faint noise of `saliency.SIGMA`, the same for all: what a member differs from
@@ -104,7 +104,7 @@ def attribute(members: Iterable[Looker], frames: Tensor, method: Attribute, seed
     )
 
 
-def _both(module: Looker, frames: Tensor, draws: Sequence[Tensor], method: Attribute) -> Tensor:
+def _both(module: LogitsFn, frames: Tensor, draws: Sequence[Tensor], method: Attribute) -> Tensor:
     """Scores under both draws, `(2, n, c, h, w)`, on the CPU."""
     answers = greedy_actions(module, frames)
     return torch.stack([method(module, copies, answers).cpu() for copies in draws])

@@ -10,12 +10,12 @@ from torch import Tensor
 from evoens.diversity.hashes import hash_bits
 from evoens.diversity.measures import Measure
 from evoens.diversity.saliency import COPIES, SIGMA, coloured, greedy_actions, noisy_copies, view
-from evoens.parent import Looker
+from evoens.parent import LogitsFn
 
 NO_GRADIENT = "the network has no gradient by its inputs"
 
 
-def of_saliency(members: Iterable[Looker], frames: Tensor, seed: int, measure: Measure) -> Tensor:
+def of_saliency(members: Iterable[LogitsFn], frames: Tensor, seed: int, measure: Measure) -> Tensor:
     """Distance between the hashes of two members' saliency maps, averaged over frames: `(k, k)`.
 
     Args:

@@ -17,7 +17,7 @@ from evoens.diversity.fourier import Shape, motions, moved, painted, spectrum
 from evoens.diversity.pictures import newest
 from evoens.diversity.reading import evaluating, read
 from evoens.errors import EvoensError, ShapeError
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -72,7 +72,7 @@ def visualise(
     *,
     seed: int,
     steps: int = STEPS,
-    on_step: Told = unheard,
+    on_step: OnCount = no_progress,
 ) -> Pixels:
     """Find for each member the pictures that its `units` answer most to, or least: RGB `(k, n, h, w, 3)` uint8.
 
@@ -105,7 +105,7 @@ def activation_grid(
     seed: int,
     side: int = 8,
     steps: int = STEPS,
-    on_step: Told = unheard,
+    on_step: OnCount = no_progress,
 ) -> Pixels:
     """Find for each patch of a frame the picture of what a layer sees in it: RGB `(rows, columns, h, w, 3)` uint8.
 
@@ -145,7 +145,7 @@ def optimise(
     *,
     seed: int,
     steps: int = STEPS,
-    on_step: Told = unheard,
+    on_step: OnCount = no_progress,
 ) -> Tensor:
     """Return the picture of each goal for each member, `(k, n, c, h, w)` from 0 to 255; see `visualise`."""
     device = _device(members[0])

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from evoens.errors import ProblemError
-from evoens.parent import Looker
+from evoens.parent import LogitsFn
 
 
 @runtime_checkable
@@ -39,6 +39,6 @@ def pictured(problem: object) -> Pictured:
     return problem
 
 
-def looker(problem: Pictured, module: nn.Module) -> Looker:
+def logits_fn(problem: Pictured, module: nn.Module) -> LogitsFn:
     """Let a network look at pictures."""
     return lambda frames: module(problem.inputs_of(frames))

@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from torch import Tensor
 
 from evoens.errors import ShapeError
-from evoens.parent import Looker
+from evoens.parent import LogitsFn
 
 SIGMA = 4.0  # of the faint noise, in grey levels of 255
 COPIES = 4  # noisy copies of each frame in either draw
@@ -45,7 +45,7 @@ def noisy_copies(frames: Tensor, copies: int, sigma: float, seed: int) -> Tensor
     return noise.to(frames.device).add_(frames)
 
 
-def view(module: Looker, copies: Tensor, actions: Tensor) -> View:
+def view(module: LogitsFn, copies: Tensor, actions: Tensor) -> View:
     """See through one member: what it answers on noisy frames, and which pixels the probability of its action hangs on.
 
     The map is SmoothGrad (IDA eq. 15): the absolute values of the averaged gradients, summed over channels.
@@ -59,7 +59,7 @@ def view(module: Looker, copies: Tensor, actions: Tensor) -> View:
     return View(outputs.cpu(), found.abs().sum(1).cpu())
 
 
-def gradients(module: Looker, copies: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+def gradients(module: LogitsFn, copies: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of the action's probability by the frame, averaged over its noisy copies.
 
     Args:
@@ -83,7 +83,7 @@ def gradients(module: Looker, copies: Tensor, actions: Tensor) -> tuple[Tensor, 
     return seen[-1].detach(), found.detach().unflatten(0, (s, n)).mean(0)
 
 
-def greedy_actions(module: Looker, frames: Tensor) -> Tensor:
+def greedy_actions(module: LogitsFn, frames: Tensor) -> Tensor:
     """The action of the highest logit for each of the frames `(n, c, h, w)`: `(n,)`."""
     with torch.no_grad():
         actions: Tensor = module(frames.to(torch.float32, copy=True)).argmax(-1)

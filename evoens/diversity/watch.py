@@ -16,7 +16,7 @@ from evoens.diversity.outputs import off_diagonal_mean
 from evoens.diversity.pictures import saliency_strip
 from evoens.diversity.saliency import COPIES, SIGMA, View, coloured, greedy_actions, noisy_copies, view
 from evoens.errors import ShapeError
-from evoens.parent import Looker
+from evoens.parent import LogitsFn
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -45,7 +45,7 @@ class Diversity:
         return {name: {"value": m.value, "floor": m.floor} for name, m in self.measures.items()}
 
 
-def watch(members: Iterable[Looker], probe: Tensor, seed: int, parent: Looker | None = None) -> Diversity:
+def watch(members: Iterable[LogitsFn], probe: Tensor, seed: int, parent: LogitsFn | None = None) -> Diversity:
     """Measure how far `members` differ on `probe`: their answers, and the hashes of their saliency maps.
 
     Each member is measured twice, A and B, under two independent draws of a faint noise on the frames (σ = 4/255, the
@@ -73,7 +73,7 @@ def watch(members: Iterable[Looker], probe: Tensor, seed: int, parent: Looker | 
     return Diversity(_measures(pairs), saliency_strip(probe, maps, list(shown)))
 
 
-def watch_answers(members: Iterable[Looker], probe: Tensor, seed: int) -> Diversity:
+def watch_answers(members: Iterable[LogitsFn], probe: Tensor, seed: int) -> Diversity:
     """Do as `watch`, of the answers alone: for networks that have no gradient by their frames."""
     draws = [noisy_copies(probe, COPIES, SIGMA, 2 * seed + draw).flatten(0, 1) for draw in range(2)]
     with torch.no_grad():
@@ -86,7 +86,7 @@ def watch_outputs(outputs: Tensor) -> Diversity:
     return Diversity(_of_answers([outputs, outputs]), None)
 
 
-def _seen_twice(module: Looker, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
+def _seen_twice(module: LogitsFn, probe: Tensor, draws: Sequence[Tensor]) -> tuple[View, View]:
     actions = greedy_actions(module, probe)
     a, b = (view(module, copies, actions) for copies in draws)
     return a, b

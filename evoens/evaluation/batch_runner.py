@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from evoens.evaluation.memory import budget, nbytes
-from evoens.evaluation.plan import Loop, Plan, Stack, scratch
-from evoens.evaluation.trials import Answer, Trial, run
-from evoens.evaluation.trunk_cache import Shared, parting
-from evoens.graph.cut import Given
+from evoens.evaluation.plan import Loop, Plan, Stack, make_runner
+from evoens.evaluation.trials import Answer, EvaluationTask, run
+from evoens.evaluation.trunk_cache import TrunkCache, shared_trunk
+from evoens.graph.cut import Inputs
 from evoens.parent import Parent
 from evoens.plugins.guest import failure
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
@@ -26,7 +26,7 @@ GROUP = 64  # children that go through the blocks of a split together: each grou
 class Brood(Protocol):
     """Makes children, by their numbers, and is told when the measuring of each begins, and when it ends or pauses."""
 
-    def grow(self, child: int) -> Mapping[str, Tensor]:
+    def child_weights(self, child: int) -> Mapping[str, Tensor]:
         """Return the child's tensors."""
 
     def begin(self, child: int) -> None:
@@ -40,7 +40,7 @@ Results = Iterator[tuple[int, Evaluation | Exception]]
 """The numbers of children, and what became of each, as they end."""
 
 
-class Room:
+class BatchRunner:
     """Runs children that touch the same tensors: what comes before these only once, where inputs are the same for all.
 
     Args:
@@ -63,19 +63,20 @@ class Room:
         settings: EvaluationSettings,
     ) -> None:
         self.touched, self._problem, self._plan, self._settings = touched, problem, plan, settings
-        parts = parting(problem, parent, touched)
-        self._scratch = scratch(parts.tail if parts else parent.module, touched, plan, device)
-        self._shared: Shared | None = None
+        parts = shared_trunk(problem, parent, touched)
+        self._scratch = make_runner(parts.tail if parts else parent.module, touched, plan, device)
+        self._shared: TrunkCache | None = None
         if parts and isinstance(problem, FixedInputs):
             left = budget(settings.memory) - plan.children * nbytes(parts.tail)
-            self._shared = Shared(problem, parts.trunk, plan, device, left)
+            self._shared = TrunkCache(problem, parts.trunk, plan, device, left)
 
     def measure(self, children: Sequence[int], brood: Brood, split: Split) -> Results:
         """Yield each child's evaluation on `split`, or the error that ended it."""
         size = GROUP if self._shared else max(1, len(children))
         for start in range(0, len(children), size):
             trials = {
-                child: Trial(self._cases(split), self._settings.timeout) for child in children[start : start + size]
+                child: EvaluationTask(self._cases(split), self._settings.timeout)
+                for child in children[start : start + size]
             }
             for error in self._blocks(split):
                 going = {child: trial for child, trial in trials.items() if not trial.ended}
@@ -93,18 +94,18 @@ class Room:
         except Exception as error:
             yield error
 
-    def _cases(self, split: Split) -> Generator[Given | None, Tensor, Evaluation]:
+    def _cases(self, split: Split) -> Generator[Inputs | None, Tensor, Evaluation]:
         return (yield from self._shared.cases(split) if self._shared else self._problem.cases(split))
 
     def _load(self, place: int, child: int, brood: Brood) -> None:
-        weights = brood.grow(child)
+        weights = brood.child_weights(child)
         self._scratch.load(place, {name: weights[name] for name in self.touched})
 
-    def _side_by_side(self, loop: Loop, trials: Mapping[int, Trial], brood: Brood) -> Results:
+    def _side_by_side(self, loop: Loop, trials: Mapping[int, EvaluationTask], brood: Brood) -> Results:
         """Run each child for itself; a place is taken again as soon as its child is done."""
         free, taken = list(range(self._plan.children)), {}
 
-        def started() -> Iterator[tuple[Trial, Answer]]:
+        def started() -> Iterator[tuple[EvaluationTask, Answer]]:
             """Start each when there is a place for it."""
             for child, trial in trials.items():
                 place = free.pop()
@@ -120,7 +121,7 @@ class Room:
             if trial.ended:
                 yield child, trial.result
 
-    def _in_step(self, stack: Stack, trials: Mapping[int, Trial], brood: Brood) -> Results:
+    def _in_step(self, stack: Stack, trials: Mapping[int, EvaluationTask], brood: Brood) -> Results:
         """Run a few children after another, the network mapped over them."""
         children = list(trials)
         for start in range(0, len(children), self._plan.children):

@@ -9,15 +9,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from evoens.children import TunedWeights, grow
+from evoens.children import TunedWeights, child_weights
 from evoens.ensemble import Ensemble
 from evoens.errors import ProblemError, one_line
 from evoens.evaluation.backend import Job, Outcome, measure
-from evoens.evaluation.batch_runner import Results, Room
+from evoens.evaluation.batch_runner import BatchRunner, Results
 from evoens.evaluation.memory import budget
 from evoens.evaluation.plan import Plan
-from evoens.evaluation.planning import GLANCE, Batches, quickest
-from evoens.evaluation.trunk_cache import parting, touched
+from evoens.evaluation.planning import PROBE_INPUTS, Batches, quickest
+from evoens.evaluation.trunk_cache import shared_trunk, touched
 from evoens.genome import Genome
 from evoens.graph.cut import traces
 from evoens.graph.feature_cache import Kept
@@ -69,7 +69,7 @@ class Evaluator:
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
         self.measuring = measuring or Measuring()
-        self._latest: Room | None = None
+        self._latest: BatchRunner | None = None
 
     @property
     def untraced(self) -> bool:
@@ -122,7 +122,7 @@ class Evaluator:
         return found
 
     def _quickest(self) -> Plan:
-        inputs, cut = self.problem.probe(GLANCE), parting(self.problem, self.parent, self._scope)
+        inputs, cut = self.problem.probe(PROBE_INPUTS), shared_trunk(self.problem, self.parent, self._scope)
         if cut is None or isinstance(inputs, tuple):
             batches = Batches(inputs, self._sizes(), own=isinstance(inputs, tuple))
             return quickest(self.parent.module, self._scope, batches, self.device, self.settings)
@@ -168,10 +168,10 @@ class Evaluator:
             return tuple(self.parent.weights)
         return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
 
-    def _room(self, names: tuple[str, ...]) -> Room:
+    def _room(self, names: tuple[str, ...]) -> BatchRunner:
         if self._latest is None or self._latest.touched != names:
             self._latest = None  # gives its memory back before another takes as much
-            self._latest = Room(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
+            self._latest = BatchRunner(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
         return self._latest
 
 
@@ -181,9 +181,9 @@ class _Brood:
     def __init__(self, evaluator: Evaluator, genomes: Sequence[Genome]) -> None:
         self.genomes, self._evaluator = genomes, evaluator
 
-    def grow(self, child: int) -> Mapping[str, Tensor]:
+    def child_weights(self, child: int) -> Mapping[str, Tensor]:
         own = self._evaluator
-        return grow(own.parent, own.strategy, self.genomes[child], own.tuned)
+        return child_weights(own.parent, own.strategy, self.genomes[child], own.tuned)
 
     def begin(self, child: int) -> None:
         if self.genomes[child].genes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from evoens.errors import CheckpointError
-from evoens.graph.cut import Features, Given
+from evoens.graph.cut import Features, Inputs
 from evoens.machine.threads import side_by_side
 from evoens.parent import Child
 from evoens.settings.evaluation import Precision
@@ -65,7 +65,7 @@ class Plan:
         fitted = copy.deepcopy(module).to(device=device, dtype=self._dtype)
         return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
 
-    def fit_inputs(self, inputs: Given, device: torch.device) -> Features:
+    def fit_inputs(self, inputs: Inputs, device: torch.device) -> Features:
         """Return `inputs` on `device`: images in this layout, floats in this precision; bytes stay bytes."""
         return tuple(self._fit(part, device) for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
 
@@ -94,11 +94,11 @@ class Loop:
         """Put the tensors in which children differ, by name, in the place of those of the child before."""
         self._children[place].load(weights)
 
-    def answer(self, place: int, inputs: Given) -> Tensor:
+    def answer(self, place: int, inputs: Inputs) -> Tensor:
         """Return float32 probabilities `(n, c)` of the child at `place`, on the inputs' device."""
         return self._children[place].predict(*self.plan.fit_inputs(inputs, self.device)).to(_first(inputs).device)
 
-    def predict(self, inputs: Mapping[int, Given]) -> dict[int, Tensor]:
+    def predict(self, inputs: Mapping[int, Inputs]) -> dict[int, Tensor]:
         """Return float32 probabilities `(n, c)` for the inputs of each place, on their device; features are shared."""
         if len(inputs) == 1:
             return {place: self.answer(place, x) for place, x in inputs.items()}
@@ -125,7 +125,7 @@ class Stack:
         for name in weights.keys() & self._weights.keys():
             self._weights[name][place].copy_(weights[name])
 
-    def predict(self, inputs: Mapping[int, Given]) -> dict[int, Tensor]:
+    def predict(self, inputs: Mapping[int, Inputs]) -> dict[int, Tensor]:
         """See `Loop.predict`; places of one padded size share a pass."""
         by_size: dict[int, dict[int, Tensor]] = {}
         for place, x in inputs.items():
@@ -146,22 +146,22 @@ class Stack:
         outputs = self._pass(batch, 0).to(some.device)
         return {place: outputs[place, : len(x)] for place, x in inputs.items()}
 
-    def _pass(self, inputs: Given, dim: int | None) -> Tensor:
+    def _pass(self, inputs: Inputs, dim: int | None) -> Tensor:
         """Return all places' probabilities, `(children, n, c)`; children are in the dimension `dim` of the inputs."""
         run = torch.vmap(self._call, in_dims=(0, dim))
         with torch.no_grad():
             return torch.softmax(run(self._weights, self.plan.fit_inputs(inputs, self.device)).float(), dim=-1)
 
 
-Scratch = Loop | Stack
+Runner = Loop | Stack
 """Room for `plan.children` children at a time."""
 
 
-def _first(inputs: Given) -> Tensor:
+def _first(inputs: Inputs) -> Tensor:
     return inputs if isinstance(inputs, Tensor) else inputs[0]
 
 
-def scratch(module: nn.Module, own: Collection[str], plan: Plan, device: torch.device) -> Scratch:
+def make_runner(module: nn.Module, own: Collection[str], plan: Plan, device: torch.device) -> Runner:
     """Return room for the children that `plan` runs at a time.
 
     Args:

@@ -21,17 +21,17 @@ from torch import Tensor, nn
 
 from evoens.errors import EvoensError
 from evoens.evaluation.memory import budget, nbytes
-from evoens.evaluation.plan import Layout, Plan, Scratch, scratch
-from evoens.graph.cut import Given
+from evoens.evaluation.plan import Layout, Plan, Runner, make_runner
+from evoens.graph.cut import Inputs
 from evoens.machine.threads import lanes
 from evoens.plugins.guest import guest
 from evoens.settings.evaluation import EvaluationSettings
 
 GROUP = 8  # children a vmap pass
-GLANCE = 4  # inputs of a first, short look
+PROBE_INPUTS = 4  # inputs of a first, short look
 PROBED = 64  # inputs of a pass that is measured
 SECONDS = 0.3  # spent on each plan that is measured; where one pass of a child takes longer nothing is
-GAIN = 1.1  # what a later plan must be quicker by than an earlier one
+MIN_SPEEDUP = 1.1  # what a later plan must be quicker by than an earlier one
 COPIES = 0.5  # of the memory for copies of the network, at most
 SIZES = (1, 2, 3, 7, 16)  # of batches on which bits are compared, beside those of the problem
 
@@ -44,7 +44,7 @@ class Batches(NamedTuple):
     own: whether each child has several tensors of its own, which no `Stack` takes.
     """
 
-    rows: Given
+    rows: Inputs
     sizes: Collection[int] = ()
     own: bool = False
 
@@ -58,17 +58,17 @@ def quickest(
     the memory have room for. Another way stands in where it gives the same bits, on batches of all sizes, and sends a
     tenth more children through in a second; with a large network that is not tried.
 
-    `module`, `own` and `device` are those of `scratch`.
+    `module`, `own` and `device` are those of `make_runner`.
     """
     inputs = batches.rows
-    make, glance = partial(scratch, module, own, device=device), _rows(inputs, GLANCE)
+    make, glance = partial(make_runner, module, own, device=device), _rows(inputs, PROBE_INPUTS)
     with _unheard():
         room = next((room for plan in _layouts(inputs, settings) if (room := _try(make, plan, glance))), None)
         if room is None:
             return Plan(precision=settings.precision)
         places = int(COPIES * budget(settings.memory) / max(1, nbytes(module)))
         first = replace(room.plan, children=max(1, min(lanes(device), places)))
-        if _seconds(room, glance) * PROBED / GLANCE > SECONDS:
+        if _seconds(room, glance) * PROBED / PROBE_INPUTS > SECONDS:
             return first
         others = [replace(first, children=1)] if first.children > 1 else []
         if places >= GROUP and not batches.own:
@@ -83,7 +83,7 @@ def quickest(
         return _winner(rooms, _rows(inputs, PROBED))
 
 
-def _layouts(inputs: Given, settings: EvaluationSettings) -> Iterator[Plan]:
+def _layouts(inputs: Inputs, settings: EvaluationSettings) -> Iterator[Plan]:
     image = any(part.dim() == 4 for part in (inputs if isinstance(inputs, tuple) else (inputs,)))
     layouts: tuple[Layout, ...] = ("channels_last", "contiguous") if image else ("contiguous",)
     return (Plan("loop", layout, settings.precision) for layout in layouts)
@@ -98,7 +98,7 @@ def _unheard() -> Iterator[None]:
         yield
 
 
-def _try(make: Callable[[Plan], Scratch], plan: Plan, inputs: Given) -> Scratch | None:
+def _try(make: Callable[[Plan], Runner], plan: Plan, inputs: Inputs) -> Runner | None:
     """Return the plan's room after a first pass, which also compiles kernels; None when it cannot be run."""
     try:
         with guest("the network"):  # and whatever a backend does not support
@@ -109,12 +109,12 @@ def _try(make: Callable[[Plan], Scratch], plan: Plan, inputs: Given) -> Scratch 
     return room
 
 
-def _equal(one: Scratch, other: Scratch, weights: Sequence[Weights], trials: Sequence[Given]) -> bool:
+def _equal(one: Runner, other: Runner, weights: Sequence[Weights], trials: Sequence[Inputs]) -> bool:
     """Whether two plans give each child the same bits on all inputs of `trials`."""
     return all(torch.equal(_answer(one, own, x), _answer(other, own, x)) for x in trials for own in weights)
 
 
-def _answer(room: Scratch, own: Weights, inputs: Given) -> Tensor:
+def _answer(room: Runner, own: Weights, inputs: Inputs) -> Tensor:
     room.load(0, own)
     return room.predict(dict.fromkeys(range(room.plan.children), _fitted(room, inputs)))[0].cpu()
 
@@ -124,24 +124,24 @@ def _flipped(weights: Weights) -> dict[str, Tensor]:
     return {name: weight.flip(0) for name, weight in weights.items()}
 
 
-def _rows(inputs: Given, n: int) -> Given:
+def _rows(inputs: Inputs, n: int) -> Inputs:
     """Return `n` rows of the inputs, which come again where there are fewer: bits are a matter of shapes."""
     if isinstance(inputs, tuple):
         return tuple(torch.cat([part] * -(-n // len(part)))[:n] for part in inputs)
     return torch.cat([inputs] * -(-n // len(inputs)))[:n]
 
 
-def _fitted(room: Scratch, inputs: Given) -> Given:
+def _fitted(room: Runner, inputs: Inputs) -> Inputs:
     """Features are where and as they are needed before the first child comes; inputs come as they are."""
     return room.plan.fit_inputs(inputs, room.device) if isinstance(inputs, tuple) else inputs
 
 
-def _winner(rooms: Sequence[Scratch], inputs: Given) -> Plan:
+def _winner(rooms: Sequence[Runner], inputs: Inputs) -> Plan:
     times = _alternate(rooms, inputs) if len(rooms) > 1 else [0.0]
-    return next(room.plan for room, spent in zip(rooms, times, strict=True) if spent <= GAIN * min(times))
+    return next(room.plan for room, spent in zip(rooms, times, strict=True) if spent <= MIN_SPEEDUP * min(times))
 
 
-def _seconds(room: Scratch, inputs: Given) -> float:
+def _seconds(room: Runner, inputs: Inputs) -> float:
     """Return the seconds a child that one pass takes."""
     inputs = _fitted(room, inputs)
     start = time.perf_counter()
@@ -150,7 +150,7 @@ def _seconds(room: Scratch, inputs: Given) -> float:
     return (time.perf_counter() - start) / room.plan.children
 
 
-def _alternate(rooms: Sequence[Scratch], inputs: Given) -> list[float]:
+def _alternate(rooms: Sequence[Runner], inputs: Inputs) -> list[float]:
     """Return each room's least seconds a child, the rooms taking turns for `SECONDS` each, twice at least.
 
     The least, since whatever else the machine does only ever adds to it.

@@ -22,14 +22,14 @@ class Entry:
     error: str | None
 
 
-class Ledger:
+class ResultCache:
     """Measurements by name and split: JSON and tensors, written with every checkpoint."""
 
     def __init__(self, entries: Mapping[str, Entry] | None = None) -> None:
         self.entries: dict[str, Entry] = dict(entries or {})
 
     @classmethod
-    def load(cls, rows: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Ledger:
+    def load(cls, rows: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ResultCache:
         """Take up what `to_json` and `tensors` gave."""
         entries = {}
         for name, row in rows.items():
@@ -40,7 +40,7 @@ class Ledger:
     def to_json(self) -> dict[str, Any]:
         """Return all but the numbers of each case, which `tensors` holds."""
         return {
-            name: {"samples": e.evaluation.samples, "beside": list(e.evaluation.beside), "error": e.error}
+            name: {"samples": e.evaluation.samples, "beside": list(e.evaluation.extra_metrics), "error": e.error}
             for name, e in self.entries.items()
         }
 
@@ -49,7 +49,7 @@ class Ledger:
         found = {}
         for name, entry in self.entries.items():
             found[name] = entry.evaluation.cases
-            found |= {f"{name}/{measure}": rows for measure, rows in entry.evaluation.beside.items()}
+            found |= {f"{name}/{measure}": rows for measure, rows in entry.evaluation.extra_metrics.items()}
         return found
 
     @property
@@ -70,16 +70,16 @@ class Ledger:
         known = len(genomes) - len(missing)
 
         def note(place: int, outcome: Outcome) -> None:
-            self.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
+            self.put(split, outcome.genome.key, outcome.evaluation, outcome.error)
             on_done(known + place + 1)
 
         measure(backend, missing, split, note)
         return [_outcome(genome, self.entries[_name(split, genome.key)]) for genome in genomes]
 
-    def once(self, split: Split, name: str, run: Callable[[], Evaluation]) -> Tensor:
+    def get_or_run(self, split: Split, name: str, run: Callable[[], Evaluation]) -> Tensor:
         """Return the cases, float64 `(n,)`, of the measurement `name` on `split`, running it only the first time."""
         if not self.has(split, name):
-            self.note(split, name, run(), None)
+            self.put(split, name, run(), None)
         return self.evaluation(split, name).cases
 
     def has(self, split: Split, name: str) -> bool:
@@ -90,13 +90,13 @@ class Ledger:
         """Return a measurement that was made."""
         return self.entries[_name(split, name)].evaluation
 
-    def note(self, split: Split, name: str, evaluation: Evaluation | None, error: str | None) -> None:
+    def put(self, split: Split, name: str, evaluation: Evaluation | None, error: str | None) -> None:
         """Write down one measurement."""
         samples = evaluation.samples if evaluation else 0
         if evaluation is None or error:
             noted = Evaluation(torch.zeros(0, dtype=torch.float64), samples)
         else:
-            noted = Evaluation(evaluation.cases, samples, evaluation.beside)
+            noted = Evaluation(evaluation.cases, samples, evaluation.extra_metrics)
         self.entries[_name(split, name)] = Entry(noted, error)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from evoens.errors import ProblemError
-from evoens.graph.cut import Given
+from evoens.graph.cut import Inputs
 from evoens.machine.threads import side_by_side
 from evoens.plugins.guest import failure
 from evoens.problem import Evaluation
@@ -23,7 +23,7 @@ Answer = Callable[[Any], Tensor]
 Done = TypeVar("Done")
 
 
-class Trial:
+class EvaluationTask:
     """A predictor on its way through some cases; these may yield None for a pause, from which `start` goes on.
 
     Args:
@@ -38,8 +38,8 @@ class Trial:
         result: the evaluation, or the error that ended the trial; holds after the end.
     """
 
-    def __init__(self, cases: Generator[Given | None, Tensor, Evaluation], timeout: float | None = None) -> None:
-        self.inputs: Given | None = None
+    def __init__(self, cases: Generator[Inputs | None, Tensor, Evaluation], timeout: float | None = None) -> None:
+        self.inputs: Inputs | None = None
         self.ended = False
         self.result: Evaluation | Exception = ProblemError("not ended")
         self.spent = 0.0
@@ -75,7 +75,7 @@ class Trial:
         """End with this error."""
         self.inputs, self.ended, self.result = None, True, error
 
-    def _advance(self, step: Callable[[], Given | None]) -> None:
+    def _advance(self, step: Callable[[], Inputs | None]) -> None:
         try:
             self.inputs = self.timed(step)
         except StopIteration as stop:
@@ -95,7 +95,7 @@ def finite(evaluation: Evaluation) -> bool:
     return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())
 
 
-def run(trials: Iterator[tuple[Trial, Answer]], width: int) -> Iterator[Trial]:
+def run(trials: Iterator[tuple[EvaluationTask, Answer]], width: int) -> Iterator[EvaluationTask]:
     """Answer started trials, each by its predictor, and yield them as they end or pause.
 
     The networks' passes take turns on `width` threads. All else, making a trial and playing its cases, happens on the
@@ -115,10 +115,12 @@ def run(trials: Iterator[tuple[Trial, Answer]], width: int) -> Iterator[Trial]:
             yield trial
 
 
-def _on_threads(trials: Iterator[tuple[Trial, Answer]], width: int, pool: ThreadPoolExecutor) -> Iterator[Trial]:
-    waiting: dict[Future[Tensor], tuple[Trial, Answer]] = {}
+def _on_threads(
+    trials: Iterator[tuple[EvaluationTask, Answer]], width: int, pool: ThreadPoolExecutor
+) -> Iterator[EvaluationTask]:
+    waiting: dict[Future[Tensor], tuple[EvaluationTask, Answer]] = {}
 
-    def on_its_way(trial: Trial, predict: Answer) -> bool:
+    def on_its_way(trial: EvaluationTask, predict: Answer) -> bool:
         if trial.inputs is not None:
             waiting[pool.submit(trial.timed, partial(predict, trial.inputs))] = trial, predict
         return trial.inputs is not None
@@ -136,7 +138,7 @@ def _on_threads(trials: Iterator[tuple[Trial, Answer]], width: int, pool: Thread
                 yield trial
 
 
-def _take(trial: Trial, outputs: Callable[[], Tensor]) -> None:
+def _take(trial: EvaluationTask, outputs: Callable[[], Tensor]) -> None:
     try:
         answer = outputs()
     except Exception as error:

@@ -23,12 +23,12 @@ def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
     return tuple(name for name in parent.perturbed if any(touches(scope, name) for scope in entries))
 
 
-def parting(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
+def shared_trunk(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
     """Return where children that touch the tensors `names` part; None where they share nothing."""
     return proved_cut(parent, names, problem.probe(PROVED)) if isinstance(problem, FixedInputs) else None
 
 
-class Shared:
+class TrunkCache:
     """The features where children part, for all inputs of a split: computed once, kept while they fit in `limit` bytes.
 
     A split that does not fit comes in blocks: a group of children goes through one before the next is computed.
@@ -70,7 +70,7 @@ class Shared:
             for features in self._block:
                 outputs.append((yield features).to(self._home))
             if self._last:
-                return self.problem.judge(split, torch.cat(outputs))
+                return self.problem.score_outputs(split, torch.cat(outputs))
             yield None
 
     def _features(self, inputs: Inputs) -> Features:

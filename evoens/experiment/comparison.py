@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from evoens.evaluation.result_cache import Ledger
-from evoens.evaluation.trials import Trial, run
+from evoens.evaluation.result_cache import ResultCache
+from evoens.evaluation.trials import EvaluationTask, run
 from evoens.machine.threads import lanes
 from evoens.methods.base import Fitted
 from evoens.parent import Predictor
@@ -49,7 +49,7 @@ class Comparison:
     seed: int
 
     def run(
-        self, ledger: Ledger, on_done: Callable[[str, int, int], None]
+        self, ledger: ResultCache, on_done: Callable[[str, int, int], None]
     ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
         """Measure all competitors.
 
@@ -64,10 +64,10 @@ class Comparison:
         measurements = list(self._measurements())
         missing = [one for one in measurements if not ledger.has(one.part, one.name)]
         for i, (one, evaluation) in enumerate(self._measure(missing), 1):
-            ledger.note(one.part, one.name, evaluation, None)
+            ledger.put(one.part, one.name, evaluation, None)
             keys = self.competitors[one.name].members if evaluation.members else ()
             for key, own in zip(keys, evaluation.members, strict=True):
-                ledger.note(one.part, key, own, None)
+                ledger.put(one.part, key, own, None)
             on_done(one.name, len(measurements) - len(missing) + i, len(measurements))
         parts = {name: list[Evaluation]() for name, fitted in self.competitors.items() if fitted.parts}
         for one in measurements:
@@ -78,7 +78,7 @@ class Comparison:
             details |= fitted.details(results)
         return self._blocks(results, ledger), details
 
-    def _blocks(self, results: Mapping[str, Evaluation], ledger: Ledger) -> dict[str, dict[str, Any]]:
+    def _blocks(self, results: Mapping[str, Evaluation], ledger: ResultCache) -> dict[str, dict[str, Any]]:
         found = {name: _statistics(self.problem, result) for name, result in results.items()}
         blocks: dict[str, dict[str, Any]] = {}
         for name, own in found.items():
@@ -91,7 +91,7 @@ class Comparison:
             blocks[name] |= {**({"alone": alone} if alone else {}), **fitted.about}
         return blocks
 
-    def _alone(self, keys: Sequence[str], ledger: Ledger) -> list[dict[str, Any]]:
+    def _alone(self, keys: Sequence[str], ledger: ResultCache) -> list[dict[str, Any]]:
         """The scores of the members that were measured by themselves."""
         whole = self.problem.split("test")
         known = [(key, ledger.evaluation(whole, key)) for key in keys if ledger.has(whole, key)]
@@ -112,9 +112,9 @@ class Comparison:
         Raises:
             Exception: whatever ended a measurement.
         """
-        on_their_way: dict[Trial, Measurement] = {}
+        on_their_way: dict[EvaluationTask, Measurement] = {}
 
-        def trials() -> Iterator[tuple[Trial, Predictor]]:
+        def trials() -> Iterator[tuple[EvaluationTask, Predictor]]:
             """Start each when there is room for it."""
             for one in measurements:
                 together = self.competitors[one.name].with_members
@@ -122,7 +122,7 @@ class Comparison:
                 make = together if together and cases else one.make
                 with guest(f"{one.name} cannot be made"):
                     predict = make()
-                trial = Trial(cases or self.problem.reported(one.part))
+                trial = EvaluationTask(cases or self.problem.reported(one.part))
                 on_their_way[trial] = one
                 trial.start()
                 yield trial, predict
@@ -136,7 +136,7 @@ class Comparison:
 def _statistics(problem: Problem, result: Evaluation) -> dict[str, Statistic]:
     """Return each measure of the verdict of one competitor, by the name under which its block has it."""
     own, *beside = problem.measures
-    more = {measure.key: measure.statistic(result.beside[measure.rows or measure.name]) for measure in beside}
+    more = {measure.key: measure.statistic(result.extra_metrics[measure.rows or measure.name]) for measure in beside}
     return {"test": own.statistic(result.cases), **more}
 
 
@@ -146,7 +146,7 @@ def _scores(problem: Problem, result: Evaluation) -> dict[str, float]:
 
 def _whole(parts: Sequence[Evaluation]) -> Evaluation:
     """Put the evaluations of a split's parts together."""
-    beside = {name: torch.cat([part.beside[name] for part in parts]) for name in parts[0].beside}
+    beside = {name: torch.cat([part.extra_metrics[name] for part in parts]) for name in parts[0].extra_metrics}
     return Evaluation(torch.cat([part.cases for part in parts]), sum(part.samples for part in parts), beside)
 
 
@@ -160,7 +160,7 @@ def verdict(problem: Problem, blocks: dict[str, dict[str, Any]], unsure: str = "
     low, high = difference["ci95"]
     word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
     better = "above" if ensemble > drawn else "below" if ensemble < drawn else "level with"
-    digits, remark = problem.measures[0].digits, problem.remark(blocks)
+    digits, remark = problem.measures[0].digits, problem.verdict_note(blocks)
     cases = f"cases, which {unsure}," if unsure else "unseen cases"
     return (
         f"On {difference['n']} {cases} the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.diversity.distances import NO_GRADIENT, of_saliency
 from evoens.diversity.measures import MEASURES, of_outputs
-from evoens.diversity.pictured import Pictured, looker, pictured
+from evoens.diversity.pictured import Pictured, logits_fn, pictured
 from evoens.errors import EvoensError, about
 from evoens.evaluation.backend import Backend
 from evoens.experiment.state import Experiment
@@ -35,8 +35,8 @@ def pairwise_distances(
 
 def _by_saliency(experiment: Experiment, genomes: Sequence[Genome], measure: str) -> Tensor:
     problem, parent = pictured(experiment.problem), experiment.problem.parent
-    grown = (grow(parent, experiment.strategy, genome, experiment.tuned) for genome in genomes)
-    lookers = (looker(problem, parent.child(weights).module) for weights in grown)
+    grown = (child_weights(parent, experiment.strategy, genome, experiment.tuned) for genome in genomes)
+    lookers = (logits_fn(problem, parent.child(weights).module) for weights in grown)
     return of_saliency(lookers, problem.pictures(), experiment.config.seed, MEASURES[measure])
 
 

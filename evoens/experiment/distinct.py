@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from evoens.children import TunedWeights, grow
+from evoens.children import TunedWeights, child_weights
 from evoens.genome import Genome
 from evoens.parent import Parent, fingerprint
 from evoens.strategy import Strategy
@@ -33,6 +33,10 @@ def distinct(
         alike.setdefault(cases.numpy().tobytes(), []).append(place)
     found = []
     for places in alike.values():
-        bits = [fingerprint(grow(parent, strategy, measured[i][0], tuned)) for i in places] if len(places) > 1 else [""]
+        bits = (
+            [fingerprint(child_weights(parent, strategy, measured[i][0], tuned)) for i in places]
+            if len(places) > 1
+            else [""]
+        )
         found += [place for i, place in enumerate(places) if bits[i] not in bits[:i]]
     return sorted(found)

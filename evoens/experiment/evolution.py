@@ -117,7 +117,7 @@ def _score_so_far(experiment: Experiment, journal: Journal, number: int, ensembl
     if not isinstance(problem, FixedInputs):
         some = some.part(0, SO_FAR)
     name = f"ensemble so far:{number}"
-    return float(journal.ledger.once(some, name, lambda: problem.evaluate(ensemble.predict, some)).mean())
+    return float(journal.ledger.get_or_run(some, name, lambda: problem.evaluate(ensemble.predict, some)).mean())
 
 
 def _measured(
@@ -227,7 +227,7 @@ def _fitness(scores: Sequence[float], parent: float) -> dict[str, float]:
 
 
 def _warn_of_chance(experiment: Experiment, journal: Journal, number: int, reliable: float | None) -> None:
-    search, more = experiment.config.search, experiment.problem.more
+    search, more = experiment.config.search, experiment.problem.more_data_hint
     if search.generations == 1 and search.population <= experiment.config.selection.size:
         return  # all children become members, so that nothing hangs on their ranking
     if reliable is None or reliable < UNRELIABLE:

@@ -12,7 +12,7 @@ from typing import Any
 
 from evoens.errors import SpecError
 from evoens.evaluation.backend import Backend, Outcome
-from evoens.evaluation.result_cache import Ledger
+from evoens.evaluation.result_cache import ResultCache
 from evoens.experiment.identity import identity_of, known_since, with_precision
 from evoens.experiment.state import Experiment, RunState
 from evoens.genome import Genome
@@ -46,7 +46,7 @@ class Journal:
 
     def __init__(self, experiment: Experiment, folder: Path, listeners: Iterable[Listener] = (), force: bool = False):
         self.folder, self.force = folder, force
-        self.state, self.ledger = RunState(), Ledger()
+        self.state, self.ledger = RunState(), ResultCache()
         self.measuring = Measuring()
         self._experiment, self._listeners = experiment, Listeners(listeners, self.warn)
         self._store = CheckpointStore(folder / "checkpoints")
@@ -141,7 +141,7 @@ class Journal:
     def _history(self) -> dict[str, Any]:
         names = ("scope", "plan", "trust_region", "generations", "selection", "warnings")
         sigma = self.state.sigma if self._experiment.strategy.scaled else None
-        measures = self._experiment.problem.shown()
+        measures = self._experiment.problem.measure_schema()
         return {"measures": measures, "sigma": sigma, **{name: getattr(self.state, name) for name in names}}
 
     def _start(self) -> Start:
@@ -161,7 +161,7 @@ class Journal:
             identity, chosen = with_precision(identity, self._identity, self.state.plan)
             known, told = known_since(identity, self._identity, self._experiment.config)
             changed = require_same(self._identity, known, self.folder, self.force)
-            self.ledger = Ledger.load(self.state.ledger, saved.tensors)
+            self.ledger = ResultCache.load(self.state.ledger, saved.tensors)
         for sentence in chosen:
             self.warn(sentence)
         self._say(told)
@@ -180,7 +180,7 @@ class Journal:
         for sentence in changed:
             self.warn(f"went on in spite of {sentence}")
         (self.folder / MEASURING).unlink(missing_ok=True)
-        self.ledger = Ledger({f"before {self.state.step}: {name}": e for name, e in self.ledger.entries.items()})
+        self.ledger = ResultCache({f"before {self.state.step}: {name}": e for name, e in self.ledger.entries.items()})
         self.state.plan = self.state.selection = None
         self.state.finished = False
 

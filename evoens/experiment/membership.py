@@ -67,7 +67,7 @@ def _measured(
     split, total = experiment.problem.split("select"), len(genomes)
     outcomes = measure(backend, genomes, split, lambda i, _: journal.progress(i + 1, total, "candidates"))
     for outcome in outcomes:
-        journal.ledger.note(split, outcome.genome.key, outcome.evaluation, outcome.error)
+        journal.ledger.put(split, outcome.genome.key, outcome.evaluation, outcome.error)
     alive = [(o.genome, o.evaluation) for o in outcomes if o.evaluation is not None]
     if not alive:
         raise EvoensError(f"every candidate failed on the select split; the first: {outcomes[0].error}")

@@ -89,9 +89,9 @@ def _report(
         "verdict": verdict(problem, blocks, experiment.unsure),
         "problem": _settings(experiment),
         "unit": problem.unit,
-        "measures": problem.shown(),
+        "measures": problem.measure_schema(),
         "splits": {name: problem.describe(name) for name in ("search", "select", "test")},
-        "unlike_test": problem.unlike_test,
+        "unlike_test": problem.not_comparable_reason,
         "unsure": experiment.unsure,
         **blocks,
         "selection_optimism": _optimism(experiment, selection, blocks),
@@ -118,4 +118,4 @@ def _report(
 def _optimism(experiment: Experiment, selection: Selection, blocks: dict[str, dict[str, Any]]) -> float | None:
     """The best child's score where it was chosen, less that on the test split; None where the two are not alike."""
     test: float = blocks["best_child"]["test"]["score"]
-    return None if experiment.problem.unlike_test else selection.best_select - test
+    return None if experiment.problem.not_comparable_reason else selection.best_select - test

@@ -19,7 +19,7 @@ from evoens.experiment.trust_region import Row, choose, divergence, kl_curve
 from evoens.genome import Genome
 from evoens.graph.flops import affordable
 from evoens.network.inputs import count, shape_of
-from evoens.problem import FixedInputs, Split, answered
+from evoens.problem import FixedInputs, Split, drive
 from evoens.scope import AUTO
 from evoens.strategy import ask
 
@@ -71,7 +71,7 @@ def find_scope(experiment: Experiment, journal: Journal) -> tuple[Found, Found |
         **search,
         "children": settings.children,
         "cases": len(parent),
-        "unit": problem.aim,
+        "unit": problem.ensemble_metric,
         "parent": float(parent.mean()),
         "rows": rows,
         "chosen": [best["layer"]],
@@ -141,4 +141,6 @@ class _Trials:
         ensemble = Ensemble(problem.parent, experiment.strategy, genomes, device, rule=own.combine, seed=seed)
         with self.backend.measuring.alone(f"the ensemble of {name}"):
             name = f"alone: {name}"
-            return self.journal.ledger.once(split, name, lambda: answered(problem.aimed(split), ensemble.predict))
+            return self.journal.ledger.get_or_run(
+                split, name, lambda: drive(problem.ensemble_cases(split), ensemble.predict)
+            )

@@ -18,7 +18,7 @@ from evoens.plugins.guest import guest
 Features = tuple[Tensor, ...]
 """What a trunk makes of inputs, a row an input in each."""
 
-Given = Inputs
+Inputs = Inputs
 """What a network is given: inputs `(n, *input)`; or, where it is a tail, what the trunk has made of them."""
 
 SHAPES = ("shape", "ndim", "dtype", "device")  # what tells of a tensor, and is none

@@ -18,7 +18,7 @@ from evoens.plugins.guest import guest
 
 PROVED = 4  # inputs
 NUDGE = 0.1  # how far a child's weights are moved, in their mean size
-CLOSE, STEPS = 1e-3, 8  # what rounding may do: this much of the largest value, or so many steps of its precision
+KEEP_RATIO, STEPS = 1e-3, 8  # what rounding may do: this much of the largest value, or so many steps of its precision
 
 
 def proved_cut(parent: Parent, touched: Collection[str], inputs: Inputs) -> Cut | None:
@@ -129,7 +129,7 @@ def close(a: Any, b: Any) -> bool:
     if not a.is_floating_point() or not a.numel():
         return torch.equal(a, b)
     scale = float(b.abs().nan_to_num(0, 0, 0).max())
-    return torch.allclose(a, b, rtol=0, atol=max(CLOSE, STEPS * torch.finfo(b.dtype).eps) * scale, equal_nan=True)
+    return torch.allclose(a, b, rtol=0, atol=max(KEEP_RATIO, STEPS * torch.finfo(b.dtype).eps) * scale, equal_nan=True)
 
 
 def _copies(args: Any) -> tuple[Tensor, ...]:

@@ -95,7 +95,7 @@ class _Tracer(Tracer):
         return isinstance(m, Bordered) or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Ways:
+class ChannelConsumers:
     """What the output of a layer goes through, and into, with the constant that each channel would be there."""
 
     def __init__(self, root: nn.Module, calls: Mapping[str, int]) -> None:
@@ -160,13 +160,13 @@ def _take_out(root: nn.Module, node: fx.Node, calls: Mapping[str, int]) -> None:
     if not alive.any():
         alive[0] = True
     bias = layer.bias if layer.bias is not None else layer.weight.new_zeros(len(alive))
-    ways = _Ways(root, calls)
+    ways = ChannelConsumers(root, calls)
     if alive.all() or not ways.follow(node, bias, isinstance(layer, nn.Linear)):
         return
     for part in {whole, layer, *ways.norms}:
         _slice(part, alive)
     for name, values in ways.ends:
-        _fold(root, name, values, alive)
+        fold_constants_into_bias(root, name, values, alive)
 
 
 def _slice(layer: nn.Module, alive: Tensor) -> None:
@@ -182,7 +182,7 @@ def _slice(layer: nn.Module, alive: Tensor) -> None:
             setattr(layer, name, int(alive.sum()))
 
 
-def _fold(root: nn.Module, name: str, values: Tensor, alive: Tensor) -> None:
+def fold_constants_into_bias(root: nn.Module, name: str, values: Tensor, alive: Tensor) -> None:
     """Take the inputs that are not `alive` out of the layer `name`, and put what came of their values into its bias."""
     layer = cast("nn.Conv2d | nn.Linear", root.get_submodule(name))
     weight = layer.weight

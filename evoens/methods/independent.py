@@ -18,7 +18,7 @@ from torch import Tensor
 
 from evoens.methods.base import Evolved, Fitted, Method
 from evoens.parent import Parent
-from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.problem import Evaluation, Split, SplitName, drive
 from evoens.progress import OnProgress
 from evoens.scoring import calibration
 from evoens.tasks.data.images import Images
@@ -57,15 +57,15 @@ def _details(
 ) -> dict[str, dict[str, Any]]:
     select, test = _labelled(evolved, networks, "select"), _labelled(evolved, networks, "test")
     points = curve(select, test, evolved.config.seed)
-    nll = float(results["ensemble"].beside["calibrated_nll"].mean())
-    return {"independent": {"curve": points, "worth": worth(points, nll)}}
+    nll = float(results["ensemble"].extra_metrics["calibrated_nll"].mean())
+    return {"independent": {"curve": points, "worth": deep_ensemble_equivalent(points, nll)}}
 
 
 def _labelled(evolved: Evolved, networks: Sequence[Parent], name: SplitName) -> tuple[Tensor, Tensor]:
     """The probabilities of all networks on a split, `(k, n, c)`, and its labels."""
     problem, split = evolved.problem, evolved.problem.split(name)
     assert isinstance(problem, Retrainable)
-    outputs = [answered(problem.answers(split), network.predict) for network in networks]
+    outputs = [drive(problem.answers(split), network.predict) for network in networks]
     return torch.stack(outputs), problem.part(split).labels
 
 
@@ -112,7 +112,7 @@ def _figures(
     return float(right.mean()), float(calibration.nll(outputs, labels).mean()), ece
 
 
-def worth(points: Sequence[Point], nll: float) -> dict[str, Any]:
+def deep_ensemble_equivalent(points: Sequence[Point], nll: float) -> dict[str, Any]:
     """Return how many networks have this NLL, on straight lines between the points.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evoens.diversity.distances import NO_GRADIENT
-from evoens.diversity.pictured import Pictured, looker
+from evoens.diversity.pictured import Pictured, logits_fn
 from evoens.diversity.pictures import png
 from evoens.diversity.saliency import COPIES
 from evoens.diversity.watch import Diversity, watch, watch_answers, watch_outputs
@@ -44,11 +44,11 @@ class DiversityWatch(Listener):
             return watch_outputs(event.ensemble.outputs(problem.probe()))
         module, shape = problem.parent.module, shape_of(problem.probe(1))
         pictures = problem.pictures(max(FEWEST, affordable(EFFORT / (PASSES * networks), module, shape, PICTURES)))
-        members = [looker(problem, module) for module in event.ensemble.modules()]
+        members = [logits_fn(problem, module) for module in event.ensemble.modules()]
         parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
         try:
             with guest(NO_GRADIENT):
-                return watch(members, pictures, self._seed, looker(problem, parent))
+                return watch(members, pictures, self._seed, logits_fn(problem, parent))
         except EvoensError as error:
             event.warn(f"what members look at is neither drawn nor compared: {error}")
             return watch_answers(members, pictures, self._seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evoens.errors import SpecError
 from evoens.plugins.spec import Located, load_class, locate
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.settings.config import Config
 from evoens.settings.tensors import TENSORS
 from evoens.tasks.task_type import TaskType
@@ -68,7 +68,7 @@ def parse_config(value: Mapping[str, Any], base: Path = Path()) -> Config:
     return task_type(named_type(value), base).settings.model_validate(value)
 
 
-def open_task(config: Config, base: Path, told: Told = unheard) -> Task:
+def open_task(config: Config, base: Path, told: OnCount = no_progress) -> Task:
     """Return the task that a checked YAML describes.
 
     Args:

@@ -40,7 +40,7 @@ class ClassificationProblem(LabelledProblem):
         ProblemError: the parent does not take these images, or gives no logits, one for each class.
     """
 
-    more = "more images (problem.splits.search.count)"
+    more_data_hint = "more images (problem.splits.search.count)"
 
     def __init__(
         self,
@@ -91,7 +91,9 @@ class ClassificationProblem(LabelledProblem):
         """See `LabelledProblem`; with what the corrupted images rest on, where there are some."""
         found, (answers,) = super()._report(split, chosen_on, outputs), corrupted
         if self.corrupted is not None:
-            found.beside["corrupted"] = self.corrupted.rows(answers, self.corrupted.labels(split.first, split.count))
+            found.extra_metrics["corrupted"] = self.corrupted.rows(
+                answers, self.corrupted.labels(split.first, split.count)
+            )
         return replace(found, samples=found.samples + len(answers))
 
     @cached_property
@@ -111,7 +113,7 @@ class ClassificationProblem(LabelledProblem):
         found = super().details(results)
         if self.corrupted is None:
             return found
-        table = self.corrupted.table({name: result.beside["corrupted"] for name, result in results.items()})
+        table = self.corrupted.table({name: result.extra_metrics["corrupted"] for name, result in results.items()})
         official = self.corrupted.folder.name if self.corrupted.folder else None
         return found | {"corruption": {"images": len(self.corrupted), "official": official, "kinds": table}}
 

@@ -15,7 +15,7 @@ from evoens.architecture import Architecture
 from evoens.errors import CheckpointError, about
 from evoens.parent import Parent
 from evoens.problem import Problem
-from evoens.progress import OnProgress, Told, unheard
+from evoens.progress import OnCount, OnProgress, no_progress
 from evoens.settings.classification import ClassificationConfig
 from evoens.tasks.chance import cautions, in_order
 from evoens.tasks.classification import ClassificationProblem
@@ -41,7 +41,7 @@ class ClassificationTask(SupervisedTask):
 
     config: ClassificationConfig
 
-    def __init__(self, config: ClassificationConfig, base: Path, told: Told = unheard) -> None:
+    def __init__(self, config: ClassificationConfig, base: Path, told: OnCount = no_progress) -> None:
         super().__init__(config, base, told)
         self._card: Mapping[str, Any] = {}
 

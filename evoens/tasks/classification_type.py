@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.settings.classification import ClassificationConfig
 from evoens.settings.fault import Fault
 from evoens.storage.card import find_parent
@@ -24,7 +24,7 @@ class ClassificationType(TaskType):
     settings = ClassificationConfig
 
     @classmethod
-    def open(cls, config: ClassificationConfig, base: Path, told: Told = unheard) -> ClassificationTask:
+    def open(cls, config: ClassificationConfig, base: Path, told: OnCount = no_progress) -> ClassificationTask:
         """See `TaskType.open`."""
         from evoens.tasks.classification_task import ClassificationTask  # noqa: PLC0415 (torch)
 

@@ -72,14 +72,15 @@ def calibration_details(results: Mapping[str, Evaluation]) -> dict[str, Any]:
     """Return how sure and how right parent and ensemble are, and each one's temperature, as far as that is known."""
     reliability = {
         title: {
-            who: [asdict(row) for row in calibration.calibration_rows(*results[who].beside[rows].T)] for who in SHOWN
+            who: [asdict(row) for row in calibration.calibration_rows(*results[who].extra_metrics[rows].T)]
+            for who in SHOWN
         }
         for title, rows in (("as it is", "ece"), ("tempered", "calibrated_ece"))
     }
-    known = [who for who in SHOWN if "temperature" in results[who].beside]  # not in checkpoints of other days
+    known = [who for who in SHOWN if "temperature" in results[who].extra_metrics]  # not in checkpoints of other days
     return {
         "reliability": reliability,
-        "temperature": {who: results[who].beside["temperature"][0].item() for who in known},
+        "temperature": {who: results[who].extra_metrics["temperature"][0].item() for who in known},
     }
 
 

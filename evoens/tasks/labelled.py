@@ -13,8 +13,8 @@ from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.network.inputs import Inputs
 from evoens.parent import Parent
-from evoens.problem import Evaluation, FixedInputs, Judgement, Score, Split, SplitName
-from evoens.progress import Told
+from evoens.problem import EnsembleObjective, Evaluation, FixedInputs, Score, Split, SplitName
+from evoens.progress import OnCount
 from evoens.scoring import calibration
 from evoens.settings.classification import Fitness, MembersBy, TuneSettings
 from evoens.strategy import Strategy
@@ -46,7 +46,7 @@ class LabelledProblem(FixedInputs):
         ProblemError: the parent does not take these inputs, or gives no logits, one for each class.
     """
 
-    more = "more cases in the search split"
+    more_data_hint = "more cases in the search split"
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class LabelledProblem(FixedInputs):
         return Examples(self.splits["train"], self.as_taken)
 
     def tune(
-        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Told
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: OnCount
     ) -> dict[str, str]:
         """See `Problem.tune`."""
         if self.tuning is None:
@@ -97,11 +97,11 @@ class LabelledProblem(FixedInputs):
         for inputs, _ in images.batches(batch_of(images.pixels.shape[1:])):
             yield self.as_taken(inputs)
 
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
-        """See `FixedInputs.judge`; the probabilities of the select split are kept."""
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
+        """See `FixedInputs.score_outputs`; the probabilities of the select split are kept."""
         labels = self.part(split).labels
         kept = {"outputs": outputs} if split.name == "select" else {}
-        return Evaluation(self._scores(outputs, labels), len(labels), kept=kept)
+        return Evaluation(self._scores(outputs, labels), len(labels), artifacts=kept)
 
     def _scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if self.scored_by == "accuracy":
@@ -130,13 +130,13 @@ class LabelledProblem(FixedInputs):
         return Evaluation(self._scores(outputs, labels), len(labels) + select.count, beside)
 
     @property
-    def aim(self) -> str:
-        """See `Problem.aim`."""
+    def ensemble_metric(self) -> str:
+        """See `Problem.ensemble_metric`."""
         names = {"accuracy": "accuracy", "nll": "log-likelihood, nats"}
         return names.get(self.members_by, "calibrated log-likelihood, nats")
 
-    def aimed(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
-        """See `Problem.aimed`: by `members_by`; a temperature is fitted to the split itself."""
+    def ensemble_cases(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
+        """See `Problem.ensemble_cases`: by `members_by`; a temperature is fitted to the split itself."""
         outputs, labels = (yield from self.answers(split)), self.part(split).labels
         if self.members_by == "accuracy":
             return Evaluation(calibration.correct(outputs, labels), len(labels))
@@ -152,13 +152,13 @@ class LabelledProblem(FixedInputs):
         """Return `n` inputs of the search split, as the network takes them, spread evenly over it."""
         return self.as_taken(self.splits["search"].spread(n).all())
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Judge probabilities by `members_by`, on all of the select split; no network runs for it."""
         score = scores(self.part(self.split("select")).labels)[self.members_by]
-        return Judgement(self.probe(), score, torch.stack([e.kept["outputs"] for e in evaluations]))
+        return EnsembleObjective(self.probe(), score, torch.stack([e.artifacts["outputs"] for e in evaluations]))
 
-    def remark(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
-        """See `Problem.remark`."""
+    def verdict_note(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
+        """See `Problem.verdict_note`."""
         return remark_on(blocks)
 
 

@@ -15,7 +15,17 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Parent, Predictor
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName, answered, evenly, together
+from evoens.problem import (
+    EnsembleObjective,
+    Evaluation,
+    Measure,
+    Problem,
+    Split,
+    SplitName,
+    drive,
+    drive_batched,
+    evenly,
+)
 from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen_env import LevelEnv
 
@@ -36,12 +46,12 @@ class ProcgenProblem(Problem):
         ProblemError: the parent's outputs or inputs do not fit the game.
     """
 
-    more = "more levels (problem.levels.search.count, search.racing)"
+    more_data_hint = "more levels (problem.levels.search.count, search.racing)"
 
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule, cap = settings.action, settings.max_episode_steps
-        self.unlike_test = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
+        self.not_comparable_reason = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None
@@ -58,7 +68,7 @@ class ProcgenProblem(Problem):
         other = self.measures[1].name
         settings = self.settings.model_copy(update={"action": other})
         problem = ProcgenProblem(settings, self.parent, self.seed)
-        own, beside = yield from together([self.cases(split), problem.cases(split)])
+        own, beside = yield from drive_batched([self.cases(split), problem.cases(split)])
         return Evaluation(own.cases, own.samples + beside.samples, {other: beside.cases})
 
     def split(self, name: SplitName) -> Split:
@@ -73,14 +83,14 @@ class ProcgenProblem(Problem):
     def cases(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Play every level once, all at the same time; yield the frames of those still going on, `(m, c, 64, 64)`."""
         tape = yield from self._play(self.levels(split), self._horizon(split), record=split.name == "select")
-        return Evaluation(torch.from_numpy(tape.returns), tape.samples, kept=tape.kept())
+        return Evaluation(torch.from_numpy(tape.returns), tape.samples, artifacts=tape.kept())
 
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` stacked frames the parent saw on search levels, spread evenly over levels and time."""
         if self._seen is None:
             some = self.split("search").part(0, PROBED)
             played = self._play(self.levels(some), self._horizon(some), record=True)
-            self._seen = answered(played, self.parent.predict).kept()["frames"]
+            self._seen = drive(played, self.parent.predict).kept()["frames"]
         frames = self._seen
         return frames[evenly(len(frames), n)]
 
@@ -96,7 +106,7 @@ class ProcgenProblem(Problem):
         """See `Pictured.inputs_of`."""
         return frames
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         """Judge a policy by its surrogate advantage on what the candidates did on the select levels.
 
         `L(π) = E[π(a|s)/π_b(a|s) · A(s, a)]` over the recorded steps of all candidates π_b (Kakade & Langford 2002;
@@ -104,7 +114,7 @@ class ProcgenProblem(Problem):
         its mean over all candidates on the same level.
         """
         names = ("level", "action", "probability", "return_to_go")
-        rows = {name: torch.cat([e.kept[name] for e in evaluations]) for name in names}
+        rows = {name: torch.cat([e.artifacts[name] for e in evaluations]) for name in names}
         advantage = rows["return_to_go"].clone()
         for level in torch.unique(rows["level"]):
             here = rows["level"] == level
@@ -116,7 +126,7 @@ class ProcgenProblem(Problem):
             taken = outputs.double().gather(1, actions[:, None])[:, 0]
             return float((taken * weight).mean())
 
-        return Judgement(_rows([e.kept["frames"] for e in evaluations], places), surrogate)
+        return EnsembleObjective(_rows([e.artifacts["frames"] for e in evaluations], places), surrogate)
 
     def describe(self, name: SplitName) -> dict[str, int]:
         """Return the first level seed of a split and how many there are."""
@@ -131,7 +141,7 @@ class ProcgenProblem(Problem):
             shown.append(inputs[0, -3:].permute(1, 2, 0).numpy().copy())
             return predict(inputs)
 
-        tape = answered(self._play(self.levels(case)[:1], self._horizon(case), record=False), filmed)
+        tape = drive(self._play(self.levels(case)[:1], self._horizon(case), record=False), filmed)
         return shown, float(tape.returns[0])
 
     def _horizon(self, split: Split) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from evoens.errors import CheckpointError, SpecError
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.scope import resolve
 from evoens.settings.config import SO_FAR
 from evoens.settings.fault import Fault, Keys
@@ -29,7 +29,7 @@ class ProcgenType(TaskType):
     settings = ProcgenConfig
 
     @classmethod
-    def open(cls, config: ProcgenConfig, base: Path, told: Told = unheard) -> ProcgenTask:
+    def open(cls, config: ProcgenConfig, base: Path, told: OnCount = no_progress) -> ProcgenTask:
         """See `TaskType.open`."""
         from evoens.tasks.procgen_task import ProcgenTask  # noqa: PLC0415 (torch, Procgen and Stable-Baselines3)
 

@@ -13,7 +13,7 @@ from evoens.architecture import Architecture
 from evoens.machine.allocator import keep_memory
 from evoens.network.adapt import layout
 from evoens.parent import Parent
-from evoens.progress import OnProgress, Told, unheard
+from evoens.progress import OnCount, OnProgress, no_progress
 from evoens.tasks.export import newest, write_parent
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.precision import precision_of
@@ -24,7 +24,7 @@ from evoens.tasks.task import Task
 class SupervisedTask(Task):
     """See `Task`; the settings have `parent.train`, of `TrainSettings`. A subclass has a network and examples."""
 
-    def __init__(self, config: Any, base: Path = Path(), told: Told = unheard) -> None:
+    def __init__(self, config: Any, base: Path = Path(), told: OnCount = no_progress) -> None:
         super().__init__(config, base, told)
         self.budget = f"{config.parent.train.epochs} epochs"
 

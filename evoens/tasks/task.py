@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from evoens.errors import CheckpointError
 from evoens.parent import Parent
 from evoens.problem import Problem
-from evoens.progress import OnProgress, Told, unheard
+from evoens.progress import OnCount, OnProgress, no_progress
 from evoens.tasks.task_type import TaskType
 from evoens.tasks.weights import read_weights
 
@@ -30,11 +30,11 @@ class Task(TaskType):
 
     unsure: str = ""
 
-    def __init__(self, config: Any, base: Path = Path(), told: Told = unheard) -> None:
+    def __init__(self, config: Any, base: Path = Path(), told: OnCount = no_progress) -> None:
         self.config, self.base, self.told = config, base, told
 
     @classmethod
-    def open(cls, config: Any, base: Path, told: Told = unheard) -> Task:
+    def open(cls, config: Any, base: Path, told: OnCount = no_progress) -> Task:
         """See `TaskType.open`."""
         return cls(config, base, told)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.settings.config import Config
 from evoens.settings.fault import Fault
 
@@ -27,7 +27,7 @@ class TaskType(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, config: Any, base: Path, told: Told = unheard) -> Any:
+    def open(cls, config: Any, base: Path, told: OnCount = no_progress) -> Any:
         """Return the `Task` that a checked YAML describes; the arguments are those of `open_task`."""
 
     @classmethod

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from evoens.children import TunedWeights, born
+from evoens.children import TunedWeights, initial_weights
 from evoens.errors import one_line
 from evoens.genome import Genome
 from evoens.machine.threads import side_by_side
 from evoens.network.tensors import tensors
 from evoens.parent import Parent
 from evoens.plugins.guest import failure
-from evoens.progress import Told
+from evoens.progress import OnCount
 from evoens.settings.classification import TuneSettings
 from evoens.storage.checkpoint import CheckpointStore, require_same
 from evoens.storage.files import write_atomic
@@ -78,7 +78,7 @@ class Tuner:
         self.seed, self.tuned, self.folder = seed, tuned, tuned.folder
         self._stop, self._training = threading.Event(), Measuring()
 
-    def tune(self, genomes: Sequence[Genome], on_progress: Told) -> dict[str, str]:
+    def tune(self, genomes: Sequence[Genome], on_progress: OnCount) -> dict[str, str]:
         """Train those that are not there yet; return by key the error of each child that could not be trained.
 
         One in an epoch of which the process has died is trained alone, and not again once it has died there twice.
@@ -159,7 +159,7 @@ class Tuner:
     def _begin(self, genome: Genome, plan: TuningPlan) -> Training:
         module = self.parent.trainable()
         own = module.state_dict()
-        for name, value in born(self.parent, self.strategy, genome).items():
+        for name, value in initial_weights(self.parent, self.strategy, genome).items():
             own[name].copy_(value)
         training = Training(
             module,

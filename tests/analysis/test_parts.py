@@ -24,7 +24,7 @@ from evoens.analysis.part import Finding, Part
 from evoens.analysis.subject import Subject
 from evoens.diversity.activations import cka, hsic
 from evoens.diversity.attribution import METHODS, attribute
-from evoens.diversity.pictured import looker
+from evoens.diversity.pictured import logits_fn
 from evoens.errors import EvoensError, SpecError
 from evoens.genome import Gene, Mask
 from evoens.report.console import Reporter
@@ -92,14 +92,14 @@ def test_attribution_is_the_mean_over_all_inputs(monkeypatch: pytest.MonkeyPatch
     of = subject()
     whole = finished(made("attribution", of)).figures
     frames = of.problem.examples(10)[0]
-    direct = attribute([looker(of.pictured, m) for m in of.modules], frames, METHODS["smoothgrad"], of.seed)
+    direct = attribute([logits_fn(of.pictured, m) for m in of.modules], frames, METHODS["smoothgrad"], of.seed)
     assert whole["diversity"]["value"] == pytest.approx(float(direct.variance.mean()))
     assert whole["distances"]["rmse"]["floor"] == pytest.approx(float(direct.rmse.mean(0).diagonal().mean()))
     monkeypatch.setattr("evoens.analysis.attribution.CHUNK", 4 * 3 * frames[0].numel())
     part = made("attribution", of)
     figures = finished(part).figures
     assert part.steps == 3 and figures["inputs"] == 10
-    lookers, chunks = [looker(of.pictured, m) for m in of.modules], torch.split(frames, 4)
+    lookers, chunks = [logits_fn(of.pictured, m) for m in of.modules], torch.split(frames, 4)
     parts = [attribute(lookers, some, METHODS["smoothgrad"], of.seed + i) for i, some in enumerate(chunks)]
     expected = sum(len(some) * found.bits["average"] for some, found in zip(chunks, parts, strict=True)) / 10
     assert figures["distances"]["average"]["floor"] == pytest.approx(float(expected.diagonal().mean()))

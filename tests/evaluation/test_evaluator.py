@@ -15,7 +15,7 @@ from fresh import ENVIRONMENT
 from tiny import FIRST, TinyProblem, tiny_parent
 from torch import Tensor
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.evaluation.evaluator import Evaluator, Outcome, Plan
 from evoens.genome import Gene, Genome
 from evoens.parent import fingerprint
@@ -37,7 +37,7 @@ class Uneven(TinyProblem):
             outputs.append((yield rows[:size]))
             rows, size = rows[size:], 1 + int(outputs[-1].sum(0)[0] * 7) % 9
         kept = torch.cat(outputs)
-        return Evaluation(kept.amax(-1).double(), split.count, kept={"outputs": kept})
+        return Evaluation(kept.amax(-1).double(), split.count, artifacts={"outputs": kept})
 
 
 class Faulty(Noisy):
@@ -66,7 +66,7 @@ def seeded(*seeds: int) -> list[Genome]:
 
 
 def kept(outcomes: list[Outcome]) -> dict[str, Tensor]:
-    return {o.genome.key: o.evaluation.kept["outputs"] for o in outcomes if o.evaluation is not None}
+    return {o.genome.key: o.evaluation.artifacts["outputs"] for o in outcomes if o.evaluation is not None}
 
 
 @pytest.mark.parametrize("plan", [LOOP, LANES, VMAP], ids=["loop", "lanes", "vmap"])
@@ -76,7 +76,7 @@ def test_a_child_scores_what_it_scores_in_a_module_of_its_own(tiny_problem: Tiny
     assert [o.genome for o in outcomes] == children
     scores = set()
     for outcome in outcomes:
-        own = tiny_problem.parent.child(grow(tiny_problem.parent, strategy, outcome.genome))
+        own = tiny_problem.parent.child(child_weights(tiny_problem.parent, strategy, outcome.genome))
         expected = tiny_problem.evaluate(own.predict, SEARCH)
         assert outcome.evaluation is not None and outcome.status == "ok"
         assert torch.equal(outcome.evaluation.cases, expected.cases)
@@ -149,7 +149,7 @@ def test_results_are_told_in_order(tiny_problem: TinyProblem, plan: Plan) -> Non
 def test_reported_numbers_are_float32_whatever_the_plan(tiny_problem: TinyProblem, plan: Plan) -> None:
     parent, strategy, children = tiny_problem.parent, Noisy(sigma=0.3), genomes(3)
     evaluator = Evaluator(parent, strategy, tiny_problem, plan)
-    expected = [parent.child(grow(parent, strategy, g)).predict(tiny_problem.inputs) for g in children]
+    expected = [parent.child(child_weights(parent, strategy, g)).predict(tiny_problem.inputs) for g in children]
     outputs = evaluator.outputs(children, tiny_problem.inputs, batch=7)
     assert outputs.shape == (3, 120, 3) and outputs.dtype == torch.float32
     torch.testing.assert_close(outputs, torch.stack(expected), rtol=0, atol=1e-6)
@@ -169,14 +169,14 @@ def fresh_process(code: str, *arguments: str) -> str:
 
 def print_weights() -> None:
     parent, strategy = tiny_parent(), Noisy(sigma=0.3)
-    print(*(fingerprint(grow(parent, strategy, Genome.from_json(json.loads(text)))) for text in sys.argv[1:]))
+    print(*(fingerprint(child_weights(parent, strategy, Genome.from_json(json.loads(text)))) for text in sys.argv[1:]))
 
 
 def test_a_child_rebuilt_in_another_process_is_the_same_bit_for_bit() -> None:
     elite, other = genomes(2)
     children = [elite, other, elite.stacked(Gene(99, 0.1))]
     there = fresh_process("print_weights()", *(g.canonical for g in children)).split()
-    assert there == [fingerprint(grow(tiny_parent(), Noisy(sigma=0.3), g)) for g in children]
+    assert there == [fingerprint(child_weights(tiny_parent(), Noisy(sigma=0.3), g)) for g in children]
     assert len(set(there)) == 3
 
 

@@ -7,7 +7,7 @@ import torch
 from evoens_strategies.noisy import Noisy
 from torch import Tensor
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.errors import CheckpointError
 from evoens.evaluation import plan as plans
 from evoens.evaluation.plan import Layout, Loop, Plan, Stack
@@ -36,13 +36,13 @@ def policy() -> Parent:
 
 
 def children(parent: Parent, n: int) -> list[dict[str, Tensor]]:
-    return [grow(parent, Noisy(sigma=0.1), Genome((Gene(seed, 0.1),))) for seed in range(n)]
+    return [child_weights(parent, Noisy(sigma=0.1), Genome((Gene(seed, 0.1),))) for seed in range(n)]
 
 
 @pytest.mark.parametrize("plan", EVERY, ids=lambda p: f"{p.batching}-{p.layout}-{p.precision}")
 def test_every_plan_computes_the_child(plan: Plan) -> None:
     parent = policy()
-    room = plans.scratch(parent.module, parent.perturbed, plan, CPU)
+    room = plans.make_runner(parent.module, parent.perturbed, plan, CPU)
     for weights in children(parent, 3):
         room.load(plan.children - 1, weights)
         outputs = room.predict({plan.children - 1: FRAMES})[plan.children - 1]
@@ -77,7 +77,7 @@ def test_a_tail_takes_features_that_serve_all_children(plan: Plan) -> None:
     with torch.inference_mode():
         features = found.trunk(FRAMES)
     own = [{"head.weight": weights["head.weight"]} for weights in children(parent, 4)]
-    room = plans.scratch(found.tail, ["head.weight"], plan, CPU)
+    room = plans.make_runner(found.tail, ["head.weight"], plan, CPU)
     for place, weights in enumerate(own):
         room.load(place, weights)
     answers = room.predict(dict.fromkeys(range(4), features))
@@ -92,7 +92,7 @@ def test_the_parent_is_left_as_it_is() -> None:
     parent = policy()
     before = parent.fingerprint
     for plan in EVERY:
-        plans.scratch(parent.module, parent.perturbed, plan, CPU).load(0, children(parent, 1)[0])
+        plans.make_runner(parent.module, parent.perturbed, plan, CPU).load(0, children(parent, 1)[0])
     assert parent.fingerprint == before
     assert all(p.dtype == torch.float32 and p.is_contiguous() for p in parent.module.parameters())
 

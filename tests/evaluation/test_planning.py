@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens.evaluation import planning
-from evoens.evaluation.plan import DTYPES, FORMATS, Loop, Plan, Scratch, Stack
+from evoens.evaluation.plan import DTYPES, FORMATS, Loop, Plan, Runner, Stack
 from evoens.evaluation.planning import GROUP, Batches, quickest
 from evoens.machine.threads import lanes
 from evoens.settings.evaluation import EvaluationSettings
@@ -22,7 +22,7 @@ from evoens.tasks.networks.mlp import MLP
 
 CPU = torch.device("cpu")
 SETTINGS = EvaluationSettings()
-FAVOURED: list[Callable[[Scratch], bool]] = [
+FAVOURED: list[Callable[[Runner], bool]] = [
     lambda room: room.plan.children == 1,
     lambda room: room.plan.children > 1 and isinstance(room, Loop),
     lambda room: isinstance(room, Stack),
@@ -37,11 +37,11 @@ def _two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def clock(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Scratch], float]) -> None:
+def clock(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[Runner], float]) -> None:
     """Have every pass take so long, as far as the choice knows; passes are made all the same."""
     plain = planning._seconds
 
-    def measured(room: Scratch, inputs: Any) -> float:
+    def measured(room: Runner, inputs: Any) -> float:
         plain(room, inputs)
         return seconds(room)
 
@@ -76,7 +76,7 @@ def test_whatever_the_clock_says_children_have_the_same_bits(name: str, monkeypa
     assert {plan.precision for plan in plans} == {"float32"}
     answers = []
     for plan in plans:
-        room = planning.scratch(module, own, plan, CPU)
+        room = planning.make_runner(module, own, plan, CPU)
         room.load(0, planning._flipped({n: module.state_dict()[n] for n in own}))
         for size in (1, 5, 16, 64):
             rows = planning._rows(inputs, size)
@@ -135,7 +135,7 @@ def test_images_go_in_channels_last_where_the_network_takes_them() -> None:
 
 def test_a_large_network_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     spy = Spy()
-    clock(monkeypatch, lambda room: 1.01 * planning.SECONDS * planning.GLANCE / planning.PROBED)
+    clock(monkeypatch, lambda room: 1.01 * planning.SECONDS * planning.PROBE_INPUTS / planning.PROBED)
     monkeypatch.setattr(planning, "_equal", lambda *_: pytest.fail("compared"))
     assert chosen(spy, IMAGES) == Plan("loop", "channels_last", "float32", lanes(CPU))
 

@@ -13,7 +13,7 @@ from tiny import COUNT, TinyProblem
 from torch import Tensor
 
 from evoens.errors import ProblemError
-from evoens.evaluation.trials import Trial, finite, run
+from evoens.evaluation.trials import EvaluationTask, finite, run
 from evoens.parent import Predictor
 from evoens.problem import Evaluation, Split
 
@@ -21,13 +21,13 @@ SPLIT = Split("test", 0, 8)
 widths = pytest.mark.parametrize("width", [1, 2, 3])
 
 
-def started(problem: TinyProblem, split: Split) -> Trial:
-    trial = Trial(problem.cases(split))
+def started(problem: TinyProblem, split: Split) -> EvaluationTask:
+    trial = EvaluationTask(problem.cases(split))
     trial.start()
     return trial
 
 
-def cases(trial: Trial) -> Tensor:
+def cases(trial: EvaluationTask) -> Tensor:
     assert isinstance(trial.result, Evaluation)
     return trial.result.cases
 
@@ -50,7 +50,7 @@ def test_cases_may_pause_and_go_on(tiny_problem: TinyProblem, width: int) -> Non
         second = yield tiny_problem.inputs[3:8]
         return Evaluation(torch.cat([first, second])[:, 0].double(), 8)
 
-    trials = [Trial(paused(SPLIT)) for _ in range(5)]
+    trials = [EvaluationTask(paused(SPLIT)) for _ in range(5)]
     for ended in (False, True):
         for trial in trials:
             trial.start()
@@ -64,7 +64,7 @@ def test_cases_may_pause_and_go_on(tiny_problem: TinyProblem, width: int) -> Non
 def test_no_more_than_the_width_are_on_their_way(tiny_problem: TinyProblem, width: int) -> None:
     made, most = [0], [0]
 
-    def trials() -> Iterator[tuple[Trial, Predictor]]:
+    def trials() -> Iterator[tuple[EvaluationTask, Predictor]]:
         for _ in range(9):
             made[0] += 1
             most[0] = max(most[0], made[0])
@@ -109,7 +109,7 @@ def test_what_fails_ends_its_own_trial_only(tiny_problem: TinyProblem, width: in
         return torch.full((len(inputs), 3), torch.nan)
 
     split, good = Split("test", 0, COUNT), tiny_problem.parent.predict
-    unprepared = Trial(tiny_problem.cases(split))
+    unprepared = EvaluationTask(tiny_problem.cases(split))
     unprepared.start(unready)
     trials = [unprepared, *(started(tiny_problem, split) for _ in range(4))]
     predictors = [good, broken, good, nan, good]
@@ -147,7 +147,7 @@ def test_a_trial_that_takes_too_long_fails_and_no_other(tiny_problem: TinyProble
         return tiny_problem.parent.predict(inputs)
 
     split, good = Split("test", 0, COUNT), tiny_problem.parent.predict
-    trials = [Trial(tiny_problem.cases(split), timeout=1.0) for _ in range(4)]
+    trials = [EvaluationTask(tiny_problem.cases(split), timeout=1.0) for _ in range(4)]
     for trial in trials:
         trial.start(partial(time.sleep, 1.1) if trial is trials[3] else lambda: None)
     predictors = [good, slow, good, good]  # three batches

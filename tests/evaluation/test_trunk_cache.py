@@ -12,15 +12,15 @@ import torch
 from evoens_strategies.noisy import Noisy
 from torch import Tensor, nn
 
-from evoens.children import TunedWeights, born
+from evoens.children import TunedWeights, initial_weights
 from evoens.evaluation import batch_runner
 from evoens.evaluation.evaluator import Evaluator, Outcome, Plan
 from evoens.evaluation.memory import MOST
 from evoens.evaluation.planning import Batches
-from evoens.evaluation.trunk_cache import Shared
+from evoens.evaluation.trunk_cache import TrunkCache
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, FixedInputs, Split, SplitName
 from evoens.scope import resolve
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
@@ -60,19 +60,19 @@ class Images(FixedInputs):
         first = split.first + (0 if split.name == "search" else SEARCH.count)
         yield from torch.split(self.inputs[first : first + split.count], 8)
 
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
         assert len(outputs) == split.count
-        return Evaluation(outputs[:, 0].double(), split.count, kept={"outputs": outputs})
+        return Evaluation(outputs[:, 0].double(), split.count, artifacts={"outputs": outputs})
 
     def probe(self, n: int = 8) -> Tensor:
         return self.inputs[:n]
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
-        return Judgement(self.inputs, lambda outputs: 0.0)
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
+        return EnsembleObjective(self.inputs, lambda outputs: 0.0)
 
     def expected(self, strategy: Noisy, genome: Genome, split: Split = SEARCH) -> Tensor:
         """The child's probabilities, from a module of its own."""
-        child = self.parent.child(born(self.parent, strategy, genome))
+        child = self.parent.child(initial_weights(self.parent, strategy, genome))
         return torch.cat([child.predict(inputs) for inputs in self.batches(split)])
 
 
@@ -99,7 +99,7 @@ def children(n: int, *scope: str, seed: int = 0) -> list[Genome]:
 
 
 def kept(outcomes: Sequence[Outcome]) -> dict[str, Tensor]:
-    return {o.genome.key: o.evaluation.kept["outputs"] for o in outcomes if o.evaluation is not None}
+    return {o.genome.key: o.evaluation.artifacts["outputs"] for o in outcomes if o.evaluation is not None}
 
 
 def evaluator(
@@ -114,13 +114,13 @@ def evaluator(
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many inputs each pass of a trunk had."""
     seen: list[int] = []
-    plain = Shared._features
+    plain = TrunkCache._features
 
-    def counted(self: Shared, inputs: Tensor) -> tuple[Tensor, ...]:
+    def counted(self: TrunkCache, inputs: Tensor) -> tuple[Tensor, ...]:
         seen.append(len(inputs))
         return plain(self, inputs)
 
-    monkeypatch.setattr(Shared, "_features", counted)
+    monkeypatch.setattr(TrunkCache, "_features", counted)
     return seen
 
 
@@ -232,16 +232,16 @@ def test_what_does_not_fit_is_computed_again_to_the_same_bits(
         passes.clear()
         monkeypatch.setattr(batch_runner, "budget", lambda _, limit=limit: limit)
         ours = evaluator(problem, plan, "fc1")
-        block = Shared.blocks
+        block = TrunkCache.blocks
         seen: list[int] = []
 
-        def watched(self: Shared, split: Split, block: object = block, seen: list[int] = seen) -> Iterator[None]:
+        def watched(self: TrunkCache, split: Split, block: object = block, seen: list[int] = seen) -> Iterator[None]:
             for _ in block(self, split):  # type: ignore[operator]
                 seen.append(len(self._block))
                 yield
 
         with monkeypatch.context() as patch:
-            patch.setattr(Shared, "blocks", watched)
+            patch.setattr(TrunkCache, "blocks", watched)
             found = kept(ours.evaluate(genomes, SEARCH))
         assert passes == [8, 8, 6] * 2 and len(seen) == 2 * blocks  # a group of four, a group of two
         assert found.keys() == expected.keys() and all(torch.equal(found[key], expected[key]) for key in expected)
@@ -284,11 +284,11 @@ def test_a_judge_that_raises_fails_its_child_only() -> None:
     class Sour(Images):
         calls = 0
 
-        def judge(self, split: Split, outputs: Tensor) -> Evaluation:
+        def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
             self.calls += 1
             if self.calls == 2:
                 raise ValueError("no such label")
-            return super().judge(split, outputs)
+            return super().score_outputs(split, outputs)
 
     outcomes = evaluator(Sour(LeNet(4, width=1, side=16)), PLAIN, "fc1").evaluate(children(3, "fc1"), SEARCH)
     assert [o.error for o in outcomes] == [None, "ValueError: no such label", None]

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
-from evoens.evaluation.result_cache import Ledger
+from evoens.evaluation.result_cache import ResultCache
 from evoens.experiment.comparison import Comparison, verdict
 from evoens.genome import Genome
 from evoens.methods import base
 from evoens.methods.base import Evolved, Fitted, Method
 from evoens.methods.compared import compared
 from evoens.parent import Predictor
-from evoens.problem import Evaluation, Measure, Problem, Split, together
+from evoens.problem import Evaluation, Measure, Problem, Split, drive_batched
 from evoens.progress import OnProgress
 
 TEST = Split("test", 0, COUNT)
@@ -41,10 +41,10 @@ class TwoRules(TinyFrames):
         return other
 
     def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
-        own, other = yield from together([self.cases(split), self.turned().cases(split)])
+        own, other = yield from drive_batched([self.cases(split), self.turned().cases(split)])
         return Evaluation(own.cases, own.samples, {"turned": other.cases})
 
-    def remark(self, blocks: Mapping[str, Any]) -> str:
+    def verdict_note(self, blocks: Mapping[str, Any]) -> str:
         return f"Turned round it is right in {blocks['parent']['test_turned']['score']:.3f} of the cases."
 
 
@@ -77,9 +77,9 @@ def comparison(evolved: Evolved, problem: Problem, *further: Method) -> Comparis
 
 
 def run(
-    evolved: Evolved, problem: Problem, ledger: Ledger | None = None, *further: Method
+    evolved: Evolved, problem: Problem, ledger: ResultCache | None = None, *further: Method
 ) -> dict[str, dict[str, Any]]:
-    return comparison(evolved, problem, *further).run(ledger or Ledger(), lambda *_: None)[0]
+    return comparison(evolved, problem, *further).run(ledger or ResultCache(), lambda *_: None)[0]
 
 
 def test_each_is_measured_on_every_case_by_both_measures(evolved: Evolved, problem: TwoRules) -> None:
@@ -143,12 +143,12 @@ def test_a_parent_that_votes_is_among_the_random_children_too(evolved: Evolved, 
 
 
 def test_nothing_is_measured_twice(evolved: Evolved, problem: TinyFrames, measured: list[Split]) -> None:
-    ledger, told = Ledger(), []
+    ledger, told = ResultCache(), []
     first, _ = comparison(evolved, problem).run(ledger, lambda *row: told.append(row))
     assert [row[1:] for row in told] == [(i + 1, 7) for i in range(7)] and ledger.evaluations == 7
     assert [sum(row[0] == name for row in told) for name in NAMES] == [1, 1, 4, 1]
     measured.clear()
-    assert run(evolved, problem, Ledger(ledger.entries)) == first and measured == []
+    assert run(evolved, problem, ResultCache(ledger.entries)) == first and measured == []
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ class WithMembers(TwoRules):
 def test_members_are_measured_with_their_ensemble_where_that_can_be(evolved: Evolved, problem: TwoRules) -> None:
     assert "alone" not in run(evolved, problem)["ensemble"]
     twice = replace(evolved, members=[evolved.members[0], evolved.members[1], evolved.members[0], Genome()])
-    ledger, alone = Ledger(), run(twice, problem)
+    ledger, alone = ResultCache(), run(twice, problem)
     found = run(twice, WithMembers(), ledger)
     rows = found["ensemble"].pop("alone")
     assert found == alone  # the ensemble's own figures are what they were
-    assert run(twice, WithMembers(), Ledger(ledger.entries))["ensemble"]["alone"] == rows  # from what was kept
+    assert run(twice, WithMembers(), ResultCache(ledger.entries))["ensemble"]["alone"] == rows  # from what was kept
     assert [row["key"] for row in rows] == [genome.key for genome in evolved.members[:2]]  # once each, not the parent
     for row, genome in zip(rows, evolved.members, strict=False):
         assert row["test"] == pytest.approx(right_answers(problem, genome, TEST).mean())
@@ -226,7 +226,7 @@ def always(place: int) -> Predictor:
 
 def test_a_further_method_is_measured_beside_the_others(evolved: Evolved, problem: TwoRules) -> None:
     known = run(evolved, problem)
-    blocks, details = comparison(evolved, problem, Halves()).run(Ledger(), lambda *_: None)
+    blocks, details = comparison(evolved, problem, Halves()).run(ResultCache(), lambda *_: None)
     assert list(blocks) == [*NAMES[:3], "halves", "ensemble"] == details["who"]
     own = blocks.pop("halves")
     assert blocks == known and own["cost"] == 3

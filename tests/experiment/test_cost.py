@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny import CLASSES, FEATURES, tiny_parent
 
-from evoens.children import TunedWeights, born
+from evoens.children import TunedWeights, initial_weights
 from evoens.ensemble import Ensemble
 from evoens.experiment.cost import ensemble_flops, shrunk_flops, stored_weights
 from evoens.plugins.spec import load_class, locate
@@ -43,7 +43,7 @@ def test_tuned_members_keep_what_is_not_zero(tmp_path: Path) -> None:
     noisy, parent = strategy(), tiny_parent()
     members = noisy.ask(2, Random(0))
     for genome in members:
-        weights = {**parent.weights, **born(parent, noisy, genome)}
+        weights = {**parent.weights, **initial_weights(parent, noisy, genome)}
         weights["first.weight"] = weights["first.weight"].clone()
         weights["first.weight"][:4] = 0
         TunedWeights(tmp_path).save(genome, weights)
@@ -56,7 +56,7 @@ def test_members_without_whole_neurons_cost_less_when_they_are_shrunk(tmp_path: 
     noisy, parent = strategy(), tiny_parent()
     members = noisy.ask(2, Random(0))
     for genome, gone in zip(members, (4, 12), strict=True):
-        weights = {**parent.weights, **born(parent, noisy, genome)}
+        weights = {**parent.weights, **initial_weights(parent, noisy, genome)}
         weights["first.weight"] = weights["first.weight"].clone()
         weights["first.weight"][:gone] = 0
         TunedWeights(tmp_path).save(genome, weights)

@@ -20,7 +20,7 @@ from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, right_answers, timeless
 from torch import Tensor
 
-from evoens.children import TunedWeights, born
+from evoens.children import TunedWeights, initial_weights
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
 from evoens.evaluation.evaluator import Evaluator
@@ -231,7 +231,7 @@ def test_the_parent_votes_in_the_ensemble_so_far(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("no_page")
 def test_splits_whose_scores_are_not_alike_give_no_optimism(tmp_path: Path) -> None:
     problem = TinyFrames()
-    problem.unlike_test = "cut short here"
+    problem.not_comparable_reason = "cut short here"
     execute(tmp_path, problem=problem)
     report = report_of(tmp_path)
     assert report["selection_optimism"] is None and report["unlike_test"] == "cut short here"
@@ -689,7 +689,7 @@ class Tuned(TinyFrames):
     ) -> dict[str, str]:
         tuned.folder.mkdir(exist_ok=True)
         for genome in genomes:
-            weights = {**self.parent.weights, **born(self.parent, strategy, genome)}
+            weights = {**self.parent.weights, **initial_weights(self.parent, strategy, genome)}
             tuned.save(genome, weights)
         return {}
 

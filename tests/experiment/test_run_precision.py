@@ -13,7 +13,7 @@ from tiny_run import TinyFrames, config, execute
 
 from evoens.errors import CheckpointError
 from evoens.evaluation import planning
-from evoens.evaluation.plan import Plan, Scratch
+from evoens.evaluation.plan import Plan, Runner
 from evoens.problem import Split
 from evoens.report import listeners
 from evoens.storage.checkpoint import CheckpointStore
@@ -53,13 +53,13 @@ def as_before_the_setting(folder: Path) -> None:
 
 def test_the_clock_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, found = planning._seconds, []
-    favoured: list[Callable[[Scratch], bool]] = [
+    favoured: list[Callable[[Runner], bool]] = [
         lambda room: room.plan.children == 1,
         lambda room: room.plan.children > 1,
     ]
     for place, quick in enumerate(favoured):
 
-        def measured(room: Scratch, inputs: Any, quick: Callable[[Scratch], bool] = quick) -> float:
+        def measured(room: Runner, inputs: Any, quick: Callable[[Runner], bool] = quick) -> float:
             plain(room, inputs)
             return 1e-5 if quick(room) else 2e-5
 

@@ -15,7 +15,7 @@ from evoens_strategies.noisy import Noisy
 from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
-from evoens.children import TunedWeights, born
+from evoens.children import TunedWeights, initial_weights
 from evoens.errors import EvoensError
 from evoens.evaluation.plan import Plan
 from evoens.experiment import scope_search
@@ -23,7 +23,7 @@ from evoens.experiment.run import Run
 from evoens.experiment.scope_search import settle_scope
 from evoens.genome import Gene
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, FixedInputs, Split, answered
+from evoens.problem import Evaluation, FixedInputs, Split, drive
 from evoens.report import listeners
 from evoens.report.listeners import standard
 from evoens.scoring.calibration import calibrated_nll
@@ -80,7 +80,7 @@ def alone(problem: TinyFrames, layer: str, sigma: float, seed: int = 5) -> torch
     strategy = strategy.within(scope=(layer,))
     genomes = strategy.ask(4, Random(f"{seed}:trust-region"))
     return torch.stack(
-        [problem.parent.child(born(problem.parent, strategy, g)).predict(problem.inputs) for g in genomes]
+        [problem.parent.child(initial_weights(problem.parent, strategy, g)).predict(problem.inputs) for g in genomes]
     )
 
 
@@ -164,7 +164,7 @@ class SameForAll(TinyFrames, FixedInputs):
     def batches(self, split: Split) -> Iterator[torch.Tensor]:
         yield self.inputs[: split.count]
 
-    def judge(self, split: Split, outputs: torch.Tensor) -> Evaluation:
+    def score_outputs(self, split: Split, outputs: torch.Tensor) -> Evaluation:
         return Evaluation((outputs.argmax(-1) == self.labels[: split.count]).double(), split.count)
 
 
@@ -242,15 +242,15 @@ def test_classifiers_are_tried_by_what_members_are_chosen_by(tmp_path: Path, mem
     data = open_data(settings, None, 0, Path())
     problem = ClassificationProblem(settings, Parent(MLP(3, 16, []), Architecture("")), data)
     split = problem.split("search")
-    outputs, labels = answered(problem.answers(split), problem.parent.predict), data.splits["search"].labels
+    outputs, labels = drive(problem.answers(split), problem.parent.predict), data.splits["search"].labels
     expected = {
         "accuracy": float((outputs.argmax(-1) == labels).double().mean()),
         "nll": float(outputs.double()[torch.arange(20), labels.long()].log().mean()),
         "calibrated-nll": -calibrated_nll(outputs, labels),
     }
-    found = answered(problem.aimed(split), problem.parent.predict)
+    found = drive(problem.ensemble_cases(split), problem.parent.predict)
     assert found.score == pytest.approx(expected[members_by], rel=1e-6) and len(found.cases) == found.samples == 20
-    assert ("calibrated" in problem.aim, "accuracy" in problem.aim) == (
+    assert ("calibrated" in problem.ensemble_metric, "accuracy" in problem.ensemble_metric) == (
         members_by == "calibrated-nll",
         members_by == "accuracy",
     )

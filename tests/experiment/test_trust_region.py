@@ -10,7 +10,7 @@ from evoens_strategies.noisy import Noisy
 from tiny import TinyProblem
 from torch import Tensor, nn
 
-from evoens.children import born
+from evoens.children import initial_weights
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.trust_region import BEYOND, Row, choose, divergence, kl_curve
 from evoens.settings.config import TrustRegionSettings
@@ -89,5 +89,7 @@ def test_what_children_share_is_computed_once_for_all_sigma(
     for row in rows:
         strategy = strategy.within(sigma=row["sigma"])
         genomes = strategy.ask(3, Random("0:trust-region"))
-        outputs = torch.stack([parent.child(born(parent, strategy, g)).predict(inputs).double() for g in genomes])
+        outputs = torch.stack(
+            [parent.child(initial_weights(parent, strategy, g)).predict(inputs).double() for g in genomes]
+        )
         assert row["kl"] == pytest.approx(float((expected * (expected / outputs).log()).sum(-1).mean()), rel=1e-6)

@@ -19,7 +19,7 @@ from evoens.genome import Gene, Genome
 from evoens.graph.cut import cut
 from evoens.graph.proof import prove_fused, proved_cut, proved_shrunk
 from evoens.parent import Architecture, Fusible, Parent
-from evoens.problem import Evaluation, FixedInputs, Judgement, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, FixedInputs, Split, SplitName
 from evoens.tasks.networks.impala import ImpalaPolicy
 
 
@@ -119,14 +119,14 @@ class Problem(FixedInputs):
     def batches(self, split: Split) -> Iterator[Tensor]:
         yield from (part.clone() for part in self.inputs.split(8))
 
-    def judge(self, split: Split, outputs: Tensor) -> Evaluation:
-        return Evaluation(outputs[:, 0].double(), split.count, kept={"outputs": outputs})
+    def score_outputs(self, split: Split, outputs: Tensor) -> Evaluation:
+        return Evaluation(outputs[:, 0].double(), split.count, artifacts={"outputs": outputs})
 
     def probe(self, n: int = 8) -> Tensor:
         return self.inputs[:n].clone()
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
-        return Judgement(self.inputs, lambda outputs: 0.0)
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
+        return EnsembleObjective(self.inputs, lambda outputs: 0.0)
 
 
 def net(module: nn.Module) -> nn.Module:
@@ -164,7 +164,7 @@ def test_children_of_a_network_that_writes_in_place_are_those_of_whole_networks(
         genomes, problem.split("test")
     ):
         assert outcome.evaluation is not None, outcome.error
-        torch.testing.assert_close(outcome.evaluation.kept["outputs"], expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(outcome.evaluation.artifacts["outputs"], expected, rtol=0, atol=1e-5)
     ensemble = Ensemble(problem.parent, Noisy(1e-9), genomes[1:])
     for _ in range(2):
         for found in ensemble.outputs(problem.inputs.clone()):

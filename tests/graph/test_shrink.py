@@ -13,7 +13,7 @@ from evoens_strategies.sparse import Sparse
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.errors import EvoensError, ShapeError
 from evoens.genome import Mask
 from evoens.graph.flops import flops
@@ -123,7 +123,7 @@ def test_a_child_that_has_its_zeros_needs_no_masks() -> None:
     strategy = Sparse(structure="channels", parts=2)
     strategy = strategy.within(parent=parent)
     for genome in strategy.ask(2, Random(0)):
-        child = parent.child(grow(parent, strategy, genome)).module
+        child = parent.child(child_weights(parent, strategy, genome)).module
         small = check(child, {}, (3, 20, 20))
         assert weights(small) < 0.3 * weights(child)
 

@@ -19,7 +19,7 @@ from evoens import noise
 from evoens.genome import Genome
 from evoens.methods import independent
 from evoens.methods.base import Evolved
-from evoens.methods.independent import Independent, Point, curve, worth
+from evoens.methods.independent import Independent, Point, curve, deep_ensemble_equivalent
 from evoens.parent import Parent
 from evoens.problem import Evaluation, Split
 from evoens.progress import OnProgress
@@ -94,7 +94,7 @@ def test_the_networks_of_a_problem_that_can_be_retrained_are_asked() -> None:
     nll = torch.full((COUNT,), 0.4, dtype=torch.float64)
     found = fitted.details({"ensemble": Evaluation(nll, COUNT, {"calibrated_nll": nll})})
     points = curve(select, test, seed=5)
-    assert found == {"independent": {"curve": points, "worth": worth(points, float(nll.mean()))}}
+    assert found == {"independent": {"curve": points, "worth": deep_ensemble_equivalent(points, float(nll.mean()))}}
 
 
 def test_a_problem_that_trains_none_has_nothing_to_say() -> None:
@@ -108,4 +108,4 @@ def test_a_problem_that_trains_none_has_nothing_to_say() -> None:
 )
 def test_worth_by_hand(nll: float, networks: float, bound: str) -> None:
     points = [Point(networks=m, accuracy=0.5, nll=value, ece=0.1) for m, value in ((1, 1.0), (2, 0.8), (3, 0.7))]
-    assert worth(points, nll) == {"networks": networks, "bound": bound}
+    assert deep_ensemble_equivalent(points, nll) == {"networks": networks, "bound": bound}

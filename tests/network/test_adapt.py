@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import ShapeError, SpecError
-from evoens.evaluation.plan import Plan, scratch
+from evoens.evaluation.plan import Plan, make_runner
 from evoens.graph.cut import cut
 from evoens.graph.shrink import shrink
 from evoens.network.adapt import adapted, layout, logits
@@ -104,7 +104,7 @@ def test_every_way_a_network_is_run_gives_the_same(gives: str, tmp_path: Path) -
     assert (parent.layout == torch.contiguous_format) is (gives == "viewed")
     torch.testing.assert_close(parent.predict(INPUTS), by_hand(parent.weights, gives))
     genomes = strategy.ask(2, Random(0))
-    own = [grow(parent, strategy, genome) for genome in genomes]
+    own = [child_weights(parent, strategy, genome) for genome in genomes]
     right = torch.stack([by_hand({**parent.weights, **weights}, gives) for weights in own])
     ensemble = Ensemble(parent, strategy, genomes)
     torch.testing.assert_close(ensemble.outputs(INPUTS), right)
@@ -115,7 +115,7 @@ def test_every_way_a_network_is_run_gives_the_same(gives: str, tmp_path: Path) -
     ensemble.save(tmp_path / "saved", source, ARGUMENTS, {})
     assert torch.equal(load_ensemble(tmp_path / "saved").outputs(INPUTS), ensemble.outputs(INPUTS))
     for plan in (Plan("loop"), Plan("vmap", children=2)):
-        room = scratch(parent.module, parent.perturbed, plan, torch.device("cpu"))
+        room = make_runner(parent.module, parent.perturbed, plan, torch.device("cpu"))
         room.load(0, own[0])
         torch.testing.assert_close(room.predict({0: INPUTS})[0], right[0])
     parts = cut(parent.module, ["fc.weight"])

@@ -14,10 +14,10 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torchvision.models import mnasnet0_5
 
 from evoens import noise
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.ensemble import Ensemble
 from evoens.errors import ShapeError, SpecError
-from evoens.evaluation.plan import Plan, scratch
+from evoens.evaluation.plan import Plan, make_runner
 from evoens.genome import Gene, Genome
 from evoens.graph.cut import cut
 from evoens.network.tensors import load, plain, tensors
@@ -108,12 +108,12 @@ def test_a_tensor_of_two_names_is_moved_once_and_everywhere(kind: type[nn.Module
     parent = parent_of(kind)
     assert parent.perturbed.count(name) == 1 and len(set(parent.weights)) < len(parent.module.state_dict())
     right = by_hand(parent, name)
-    own = grow(parent, Shift(0.3), CHILD)
+    own = child_weights(parent, Shift(0.3), CHILD)
     assert torch.allclose(parent.child(own).predict(INPUTS).double(), right, atol=1e-6)
     assert torch.allclose(Ensemble(parent, Shift(0.3), [CHILD]).predict(INPUTS).double(), right, atol=1e-6)
     assert not torch.allclose(parent.predict(INPUTS).double(), right, atol=1e-2)
     for plan in (Plan("loop"), Plan("vmap", children=2)):
-        room = scratch(parent.module, parent.perturbed, plan, torch.device("cpu"))
+        room = make_runner(parent.module, parent.perturbed, plan, torch.device("cpu"))
         room.load(0, own)
         assert torch.allclose(room.predict({0: INPUTS})[0].double(), right, atol=1e-6), plan
 
@@ -179,7 +179,7 @@ def test_parametrised_weights_are_plain_ones_of_the_same_outputs(constrained: Ca
         "2.weight",
         "2.bias",
     }
-    moved = parent.child(grow(parent, Shift(0.3), CHILD)).module.state_dict()["0.weight"]
+    moved = parent.child(child_weights(parent, Shift(0.3), CHILD)).module.state_dict()["0.weight"]
     assert torch.equal(moved, parent.weights["0.weight"] + 0.3 * noise.normals(3, "0.weight", (4, 5)))
     for weights in (saved, parent.weights):  # as torch saved it, and as an ensemble's folder has it
         other = nn.Sequential(constrained(nn.Linear(5, 4)), nn.ReLU(), nn.Linear(4, 3))

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
 
@@ -71,7 +71,7 @@ def test_the_four_children_of_a_draw_average_to_the_parent() -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(32, 5))
     parent = Parent(module, Architecture("torch.nn:Sequential"))
     strategy = Noisy(0.1, density=0.2)
-    children = [grow(parent, strategy, genome) for genome in strategy.ask(4, Random(0))]
+    children = [child_weights(parent, strategy, genome) for genome in strategy.ask(4, Random(0))]
     for name in parent.perturbed:
         w = parent.weights[name].double()
         steps = torch.stack([child[name].double() - w for child in children])
@@ -119,4 +119,4 @@ def test_growing_twice_stacks_two_generations() -> None:
     parent.weights["weight"] = w
     strategy = Noisy(0.02)
     expected = strategy.perturb("weight", strategy.perturb("weight", w, first), second)
-    assert torch.equal(grow(parent, strategy, Genome((first, second)))["weight"], expected)
+    assert torch.equal(child_weights(parent, strategy, Genome((first, second)))["weight"], expected)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from evoens.children import grow
+from evoens.children import child_weights
 from evoens.errors import SpecError
 from evoens.parent import Architecture, Parent
 from evoens.plugins.spec import load_class, locate
@@ -38,7 +38,7 @@ def test_every_other_draw_sees_the_mirror_image(module: nn.Module) -> None:
     assert [len(g.genes) for g in genomes] == [1, 1, 1, 1, 2, 2, 2, 2]
     for genome in genomes:
         seen = x.flip(3) if len(genome.genes) == 2 else x
-        child = parent.child(grow(parent, strategy, genome))
+        child = parent.child(child_weights(parent, strategy, genome))
         torch.testing.assert_close(child.predict(x), parent.predict(seen), rtol=1e-4, atol=1e-6)
     assert not torch.allclose(parent.predict(x), parent.predict(x.flip(3)), atol=1e-3)
 
@@ -48,7 +48,7 @@ def test_a_network_that_pools_its_last_map_has_kernels_alone_to_turn() -> None:
     strategy, x = reflected(parent), torch.rand(5, 3, 8, 8)
     genome = strategy.ask(5, Random(0))[4]
     assert all(parent.weights[name].dim() == 4 for name in genome.genes[0].scope)
-    child = parent.child(grow(parent, strategy, genome))
+    child = parent.child(child_weights(parent, strategy, genome))
     torch.testing.assert_close(child.predict(x), parent.predict(x.flip(3)), rtol=1e-4, atol=1e-6)
 
 
@@ -57,7 +57,7 @@ def test_noise_stays_in_its_scope_and_elites_stay_as_they_face() -> None:
     strategy = reflected(parent, sigma=0.1)
     strategy = strategy.within(scope=("fc1",))
     plain, turned = strategy.ask(8, Random(0))[::4]
-    grown = grow(parent, strategy, plain)
+    grown = child_weights(parent, strategy, plain)
     assert [name for name, w in grown.items() if not torch.equal(w, parent.weights[name])] == ["fc1.weight"]
     strategy = strategy.within(elites=(turned, plain))
     children = strategy.ask(8, Random(1))

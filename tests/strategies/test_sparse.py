@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from evoens import noise
-from evoens.children import born, grow
+from evoens.children import child_weights, initial_weights
 from evoens.errors import GenomeError, SpecError
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
@@ -37,7 +37,7 @@ def asked(n: int, of: Parent | None = None, **settings: Any) -> tuple[Sparse, li
 
 def children(n: int, of: Parent, **settings: Any) -> list[dict[str, Tensor]]:
     strategy, genomes = asked(n, of, **settings)
-    return [grow(of, strategy, genome) for genome in genomes]
+    return [child_weights(of, strategy, genome) for genome in genomes]
 
 
 # ---- asking
@@ -71,7 +71,7 @@ def test_the_output_layer_is_left_whole_unless_asked_for() -> None:
     assert genome.genes[0].scope == ("not 5.weight",)
     strategy = strategy.within(scope=("0", "5"))
     (genome,) = strategy.ask(1, Random(0))
-    zeros = {name for name, weight in grow(ours, strategy, genome).items() if (weight == 0).any()}
+    zeros = {name for name, weight in child_weights(ours, strategy, genome).items() if (weight == 0).any()}
     assert zeros == {"0.weight"}
 
 
@@ -169,8 +169,8 @@ def test_one_ranking_over_all_layers_is_in_the_gene() -> None:
     ours = parent()
     strategy, (genome,) = asked(1, ours, by="magnitude", pool="network", density=0.1)
     fresh = Sparse(by="magnitude", pool="network", density=0.1)
-    again = grow(ours, fresh, Genome.from_json(genome.to_json()))
-    assert all(torch.equal(again[n], w) for n, w in grow(ours, strategy, genome).items())
+    again = child_weights(ours, fresh, Genome.from_json(genome.to_json()))
+    assert all(torch.equal(again[n], w) for n, w in child_weights(ours, strategy, genome).items())
     with pytest.raises(SpecError, match="pool: expected a parent"):
         asked(1, None, by="magnitude", pool="network")
 
@@ -180,7 +180,7 @@ def test_what_magnitude_has_pruned_stays_out_however_weights_move(pool: str) -> 
     ours = parent()
     strategy, genomes = asked(2, ours, by="magnitude", pool=pool)
     for genome in genomes:
-        for name, weight in born(ours, strategy, genome).items():
+        for name, weight in initial_weights(ours, strategy, genome).items():
             moved = weight * torch.linspace(0.01, 3, weight.numel()).reshape(weight.shape)
             for progress in (0.0, 0.5, 1.0):
                 kept = strategy.keep(name, moved, genome.genes[0], progress, 3)
@@ -220,7 +220,7 @@ def test_the_last_round_reaches_the_density_and_pruned_weights_never_come_back(s
     strategy, genomes = asked(3, ours, rounds=4, over=0.4, **settings)
     for genome in genomes:
         (gene,) = genome.genes
-        for name, weight in born(ours, strategy, genome).items():
+        for name, weight in initial_weights(ours, strategy, genome).items():
             if name == "5.weight":
                 continue
             left = weight

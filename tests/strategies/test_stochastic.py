@@ -13,7 +13,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.children import born, grow
+from evoens.children import child_weights, initial_weights
 from evoens.errors import SpecError
 from evoens.genome import Gene, Mask
 from evoens.parent import Architecture, Parent
@@ -209,8 +209,8 @@ def test_a_child_is_born_with_all_its_weights_and_without_training_has_its_targe
     for genome in strategy.ask(2, Random(0)):
         (gene,) = genome.genes
         assert gene.mask is not None
-        assert all(torch.equal(w, parent.weights[n]) for n, w in born(parent, strategy, genome).items())
-        child = grow(parent, strategy, genome)
+        assert all(torch.equal(w, parent.weights[n]) for n, w in initial_weights(parent, strategy, genome).items())
+        child = child_weights(parent, strategy, genome)
         kept = noise.keep(gene.mask, "0.weight", (8, 6))
         assert torch.equal(child["0.weight"], parent.weights["0.weight"] * kept)
         assert torch.equal(child["2.weight"], parent.weights["2.weight"])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evoens import noise
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split, SplitName
+from evoens.problem import EnsembleObjective, Evaluation, Measure, Problem, Split, SplitName
 
 FEATURES, CLASSES, COUNT = 6, 3, 40
 FIRST = {"search": 0, "select": COUNT, "test": 2 * COUNT}
@@ -59,6 +59,8 @@ class TinyProblem(Problem):
     def probe(self, n: int = 8) -> Tensor:
         return self.inputs[:n]
 
-    def judgement(self, evaluations: Sequence[Evaluation]) -> Judgement:
+    def judgement(self, evaluations: Sequence[Evaluation]) -> EnsembleObjective:
         places = torch.arange(FIRST["select"], FIRST["select"] + COUNT)
-        return Judgement(self.inputs[places], lambda outputs: -float(F.nll_loss(outputs.log(), self.labels[places])))
+        return EnsembleObjective(
+            self.inputs[places], lambda outputs: -float(F.nll_loss(outputs.log(), self.labels[places]))
+        )

@@ -18,7 +18,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Split, SplitName, answered
+from evoens.problem import Evaluation, Split, SplitName, drive
 from evoens.scoring import calibration
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.classification import ClassificationProblem
@@ -89,7 +89,7 @@ def known(problem: ClassificationProblem, name: SplitName) -> tuple[NDArray[np.f
 
 
 def reported(problem: ClassificationProblem, split: Split | None = None) -> Evaluation:
-    return answered(problem.reported(split or problem.split("test")), problem.parent.predict)
+    return drive(problem.reported(split or problem.split("test")), problem.parent.predict)
 
 
 # ---- figures
@@ -105,7 +105,7 @@ def test_balanced_accuracy_stands_beside_accuracy_where_classes_are_of_unequal_s
     problem = ClassificationProblem(own, parent(), opened(own))
     assert [measure.key for measure in problem.measures[:3]] == ["test_accuracy", "test_balanced_accuracy", "test_nll"]
     measure, (outputs, own_labels) = problem.measures[1], known(problem, "test")
-    found = measure.statistic(reported(problem).beside[measure.rows]).score
+    found = measure.statistic(reported(problem).extra_metrics[measure.rows]).score
     assert found == pytest.approx(balanced_accuracy_score(own_labels, outputs.argmax(1)))
     assert abs(found - accuracy_score(own_labels, outputs.argmax(1))) > 0.01
 
@@ -126,7 +126,7 @@ def test_the_score_is_accuracy(make: Callable[..., ClassificationProblem], name:
     assert found.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
     assert 0.5 < found.score < 1
     assert found.cases.shape == (COUNTS[name],) and found.cases.dtype == torch.float64
-    assert found.samples == COUNTS[name] and set(found.kept) == ({"outputs"} if name == "select" else set())
+    assert found.samples == COUNTS[name] and set(found.artifacts) == ({"outputs"} if name == "select" else set())
 
 
 def test_the_score_may_be_the_likelihood(make: Callable[..., ClassificationProblem]) -> None:
@@ -135,7 +135,7 @@ def test_the_score_may_be_the_likelihood(make: Callable[..., ClassificationProbl
     expected = log_loss(labels, outputs, labels=range(CLASSES))
     assert problem.evaluate(problem.parent.predict, problem.split("test")).score == pytest.approx(-expected, rel=1e-5)
     assert [m.name for m in problem.measures][:2] == ["log-likelihood", "accuracy"]
-    beside = reported(problem).beside
+    beside = reported(problem).extra_metrics
     assert float(beside["accuracy"].mean()) == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
     assert problem.unit == "log-likelihood, nats"
 
@@ -155,11 +155,11 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
     fitted = minimize_scalar(loss, bounds=(0.1, 20), method="bounded", options={"xatol": 1e-9}).x
     assert fitted > 1.2  # it is too sure
     evaluation = reported(problem)
-    assert set(evaluation.beside) == {"nll", "ece", "calibrated_nll", "calibrated_ece", "temperature"}
-    assert evaluation.beside["temperature"].tolist() == pytest.approx([fitted] * COUNTS["test"], rel=1e-4)
+    assert set(evaluation.extra_metrics) == {"nll", "ece", "calibrated_nll", "calibrated_ece", "temperature"}
+    assert evaluation.extra_metrics["temperature"].tolist() == pytest.approx([fitted] * COUNTS["test"], rel=1e-4)
     assert evaluation.samples == COUNTS["test"] + COUNTS["select"]
     assert evaluation.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
-    found = {m.name: m.statistic(evaluation.beside[m.name]) for m in problem.measures[1:]}
+    found = {m.name: m.statistic(evaluation.extra_metrics[m.name]) for m in problem.measures[1:]}
     values = {name: float(s.of(np.arange(s.n)[None])[0]) for name, s in found.items()}
     for prefix, probabilities in (("", outputs), ("calibrated_", tempered(outputs, fitted))):
         nll = log_loss(labels, probabilities, labels=range(CLASSES))
@@ -182,12 +182,12 @@ def test_members_reported_with_their_ensemble_are_what_each_is_alone(
         members = torch.stack([predict(inputs) for predict in both])
         return torch.cat([members.mean(0)[None], members])
 
-    found = answered(problem.reported_with_members(split), answers)
+    found = drive(problem.reported_with_members(split), answers)
     alone = [lambda x: answers(x)[0], *both]
     for own, predict in zip((found, *found.members), alone, strict=True):
-        expected = answered(problem.reported(split), predict)
-        assert torch.equal(own.cases, expected.cases) and own.beside.keys() == expected.beside.keys()
-        assert all(torch.equal(own.beside[name], rows) for name, rows in expected.beside.items())
+        expected = drive(problem.reported(split), predict)
+        assert torch.equal(own.cases, expected.cases) and own.extra_metrics.keys() == expected.extra_metrics.keys()
+        assert all(torch.equal(own.extra_metrics[name], rows) for name, rows in expected.extra_metrics.items())
         assert own.samples == (expected.samples if own is found else 0)  # one pass answers for all
 
 
@@ -205,7 +205,7 @@ def test_the_reliability_diagram_beside_scikit_learns(make: Callable[..., Classi
 
 
 def test_measures_say_what_is_better(make: Callable[..., ClassificationProblem]) -> None:
-    shown = {row["key"]: row for row in make().shown()}
+    shown = {row["key"]: row for row in make().measure_schema()}
     assert list(shown) == ["test", "test_nll", "test_calibrated_nll", "test_ece", "test_calibrated_ece"]
     assert [row["higher_is_better"] for row in shown.values()] == [True, False, False, False, False]
     assert {row["digits"] for row in shown.values()} == {4}
@@ -233,7 +233,7 @@ def test_the_verdicts_remark(
             "test_calibrated_nll_difference": {"score": -0.2, "ci95": list(interval)},
         },
     }
-    assert says in make().remark(blocks)
+    assert says in make().verdict_note(blocks)
 
 
 # ---- parts
@@ -249,8 +249,8 @@ def test_parts_in_any_batches_are_the_whole(
     parts = [reported(problem, problem.split("test").part(first, 20)) for first in (0, 20, 40)]
     assert [len(part.cases) for part in parts] == [20, 20, 3]
     assert torch.equal(torch.cat([part.cases for part in parts]), whole.cases)
-    for name, rows in whole.beside.items():
-        torch.testing.assert_close(torch.cat([part.beside[name] for part in parts]), rows)
+    for name, rows in whole.extra_metrics.items():
+        torch.testing.assert_close(torch.cat([part.extra_metrics[name] for part in parts]), rows)
 
 
 def test_inputs_are_normalised_pixels(make: Callable[..., ClassificationProblem]) -> None:
@@ -295,7 +295,7 @@ def test_members_are_judged_by_what_their_evaluations_kept(make: Callable[..., C
     split = problem.split("select")
     labels = problem.data.splits["select"].labels
     outputs = [random_outputs(COUNTS["select"], seed) for seed in range(3)]
-    evaluations = [problem.judge(split, each) for each in outputs]
+    evaluations = [problem.score_outputs(split, each) for each in outputs]
     judged = problem.judgement(evaluations)
     assert judged.outputs is not None and torch.equal(judged.outputs, torch.stack(outputs))
     mean = judged.outputs.mean(0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from evoens import noise
-from evoens.children import born
+from evoens.children import initial_weights
 from evoens.genome import Gene, Genome, Mask
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TrainSettings
@@ -70,7 +70,7 @@ def begin(strategy: Strategy, genome: Genome, optimiser: str = "adam", module: n
     ours, settings = parent(), TrainSettings(epochs=EPOCHS, batch=8, **OPTIMISERS[optimiser])
     if module is None:
         module = ours.trainable()
-        module.load_state_dict(born(ours, strategy, genome), strict=False)
+        module.load_state_dict(initial_weights(ours, strategy, genome), strict=False)
     training = Training(module, examples(), settings, seed=7, draws=False)
     weights = {n: w for n, w in module.named_parameters() if n in ours.perturbed}
     training.masking = GeneMasking(strategy, genome, weights, training.optimiser)

@@ -16,7 +16,7 @@ from torch import Tensor
 from evoens import noise
 from evoens.errors import ProblemError
 from evoens.parent import Architecture, Parent
-from evoens.problem import Evaluation, Split, answered
+from evoens.problem import Evaluation, Split, drive
 from evoens.settings.procgen import Levels, ProcgenSettings, SplitLevels
 from evoens.tasks import procgen
 from evoens.tasks.procgen import ProcgenProblem
@@ -93,7 +93,7 @@ def test_each_level_is_played_as_if_alone(parent: Parent, rule: str) -> None:
     alone = [play_alone(level, one, rule == "greedy") for level in range(1000, 1006)]
     assert evaluation.cases.tolist() == [total for total, _ in alone]
     assert evaluation.samples == sum(steps for _, steps in alone)
-    assert evaluation.cases.dtype == torch.float64 and evaluation.kept == {}
+    assert evaluation.cases.dtype == torch.float64 and evaluation.artifacts == {}
     assert len(set(alone)) > 2
 
 
@@ -114,8 +114,8 @@ def test_the_same_evaluation_has_the_same_bits(parent: Parent) -> None:
 
     a, b = evaluation(), evaluation()
     assert torch.equal(a.cases, b.cases) and a.samples == b.samples
-    assert a.kept.keys() == b.kept.keys() == {"frames", "action", "probability", "level", "return_to_go"}
-    assert all(torch.equal(a.kept[name], b.kept[name]) for name in a.kept)
+    assert a.artifacts.keys() == b.artifacts.keys() == {"frames", "action", "probability", "level", "return_to_go"}
+    assert all(torch.equal(a.artifacts[name], b.artifacts[name]) for name in a.artifacts)
 
 
 def test_seeds_and_games_decide(parent: Parent) -> None:
@@ -159,8 +159,10 @@ def test_the_report_has_the_other_action_rule_beside_the_problems_own(parent: Pa
     alone = {rule.measures[0].name: rule.evaluate(parent.predict, split) for rule in (sampled, greedy)}
     for problem, own, other in ((sampled, "sampled", "greedy"), (greedy, "greedy", "sampled")):
         assert [measure.name for measure in problem.measures] == [own, other]
-        found = answered(problem.reported(split), parent.predict)
-        assert torch.equal(found.cases, alone[own].cases) and torch.equal(found.beside[other], alone[other].cases)
+        found = drive(problem.reported(split), parent.predict)
+        assert torch.equal(found.cases, alone[own].cases) and torch.equal(
+            found.extra_metrics[other], alone[other].cases
+        )
         assert found.samples == alone[own].samples + alone[other].samples
 
 
@@ -305,7 +307,7 @@ def recorded(strength: float, first: int, count: int) -> list[dict[str, Any]]:
 
 def test_kept_steps_and_their_returns(known: Callable[..., ProcgenProblem]) -> None:
     problem = known()
-    kept = problem.evaluate(biased(1.0), problem.split("select")).kept
+    kept = problem.evaluate(biased(1.0), problem.split("select")).artifacts
     rows = {row["at"]: row for row in recorded(1.0, 2000, 20)}
     assert len(kept["action"]) == len(rows) > 40
     for i, frame in enumerate(kept["frames"]):
@@ -317,7 +319,7 @@ def test_kept_steps_and_their_returns(known: Callable[..., ProcgenProblem]) -> N
 
 def test_long_games_are_cut_on_all_levels_but_those_that_are_reported(known: Callable[..., ProcgenProblem]) -> None:
     problem = known(max_episode_steps=43)
-    assert not known().unlike_test and "43 steps" in problem.unlike_test
+    assert not known().not_comparable_reason and "43 steps" in problem.not_comparable_reason
     for name, cap in (("search", 43), ("select", 43), ("test", 6001)):
         split = problem.split(name)  # type: ignore[arg-type]
         evaluation = problem.evaluate(biased(1.0), split)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from evoens import noise
-from evoens.children import TunedWeights, born, grow
+from evoens.children import TunedWeights, child_weights, initial_weights
 from evoens.genome import Gene, Genome
 from evoens.parent import Architecture, Parent
 from evoens.settings.classification import TuneSettings
@@ -96,8 +96,8 @@ def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[
     assert ours.tune(genomes, lambda done, total: told.append((done, total))) == {}
     assert told[-1] == (12, 12) and sorted(told) == told
     for genome in genomes:
-        weights = grow(ours.parent, ours.strategy, genome, ours.tuned)
-        start = born(ours.parent, ours.strategy, genome)
+        weights = child_weights(ours.parent, ours.strategy, genome, ours.tuned)
+        start = initial_weights(ours.parent, ours.strategy, genome)
         module = ours.parent.child(start).module.requires_grad_(True)
         plain = Training(module, ours.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
         mask = {n: noise.keep(genome.genes[0].mask, n, w.shape) for n, w in start.items()}  # type: ignore[arg-type]
@@ -268,7 +268,7 @@ def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examp
     settings = TuneSettings(epochs=0, batch=35, batch_norm="re-estimated")
     genome = children(1)[0]
     Tuner(parent, Half(1.0), examples, settings, seed=5, tuned=tuned).tune([genome], lambda *_: None)
-    found, expected = grow(parent, Half(1.0), genome, tuned), born(parent, Half(1.0), genome)
+    found, expected = child_weights(parent, Half(1.0), genome, tuned), initial_weights(parent, Half(1.0), genome)
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     convolution = torch.nn.Conv2d(1, 3, 3)
     convolution.load_state_dict({"weight": expected["0.weight"], "bias": parent.weights["0.bias"]})

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from evoens.errors import ProblemError
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.settings.classification import ClassificationSettings, SplitCuts
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.layout import cuts_of, unlike_channels, without_pool
@@ -184,7 +184,9 @@ class Data:
         return {"pool": self._splits.origin(name), **facts}
 
 
-def open_data(settings: ClassificationSettings, root: str | None, seed: int, base: Path, told: Told = unheard) -> Data:
+def open_data(
+    settings: ClassificationSettings, root: str | None, seed: int, base: Path, told: OnCount = no_progress
+) -> Data:
     """Return the data of an experiment; no image is read before it is needed.
 
     Args:

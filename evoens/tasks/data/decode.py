@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from evoens.errors import ProblemError
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.tasks.data.pool import mapped
 
 BACKGROUND = "white"
@@ -115,7 +115,7 @@ class Look:
     size: int | None = None
     resize: int | None = None
     caches: tuple[Path, ...] = ()
-    told: Told = unheard
+    told: OnCount = no_progress
 
     @property
     def key(self) -> list[int | None]:

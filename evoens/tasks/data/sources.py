@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evoens import noise
 from evoens.errors import ProblemError
-from evoens.progress import Told, unheard
+from evoens.progress import OnCount, no_progress
 from evoens.settings.classification import ClassificationSettings
 from evoens.tasks.data.arrays import array_name, check_classes, npz_reader
 from evoens.tasks.data.decode import Bytes, Look, shown
@@ -195,7 +195,7 @@ def _imagenet(pool: str, root: Path, look: Look) -> Pool:
 CACHE = ".evoens-cache"
 
 
-def open_source(settings: ClassificationSettings, root: str | None, base: Path, told: Told = unheard) -> Source:
+def open_source(settings: ClassificationSettings, root: str | None, base: Path, told: OnCount = no_progress) -> Source:
     """Return the data set of the settings; its pools are read when they are first asked for.
 
     Args:
