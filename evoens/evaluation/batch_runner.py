@@ -14,7 +14,7 @@ from evoens.evaluation.memory import budget, nbytes
 from evoens.evaluation.plan import Loop, Plan, Stack, make_runner
 from evoens.evaluation.trials import Answer, EvaluationTask, run
 from evoens.evaluation.trunk_cache import TrunkCache, shared_trunk
-from evoens.graph.cut import Inputs
+from evoens.network.inputs import Inputs
 from evoens.parent import Parent
 from evoens.plugins.guest import failure
 from evoens.problem import Evaluation, FixedInputs, Problem, Split

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from evoens.errors import CheckpointError
-from evoens.graph.cut import Features, Inputs
+from evoens.graph.cut import Features
 from evoens.machine.threads import side_by_side
+from evoens.network.inputs import Inputs
 from evoens.parent import Child
 from evoens.settings.evaluation import Precision
 

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from evoens.errors import EvoensError
 from evoens.evaluation.memory import budget, nbytes
 from evoens.evaluation.plan import Layout, Plan, Runner, make_runner
-from evoens.graph.cut import Inputs
 from evoens.machine.threads import lanes
+from evoens.network.inputs import Inputs
 from evoens.plugins.guest import guest
 from evoens.settings.evaluation import EvaluationSettings
 

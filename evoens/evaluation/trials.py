@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from evoens.errors import ProblemError
-from evoens.graph.cut import Inputs
 from evoens.machine.threads import side_by_side
+from evoens.network.inputs import Inputs
 from evoens.plugins.guest import failure
 from evoens.problem import Evaluation
 

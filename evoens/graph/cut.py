@@ -11,15 +11,11 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from evoens.errors import EvoensError
-from evoens.network.inputs import Inputs
 from evoens.network.tensors import first_names
 from evoens.plugins.guest import guest
 
 Features = tuple[Tensor, ...]
 """What a trunk makes of inputs, a row an input in each."""
-
-Inputs = Inputs
-"""What a network is given: inputs `(n, *input)`; or, where it is a tail, what the trunk has made of them."""
 
 SHAPES = ("shape", "ndim", "dtype", "device")  # what tells of a tensor, and is none
 _TRACING = threading.Lock()
