@@ -38,7 +38,7 @@ class Architecture:
     Attributes:
         target: `package.module:Class`, a torch.nn.Module; `torchvision.models:name`, any of its classifiers; or
             `path/to/file.py:name`, a torch.nn.Module class or a function that returns a module; `<module>:Class`, one
-            that was given as it is, which only a `Inputs` can build.
+            that was given as it is, which only a `GivenModule` can build.
         arguments: its keyword arguments.
         sha256: of the file, as it must be when the module is built; a path cannot go without.
         helpers: the sha256 of each file of a user's own that this one imports, by its path from the file's folder.
@@ -155,13 +155,13 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs(Architecture):
+class GivenModule(Architecture):
     """The architecture of a module that is given as it is: it is built anew by copying, here and now only."""
 
     module: nn.Module = field(default_factory=nn.Identity, compare=False, repr=False)
 
     @classmethod
-    def of_module(cls, module: nn.Module) -> Inputs:
+    def of_module(cls, module: nn.Module) -> GivenModule:
         """Take a copy of `module`, on the CPU; the caller's stays as it is.
 
         Raises:

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from typing_extensions import NotRequired, TypedDict
 
-from evoens.architecture import Architecture, Inputs
+from evoens.architecture import Architecture, GivenModule
 from evoens.children import TunedWeights, child_weights
 from evoens.errors import LONGEST, CheckpointError
 from evoens.genome import Genome
@@ -173,7 +173,7 @@ def read_description(folder: Path) -> dict[str, Any]:
 def load_parent(folder: Path, document: dict[str, Any], trust: Trust, model: nn.Module | None = None) -> Parent:
     """Load the parent: its file is checked before it is parsed, and its network's shapes before memory is taken."""
     weights = load_weights(folder, document)
-    architecture = known_architecture(folder, document, trust) if model is None else Inputs.of_module(model)
+    architecture = known_architecture(folder, document, trust) if model is None else GivenModule.of_module(model)
     architecture.require_shapes({name: tuple(value.shape) for name, value in weights.items()})
     parent = Parent.from_weights(architecture, weights)
     _require(folder / PARENT, document["parent"]["fingerprint"], parent.fingerprint, "the parent")

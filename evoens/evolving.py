@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from evoens.architecture import Inputs, undisturbed
+from evoens.architecture import GivenModule, undisturbed
 from evoens.config.checking import put, validated
 from evoens.config.faults import Schema
 from evoens.config.load import RESOLVED, resolved_yaml
@@ -105,7 +105,7 @@ class _Console(Reporter):
 
 
 def _posed(model: nn.Module, splits: Mapping[str, Tensors], config: TensorConfig) -> Posed:
-    architecture = Inputs.of_module(model)
+    architecture = GivenModule.of_module(model)
     parent = Parent(architecture.build(), architecture)
     with guest("the model does not take its inputs", ProblemError):
         classes = parent.predict(splits["search"].part(0, 2).all()).shape[-1]
