@@ -106,7 +106,8 @@ def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Ten
     with guest(whose):
         found = strategy.perturb(name, given, gene)
     copied = not torch._C._is_cow_tensor(given)  # type: ignore[attr-defined]
-    if given._version or (copied and not torch.equal(given, weight)):
+    written = not given.is_inference() and given._version  # in inference mode nobody counts
+    if written or (copied and not torch.equal(given, weight)):
         raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
     shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
     if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
