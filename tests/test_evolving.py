@@ -2,6 +2,7 @@
 
 import gc
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, evoens.Ensembl
 def test_a_folder_keeps_all_and_goes_on(kept: tuple[Path, evoens.Ensemble]) -> None:
     folder, first = kept
     assert (folder / "report.html").is_file() and first.report == json.loads((folder / "report.json").read_text())
+    page = unescape((folder / "report.html").read_text())
+    assert f"load_ensemble('{folder}', model=model)" in page and "ensemble.predict(inputs, calibrated=True)" in page
     assert not [sentence for sentence in first.report["warnings"] if "left out" in sentence or "look at" in sentence]
     again = evoens.evolve(network(), **data(60, 6), **SMALL, sigma=0.1, folder=folder)
     assert again.genomes == first.genomes
