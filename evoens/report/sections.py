@@ -142,12 +142,12 @@ def _population(facts: Facts) -> Section:
 
 
 def _members(facts: Facts) -> Table:
-    initial_weights = {row["key"]: row["generation"] for row in reversed(facts.population)}
+    generations = {row["key"]: row["generation"] for row in reversed(facts.population)}
     scores = {row["key"]: (row["search"], row["select"]) for row in facts.candidates}
     alone = {row["key"]: row for row in facts.alone}
     measures = facts.measures if alone else []
     rows = [
-        [key[:12], str(initial_weights.get(key, "–")), *map(facts.number, scores.get(key, (None, None)))]
+        [key[:12], str(generations.get(key, "–")), *map(facts.number, scores.get(key, (None, None)))]
         + [number(alone.get(key, {}).get(m["key"]), m["digits"]) for m in measures]
         for key in facts.members
     ]

@@ -68,7 +68,7 @@ class Report(TypedDict, total=False):
     unit: str
     measures: list[Measure]
     splits: dict[str, Any]
-    not_comparable_reason: Any
+    unlike_test: Any
     unsure: Any
     parent: Contestant
     best_child: Contestant

@@ -159,9 +159,9 @@ def test_the_verdict_and_the_facts_stand_on_the_page(finished: tuple[Path, dict[
 
 def test_members_are_listed_with_their_scores(finished: tuple[Path, dict[str, Any], Page]) -> None:
     folder, report, found = finished
-    initial_weights = [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "population.jsonl").read_text().splitlines()]
     for key in report["ensemble"]["members"]:
-        child = next(row for row in initial_weights if row["key"] == key)
+        child = next(row for row in rows if row["key"] == key)
         select = next(row["select"] for row in report["candidates"] if row["key"] == key)
         _, generation, search_cell, select_cell = found.row(key[:12])
         assert int(generation) == child["generation"] + 1  # people count from 1
@@ -327,7 +327,7 @@ def test_a_parent_that_votes_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_an_optimism_that_has_no_figure_is_said_to_have_none(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", selection_optimism=None, not_comparable_reason="games are cut short here")
+    write_run(tmp_path / "run", selection_optimism=None, unlike_test="games are cut short here")
     text = page(tmp_path / "run").text
     assert "Selection optimism has no figure: games are cut short here." in text
     assert "Scores do not compare with those on the test split: games are cut short here." in text
