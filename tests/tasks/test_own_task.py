@@ -28,7 +28,7 @@ from torch import nn
 from evoens.architecture import Architecture
 from evoens.parent import Parent
 from evoens.plugins.own_code import read_code
-from evoens.problem import Evaluation, Judgement, Measure, Problem, Split
+from evoens.problem import Evaluation, EnsembleObjective, Measure, Problem, Split
 from evoens.settings.base import Natural, ProblemSettings
 from evoens.settings.config import Config
 from evoens.settings.fault import Fault
@@ -85,7 +85,7 @@ class Sign(Problem):
     def judgement(self, evaluations):
         inputs = self.inputs(self.split("select"))
         right = self.right(inputs)[:, None]
-        return Judgement(inputs, lambda outputs: float(outputs.gather(1, right).log().mean()))
+        return EnsembleObjective(inputs, lambda outputs: float(outputs.gather(1, right).log().mean()))
 
 
 class SignTask(Task):
