@@ -51,6 +51,14 @@ def raising(error: BaseException) -> Callable[[Tensor], Tensor]:
     return end
 
 
+@pytest.fixture(autouse=True)
+def _as_in_a_terminal() -> Iterator[None]:
+    """Where the tests run in the background, Ctrl-C may be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def heard() -> Iterator[None]:
     with listening():
