@@ -165,5 +165,8 @@ def _arguments(arguments: ast.arguments) -> dict[str, bool]:
 
 
 def _origin(module: str) -> Path | None:
+    """Return the file that tells what a module holds: its stub, where it has one, as one that imports lazily does."""
     file = module_file(module)
-    return file if file and file.suffix == ".py" else None
+    if file is None or file.suffix != ".py":
+        return None
+    return stub if (stub := file.with_suffix(".pyi")).is_file() else file
