@@ -113,12 +113,11 @@ class Listeners:
 
     Args:
         listeners: who is told.
-        warn: told of one that failed; the others' `on_warning` where it is not given.
+        warn: told of one that failed.
     """
 
-    def __init__(self, listeners: Iterable[Listener], warn: Warn | None = None) -> None:
-        self._listeners = list(listeners)
-        self._warn = warn or (lambda text: self.tell(lambda listener: listener.on_warning(text)))
+    def __init__(self, listeners: Iterable[Listener], warn: Warn) -> None:
+        self._listeners, self._warn = list(listeners), warn
 
     def tell(self, what: Callable[[Listener], None]) -> None:
         """Call `what` with each listener."""

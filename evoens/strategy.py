@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 from typing_extensions import Self
@@ -158,27 +158,50 @@ class Strategy(ABC):
         """Take up the state that `state_dict` returned."""
 
 
-def learnt(strategy: Strategy) -> dict[str, Any]:
-    """Return a Strategy's state; SpecError where it raises something."""
-    with guest(f"{type(strategy).__name__}.state_dict"):
-        return strategy.state_dict()
+class Asked(Protocol):
+    """Whoever is asked for genomes and learns from their scores: a Strategy, or the Search that asks it."""
+
+    @property
+    def ask(self) -> Callable[..., Sequence[Genome]]:
+        """See `Strategy.ask`."""
+
+    def tell(self, records: Sequence[Record]) -> None:
+        """See `Strategy.tell`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `Strategy.state_dict`."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `Strategy.load_state_dict`."""
 
 
-def learn(strategy: Strategy, state: Mapping[str, Any]) -> None:
-    """Have a Strategy take up its state; SpecError where it raises something."""
-    with guest(f"{type(strategy).__name__}.load_state_dict"):
-        strategy.load_state_dict(state)
+def learnt(who: Asked) -> dict[str, Any]:
+    """Return one's state; SpecError where it raises something."""
+    with guest(f"{type(who).__name__}.state_dict"):
+        return who.state_dict()
 
 
-def ask(strategy: Strategy, n: int, rng: Random) -> list[Genome]:
-    """Return the genomes that a Strategy asks for.
+def learn(who: Asked, state: dict[str, Any]) -> None:
+    """Have one take up its state; SpecError where it raises something."""
+    with guest(f"{type(who).__name__}.load_state_dict"):
+        who.load_state_dict(state)
+
+
+def tell(who: Asked, records: Sequence[Record]) -> None:
+    """Tell one what its children have scored; SpecError where it raises something."""
+    with guest(f"{type(who).__name__}.tell"):
+        who.tell(records)
+
+
+def ask(who: Asked, n: int, rng: Random, *context: Context) -> list[Genome]:
+    """Return the genomes that one asks for; a Search is given the context, a Strategy is `within` its own.
 
     Raises:
         SpecError: it raised something, or did not give `n` genomes.
     """
-    whose = f"{type(strategy).__name__}.ask({n})"
+    whose = f"{type(who).__name__}.ask({n})"
     with guest(whose):
-        genomes = list(strategy.ask(n, rng))
+        genomes = list(who.ask(n, rng, *context))
     if len(genomes) != n or not all(isinstance(genome, Genome) for genome in genomes):
         raise SpecError(f"{whose}: expected {n} genomes, found {len(genomes)}")
     return genomes

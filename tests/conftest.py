@@ -12,6 +12,8 @@ import torch
 from hypothesis import settings
 from tiny import TinyProblem
 
+from evoens.evaluation.plan import Plan
+
 settings.register_profile("fixed", derandomize=True)  # the same examples everywhere, so that a failure is never luck
 settings.load_profile("fixed")
 
@@ -28,3 +30,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def same_plan(one_thread: None) -> Iterator[None]:
+    """Evaluate by one plan: which is quickest is a matter of the moment, and decides the last bits of fitness."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
+        yield

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from damages import damages
 from parents import GOOD, write_parent
 from tiny_run import config, execute
@@ -18,7 +16,6 @@ from evoens.cli import app
 from evoens.contract.verify import folder_checks
 from evoens.ensemble import load_ensemble
 from evoens.errors import EvoensError
-from evoens.evaluation.plan import Plan
 from evoens.report import listeners
 from evoens.storage.checkpoint import CheckpointStore
 
@@ -26,17 +23,13 @@ FILES = ("report.json", "history.json", "population.jsonl", "ensemble/genomes.js
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def whole(same_plan: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
-    patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    execute(folder, config(strategy={"sigma": 0.1}, search={"generations": 1}))
-    yield folder
-    patch.undo()
-    torch.set_num_threads(threads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
+        execute(folder, config(strategy={"sigma": 0.1}, search={"generations": 1}))
+    return folder
 
 
 @pytest.fixture

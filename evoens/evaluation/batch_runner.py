@@ -1,4 +1,4 @@
-"""The room in which children of one kind are run: side by side or mapped over, the whole network or only its tail."""
+"""Runs children of one kind: side by side or mapped over, the whole network or only its tail."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class BatchRunner:
     ) -> None:
         self.touched, self._problem, self._plan, self._settings = touched, problem, plan, settings
         parts = shared_trunk(problem, parent, touched)
-        self._scratch = make_runner(parts.tail if parts else parent.module, touched, plan, device)
+        self._runner = make_runner(parts.tail if parts else parent.module, touched, plan, device)
         self._shared: TrunkCache | None = None
         if parts and isinstance(problem, FixedInputs):
             left = budget(settings.memory) - plan.children * nbytes(parts.tail)
@@ -82,10 +82,10 @@ class BatchRunner:
                 going = {child: trial for child, trial in trials.items() if not trial.ended}
                 if error is not None:
                     yield from ((child, error) for child in going)
-                elif isinstance(self._scratch, Loop):
-                    yield from self._side_by_side(self._scratch, going, brood)
+                elif isinstance(self._runner, Loop):
+                    yield from self._side_by_side(self._runner, going, brood)
                 else:
-                    yield from self._in_step(self._scratch, going, brood)
+                    yield from self._in_step(self._runner, going, brood)
 
     def _blocks(self, split: Split) -> Iterator[Exception | None]:
         """Have what children share here, block by block; an error in it is theirs."""
@@ -99,7 +99,7 @@ class BatchRunner:
 
     def _load(self, place: int, child: int, brood: Brood) -> None:
         weights = brood.child_weights(child)
-        self._scratch.load(place, {name: weights[name] for name in self.touched})
+        self._runner.load(place, {name: weights[name] for name in self.touched})
 
     def _side_by_side(self, loop: Loop, trials: Mapping[int, EvaluationTask], brood: Brood) -> Results:
         """Run each child for itself; a place is taken again as soon as its child is done."""

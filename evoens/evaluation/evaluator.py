@@ -161,14 +161,14 @@ class Evaluator:
             names = self._touched([gene.scope for gene in brood.genomes[place].genes])
             kinds.setdefault(names or self._scope, []).append(place)
         for names, some in kinds.items():
-            yield from self._room(names).measure(some, brood, split)
+            yield from self._runner(names).measure(some, brood, split)
 
     def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
         if self.tuned is not None:
             return tuple(self.parent.weights)
         return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
 
-    def _room(self, names: tuple[str, ...]) -> BatchRunner:
+    def _runner(self, names: tuple[str, ...]) -> BatchRunner:
         if self._latest is None or self._latest.touched != names:
             self._latest = None  # gives its memory back before another takes as much
             self._latest = BatchRunner(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)

@@ -1,4 +1,4 @@
-"""How children are sent through the network: the plans, and the room that each takes."""
+"""How children are sent through the network: the plans, and what runs each."""
 
 from __future__ import annotations
 

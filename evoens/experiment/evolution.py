@@ -26,9 +26,9 @@ from evoens.listener import GenerationEnd
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
 from evoens.scoring.metrics import reliability
-from evoens.search.base import Search, ask, state_of, tell
+from evoens.search.base import Search
 from evoens.settings.config import SO_FAR
-from evoens.strategy import Context, Record
+from evoens.strategy import Context, Record, ask, learnt, tell
 
 UNRELIABLE = 0.3  # below this correlation between two halves of the cases, fitness ranks mostly chance
 
@@ -60,7 +60,7 @@ def evolve(experiment: Experiment, backend: Backend, search: Search, journal: Jo
     scores = {genome.key: float(cases.mean()) for genome, cases in pool}
     shaped = _shaped(experiment, backend, [genome for genome, _ in pool], scores)
     tell(search, [Record(o.genome, shaped[o.genome.key], number) for o in outcomes if o.evaluation is not None])
-    journal.state.strategy = state_of(search)
+    journal.state.strategy = learnt(search)
     _note(journal, number, outcomes, scores)
     ranked = [pool[i] for i in selection.top([shaped[genome.key] for genome, _ in pool], len(pool))]
     journal.state.elites = [

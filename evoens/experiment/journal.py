@@ -98,7 +98,7 @@ class Journal:
         self.tell(lambda listener: listener.on_training(progress))
 
     def warn(self, sentence: str) -> None:
-        """Tell the user, and keep the sentence for the report; one that was told once is not told again."""
+        """Tell the user, and keep the sentence for the report, once."""
         if sentence not in self.state.warnings:
             self.state.warnings.append(sentence)
         self._say([sentence])
@@ -171,7 +171,7 @@ class Journal:
         self.stage(f"resumed after {len(self.state.generations)} generations")
 
     def _say(self, sentences: Sequence[str]) -> None:
-        """Tell what matters today alone; the report keeps none of it."""
+        """Tell the user; the report keeps none of it."""
         for sentence in sentences:
             self.tell(partial(_warning, sentence))
 

@@ -18,7 +18,8 @@ from evoens.experiment.scope_search import settle_scope
 from evoens.experiment.sigma_search import settle_sigma
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
-from evoens.search.base import Search, resume, state_of
+from evoens.search.base import Search
+from evoens.strategy import learn, learnt
 
 
 class Run:
@@ -74,8 +75,8 @@ def _search(experiment: Experiment, journal: Journal) -> Search:
     """Return who asks for children, as far as it had come."""
     search = experiment.search(experiment.strategy)
     if journal.state.strategy:
-        resume(search, journal.state.strategy)
-    journal.state.strategy = state_of(search)
+        learn(search, journal.state.strategy)
+    journal.state.strategy = learnt(search)
     return search
 
 

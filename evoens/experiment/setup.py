@@ -89,8 +89,22 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     methods, (search, search_source) = own_methods(config, base), own_search(config, base)
     problem, card, data, cautions, unsure, files = pose()
     strategy = cls(**arguments).within(scope=scope(config, problem.parent), parent=problem.parent)
-    known = config, resolved, problem, strategy, source, arguments, card, data
-    return Experiment(*known, [*said, *cautions], unsure, methods, files, search, search_source)
+    return Experiment(
+        config,
+        resolved,
+        problem,
+        strategy,
+        source,
+        arguments,
+        parent_card=card,
+        data=data,
+        cautions=[*said, *cautions],
+        unsure=unsure,
+        methods=methods,
+        task_files=files,
+        search=search,
+        search_source=search_source,
+    )
 
 
 def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type[Strategy]]:

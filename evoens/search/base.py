@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
-from evoens.errors import SpecError
 from evoens.genome import Genome
-from evoens.plugins.guest import guest
 from evoens.strategy import Context, Record, Strategy
 
 
@@ -46,35 +44,3 @@ class Search(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027
         """Take up the state that `state_dict` returned."""
-
-
-def ask(search: Search, n: int, rng: Random, context: Context) -> list[Genome]:
-    """Return the genomes that a search asks for.
-
-    Raises:
-        SpecError: it raised something, or did not give `n` genomes.
-    """
-    whose = f"{type(search).__name__}.ask({n})"
-    with guest(whose):
-        genomes = list(search.ask(n, rng, context))
-    if len(genomes) != n or not all(isinstance(genome, Genome) for genome in genomes):
-        raise SpecError(f"{whose}: expected {n} genomes, found {len(genomes)}")
-    return genomes
-
-
-def tell(search: Search, records: Sequence[Record]) -> None:
-    """Tell a search what its children have scored; SpecError where it raises something."""
-    with guest(f"{type(search).__name__}.tell"):
-        search.tell(records)
-
-
-def state_of(search: Search) -> dict[str, Any]:
-    """Return a search's state; SpecError where it raises something."""
-    with guest(f"{type(search).__name__}.state_dict"):
-        return search.state_dict()
-
-
-def resume(search: Search, state: dict[str, Any]) -> None:
-    """Have a search take up its state; SpecError where it raises something."""
-    with guest(f"{type(search).__name__}.load_state_dict"):
-        search.load_state_dict(state)

@@ -7,9 +7,8 @@ from random import Random
 from typing import Any
 
 from evoens.genome import Genome
-from evoens.plugins.guest import guest
 from evoens.search.base import Search
-from evoens.strategy import Context, Record, ask, learn, learnt
+from evoens.strategy import Context, Record, ask, learn, learnt, tell
 
 
 class Elites(Search):
@@ -22,8 +21,7 @@ class Elites(Search):
 
     def tell(self, records: Sequence[Record]) -> None:
         """See `Search`."""
-        with guest(f"{type(self.strategy).__name__}.tell"):
-            self.strategy.tell(records)
+        tell(self.strategy, records)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the Strategy's state."""

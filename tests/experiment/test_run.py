@@ -47,15 +47,7 @@ SEARCH, SELECT, TEST = (Split(name, 0, COUNT) for name in ("search", "select", "
 CONTESTANTS = ("parent", "best_child", "random_children", "ensemble")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _same_plan_and_threads() -> Any:
-    """Which plan is quickest here is a matter of the moment, and decides the last bits of fitness."""
-    threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
-    torch.set_num_threads(1)
-    yield
-    patch.undo()
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("same_plan")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from tiny_run import Listener, TinyFrames, config, execute, experiment, timeless
 
 from evoens.children import TunedWeights, initial_weights
 from evoens.errors import EvoensError
-from evoens.evaluation.plan import Plan
 from evoens.experiment import scope_search
 from evoens.experiment.run import Run
 from evoens.experiment.scope_search import settle_scope
@@ -39,14 +38,10 @@ LAYERS = ["first.weight", "last.weight"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _same_plan_and_threads() -> Any:
-    threads, patch = torch.get_num_threads(), pytest.MonkeyPatch()
-    patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan())
-    patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
-    torch.set_num_threads(1)
-    yield
-    patch.undo()
-    torch.set_num_threads(threads)
+def _no_page(same_plan: None) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
+        yield
 
 
 @pytest.fixture(scope="module")
