@@ -51,7 +51,7 @@ def child_weights(
 ) -> dict[str, Tensor]:
     """Return a child's tensors, by name: those it was trained to, else those it is born with.
 
-    One that is not trained has at once what `Strategy.keep` leaves it in the end.
+    One that is not trained has at once what `Strategy.train_mask` leaves it in the end.
 
     Args:
         parent: of the child.
@@ -75,8 +75,8 @@ def apply_final_mask(strategy: Strategy, genome: Genome, name: str, weight: Tens
     """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
     for gene in genome.genes:
         if touches(gene.scope, name):
-            with guest(f"{type(strategy).__name__}.keep({name!r})"):
-                part = strategy.keep(name, weight, gene, 1.0, 0)
+            with guest(f"{type(strategy).__name__}.train_mask({name!r})"):
+                part = strategy.train_mask(name, weight, gene, 1.0, 0)
                 weight = weight if part is None else torch.where(part, weight, 0.0)
     return weight
 

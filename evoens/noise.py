@@ -140,20 +140,20 @@ def keep(
     return torch.from_numpy(np.asarray(kept)).reshape(tuple(shape)).to(device)
 
 
-def turned(seed: int, stream: str, target: Tensor, chance: Tensor, heat: float) -> Tensor:
-    """Return a mask drawn near `target`: each of its entries turned over with probability `chance` / 65536 · `heat`.
+def annealed_mask(seed: int, stream: str, target: Tensor, chance: Tensor, temperature: float) -> Tensor:
+    """Return a mask drawn near `target`: each entry is turned over by chance, `chance` / 65536 · `temperature`.
 
-    One 16-bit word decides each entry, by `word < chance · heat` in whole numbers, so the same bits come on every
-    machine and device. What anneals a mask is `heat`, 1 to 0 (dissertation 6.2).
+    One 16-bit word decides each entry, by `word < chance · temperature` in whole numbers, so the same bits come on
+    every machine and device. What anneals a mask is `temperature`, 1 to 0 (dissertation 6.2).
 
     Args:
         seed: of the gene.
         stream: the tensor's name and the step, so that no step draws what another drew.
         target: bool, of any shape.
         chance: uint16, of the same shape.
-        heat: from 0 to 1, resolved to 1/65536.
+        temperature: from 0 to 1, resolved to 1/65536.
     """
-    settled, chances, share = target.cpu().numpy(), chance.cpu().numpy(), round(heat * 65536)
+    settled, chances, share = target.cpu().numpy(), chance.cpu().numpy(), round(temperature * 65536)
     out = np.empty(settled.shape, dtype=np.bool_)
     key, library = _key(seed, stream), compiled()
     if library is None:
@@ -167,6 +167,8 @@ def turned(seed: int, stream: str, target: Tensor, chance: Tensor, heat: float) 
         )
     return torch.from_numpy(out).to(target.device)
 
+
+turned = annealed_mask  # its name in evoens 0.1
 
 _memory = threading.local()
 

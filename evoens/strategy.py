@@ -60,6 +60,17 @@ class Strategy(ABC):
     """Whether `sigma` means anything; a class without a scale is made without it, and no run searches for one."""
     _context = Context(0.0)
 
+    def __init_subclass__(cls, **more: Any) -> None:
+        """Let a class written for evoens 0.1 keep its names: `keep`, `until` and `settled`."""
+        super().__init_subclass__(**more)
+        for old, new in (("keep", "train_mask"), ("until", "mask_valid_until")):  # either finds what the other is
+            for mine, other in ((old, new), (new, old)):
+                if mine in vars(cls) and other not in vars(cls):
+                    setattr(cls, other, vars(cls)[mine])
+        if "settled" in vars(cls):
+            cls.mask_fixed_from = vars(cls)["settled"]
+            del cls.settled
+
     def __init__(self, sigma: float, density: float = 0.5, parts: int = 2) -> None:
         Gene(0, sigma, mask=Mask(0, density, parts))  # refuse now what could not be asked for later
         self._context, self.density, self.parts = Context(sigma), density, parts
@@ -120,18 +131,28 @@ class Strategy(ABC):
             draw += 1
         return genomes[:n]
 
-    settled: float = 0.0
-    """The share of a child's training after which `keep` gives the same."""
+    mask_fixed_from: float = 0.0
+    """The share of a child's training after which `train_mask` gives the same."""
 
-    def until(self, progress: float) -> float:
-        """Return up to which progress `keep` gives what it gives at `progress`; from `settled` on, to the end.
+    def mask_valid_until(self, progress: float) -> float:
+        """Return up to which progress `train_mask` gives what it gives at `progress`.
 
+        From `mask_fixed_from` on, to the end.
         Where that is more than `progress`, weights left out are out for good, zero from there on. Where it is not, they
         are left out of one step alone, and keep their values.
         """
-        return 1.0 if progress >= self.settled else progress
+        return 1.0 if progress >= self.mask_fixed_from else progress
 
-    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+    @property
+    def settled(self) -> float:
+        """`mask_fixed_from`, by the name that it had in evoens 0.1."""
+        return self.mask_fixed_from
+
+    @settled.setter
+    def settled(self, share: float) -> None:
+        self.mask_fixed_from = share
+
+    def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
         """Return which weights of the tensor `name` take part in one step of a child's training; None: all of them.
 
         Args:

@@ -54,20 +54,20 @@ class Sparse(Masked):
             raise SpecError("pool: expected layer with a structure, with rounds, and by magnitude with parts > 2")
         if rounds > 1 and (structure == "2:4" or (ranked and parts > 1)):
             raise SpecError("rounds: expected 1 with 2:4, and by magnitude with parts > 1")
-        self.rounds, self.over, self.settled = rounds, over, over * (rounds - 1) / rounds
+        self.rounds, self.over, self.mask_fixed_from = rounds, over, over * (rounds - 1) / rounds
 
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
         """Return `W∘M`, the M of the first round."""
         return torch.where(self._mask(name, weight, gene, 0.0), weight, 0.0)
 
-    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+    def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
         """Return the mask of the round: the same throughout where there is only one."""
         if self.by == "random":
             return self._mask(name, weight, gene, progress)
         left = weight != 0  # pruned at birth, or in an earlier round
         return left if self.rounds == 1 else left & self._mask(name, weight, gene, progress)
 
-    def until(self, progress: float) -> float:
+    def mask_valid_until(self, progress: float) -> float:
         """Return when the next round begins."""
         return next((start for start in self._starts() if start > progress), 1.0)
 

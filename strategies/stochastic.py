@@ -58,29 +58,29 @@ class Stochastic(Masked):
         super().__init__(density, parts, structure=structure, output=output)
         self.annealing = one_of("annealing", annealing, ("temperature", "two-sided", "random", "mixture"))
         self.schedule = one_of("schedule", schedule, ("linear", "cosine", "exponential"))
-        self.tau, self.settled, self.rate, self.outside, self.inside = tau, over, rate, outside, inside
+        self.tau, self.mask_fixed_from, self.rate, self.outside, self.inside = tau, over, rate, outside, inside
         if not 0 <= tau <= 1 or not 0 < over <= 1 or rate <= 0:
             raise SpecError(f"tau, over, rate: expected [0, 1], (0, 1] and > 0, found {tau}, {over}, {rate}")
         if annealing == "random" and structure != "unstructured":
             raise SpecError(f"structure: expected unstructured, since annealing is random, found {structure}")
 
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
-        """Return the weights as they are: a child begins with all of them, and `keep` takes them out."""
+        """Return the weights as they are: a child begins with all of them, and `train_mask` takes them out."""
         return weight.clone()
 
-    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+    def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
         """Return a draw of its own for every step, then X."""
         mask = gene.mask
         assert mask is not None
-        if progress >= self.settled:
+        if progress >= self.mask_fixed_from:
             return noise.keep(mask, name, weight.shape, weight.device)
         target, chance = noise.once((gene, name), lambda: self._begin(mask, name, weight.shape))
-        drawn = noise.turned(gene.seed, f"step {step}:{name}", target, chance, self.heat(progress))
+        drawn = noise.annealed_mask(gene.seed, f"step {step}:{name}", target, chance, self.temperature(progress))
         return drawn.to(weight.device)
 
-    def heat(self, progress: float) -> float:
+    def temperature(self, progress: float) -> float:
         """Return the share that is left of the probabilities by which `P` and X differ, 1 at the beginning."""
-        t = progress / self.settled
+        t = progress / self.mask_fixed_from
         if t >= 1:
             return 0.0
         if self.schedule == "linear":

@@ -161,7 +161,7 @@ def test_published_masks_of_each_structure() -> None:
 def test_a_published_step_of_a_mask_that_is_annealed() -> None:
     target, chance = noise.keep(Mask(5, 0.5), "conv.weight", (16,)), torch.full((16,), 30_000).to(torch.uint16)
     assert target.nonzero().flatten().tolist() == [2, 6, 7, 14]
-    found = noise.turned(0, "step 7:conv.weight", target, chance, 0.75)
+    found = noise.annealed_mask(0, "step 7:conv.weight", target, chance, 0.75)
     assert found.nonzero().flatten().tolist() == [2, 6, 12, 15]
 
 
@@ -202,7 +202,7 @@ def test_threads_share_a_draw_out_and_change_no_bit(n: int, monkeypatch: pytest.
 
 def turned_at(seed: int, name: str, target: torch.Tensor, chance: torch.Tensor) -> list[torch.Tensor]:
     """A step at each of three heats."""
-    return [noise.turned(seed, name, target, chance, heat) for heat in (1.0, 0.3, 0.0)]
+    return [noise.annealed_mask(seed, name, target, chance, temperature) for temperature in (1.0, 0.3, 0.0)]
 
 
 def test_a_library_that_does_not_load_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -472,27 +472,29 @@ def test_a_larger_share_holds_every_smaller_one(structure: str, density: float, 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, LOW), st.text(max_size=12), st.integers(1, 60), st.floats(0, 1))
-def test_a_step_turns_over_what_its_words_say(seed: int, stream: str, n: int, heat: float) -> None:
+def test_a_step_turns_over_what_its_words_say(seed: int, stream: str, n: int, temperature: float) -> None:
     target = [place % 3 == 0 for place in range(n)]
     chance = [place * 9_999_991 % 65536 for place in range(n)]
-    words, share = oracle_words(seed, stream, n), round(heat * 65536)
+    words, share = oracle_words(seed, stream, n), round(temperature * 65536)
     expected = [t != (w < (c * share >> 16)) for t, c, w in zip(target, chance, words, strict=True)]
-    found = noise.turned(seed, stream, torch.tensor(target), torch.tensor(chance).to(torch.uint16), heat)
+    found = noise.annealed_mask(seed, stream, torch.tensor(target), torch.tensor(chance).to(torch.uint16), temperature)
     assert found.tolist() == expected
 
 
 @pytest.mark.usefixtures("way")
 def test_a_mask_is_turned_over_as_often_as_it_should_be_whatever_its_layout() -> None:
     target = noise.keep(Mask(1), "w", (1024, 1024))
-    for chance, heat in ((65535, 1.0), (40_000, 0.5), (600, 1.0), (65535, 0.0)):
+    for chance, temperature in ((65535, 1.0), (40_000, 0.5), (600, 1.0), (65535, 0.0)):
         chances = torch.full(target.shape, chance).to(torch.uint16)
-        turned = noise.turned(5, "step 1:w", target, chances, heat)
-        low, high = stats.binom.interval(0.9999, N, chance * heat / 65536)
-        assert low <= int((turned != target).sum()) <= high
-        assert torch.equal(noise.turned(5, "step 1:w", target.t(), chances, heat), turned ^ target ^ target.t())
+        annealed = noise.annealed_mask(5, "step 1:w", target, chances, temperature)
+        low, high = stats.binom.interval(0.9999, N, chance * temperature / 65536)
+        assert low <= int((annealed != target).sum()) <= high
+        assert torch.equal(
+            noise.annealed_mask(5, "step 1:w", target.t(), chances, temperature), annealed ^ target ^ target.t()
+        )
     low, high = stats.binom.interval(0.9999, N, 0.5)
     half = torch.full(target.shape, 32768).to(torch.uint16)
-    steps = [noise.turned(5, f"step {step}:w", target, half, 1.0) for step in (1, 2)]
+    steps = [noise.annealed_mask(5, f"step {step}:w", target, half, 1.0) for step in (1, 2)]
     assert low <= int((steps[0] == steps[1]).sum()) <= high
 
 
@@ -524,7 +526,7 @@ def test_a_cuda_device_gives_the_same_bits() -> None:
         kept = noise.keep(Mask(1, 0.2, 2, 1), "w", shape, "cuda")
         assert torch.equal(kept.cpu(), noise.keep(Mask(1, 0.2, 2, 1), "w", shape))
         chance = torch.full(shape, 30_000).to(torch.uint16)
-        turned = noise.turned(1, "w", kept, chance.cuda(), 0.5)
-        assert turned.is_cuda and torch.equal(turned.cpu(), noise.turned(1, "w", kept.cpu(), chance, 0.5))
+        annealed = noise.annealed_mask(1, "w", kept, chance.cuda(), 0.5)
+        assert annealed.is_cuda and torch.equal(annealed.cpu(), noise.annealed_mask(1, "w", kept.cpu(), chance, 0.5))
         w, step = torch.linspace(-1, 1, prod(shape)).reshape(shape), noise.normals(5, "w", shape)
         assert torch.equal((w.cuda() + step.cuda().mul_(-0.02)).cpu(), w + step.mul_(-0.02))

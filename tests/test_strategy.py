@@ -127,11 +127,40 @@ def test_perturb_must_be_written() -> None:
         Strategy(0.1)  # type: ignore[abstract]
 
 
-def test_masks_last_for_a_step_until_they_are_settled() -> None:
+def test_masks_last_for_a_step_until_they_are_fixed() -> None:
     strategy = Affine(0.1)
-    assert (strategy.settled, strategy.until(0.0), strategy.until(0.7)) == (0.0, 1.0, 1.0)
-    strategy.settled = 0.5
-    assert (strategy.until(0.2), strategy.until(0.49), strategy.until(0.5)) == (0.2, 0.49, 1.0)
+    assert (strategy.mask_fixed_from, strategy.mask_valid_until(0.0), strategy.mask_valid_until(0.7)) == (0.0, 1.0, 1.0)
+    strategy.mask_fixed_from = 0.5
+    assert (strategy.mask_valid_until(0.2), strategy.mask_valid_until(0.49), strategy.mask_valid_until(0.5)) == (
+        0.2,
+        0.49,
+        1.0,
+    )
+
+
+def test_a_class_with_the_names_of_evoens_0_1_is_asked_as_before() -> None:
+    class Old(Affine):
+        settled = 0.25
+
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            return torch.zeros_like(weight, dtype=torch.bool)
+
+        def until(self, progress: float) -> float:
+            return progress / 2
+
+    class Further(Old):
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            left_out = super().keep(name, weight, gene, progress, step)
+            return None if left_out is None else ~left_out
+
+    weight, old, new = torch.ones(2), Old(0.1), Further(0.1)
+    assert old.mask_fixed_from == old.settled == new.mask_fixed_from == 0.25
+    assert old.mask_valid_until(1.0) == new.until(1.0) == 0.5
+    assert torch.equal(old.train_mask("w", weight, Gene(1, 1.0), 0.0, 0), weight == 0)  # type: ignore[arg-type]
+    for asked in (new.train_mask, new.keep):  # type: ignore[attr-defined]
+        assert torch.equal(asked("w", weight, Gene(1, 1.0), 0.0, 0), weight == 1)
+    new.settled = 0.5
+    assert (new.mask_fixed_from, old.mask_fixed_from) == (0.5, 0.25)
 
 
 # ---- growing
@@ -139,7 +168,7 @@ def test_masks_last_for_a_step_until_they_are_settled() -> None:
 
 def test_a_child_that_is_not_tuned_has_what_its_genes_keep_in_the_end() -> None:
     class Last(Affine):
-        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
             return (
                 None if gene.seed == 3 else torch.arange(weight.numel()).reshape(weight.shape) % 4 >= 4 * progress - 3
             )

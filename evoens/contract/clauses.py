@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from evoens.architecture import global_state
-from evoens.contract.keeping import keep
+from evoens.contract.keeping import train_mask
 from evoens.contract.reading import element_wise, names, scope
 from evoens.contract.subject import (
     CHILDREN,
@@ -243,8 +243,8 @@ CLAUSES: tuple[tuple[str, Callable[[Subject], str], bool], ...] = (  # name, cla
     ("ask: elites", _elites, False),
     ("ask: scope", scope, False),
     ("perturb: shape", _shape, True),
-    (PURE, _pure, False),  # before the clause of `keep`, whose masks are a part of the child too
-    ("keep", keep, True),
+    (PURE, _pure, False),  # before the clause of `train_mask`, whose masks are a part of the child too
+    ("train_mask", train_mask, True),
     ("perturb: finite", _finite, False),
     ("perturb: in place", _leaves_input, False),
     ("perturb: global random state", _global_random, False),

@@ -39,7 +39,8 @@ KEPT = {  # mask: where it holds in 16 weights of the name "conv.weight"
     Mask(5, 0.5, 2, 1, "channels"): (0, 1, 3, 4, 8, 10, 11, 13),
     Mask(5, 0.5, 2, 1, "2:4"): (0, 1, 4, 5, 10, 11, 12, 13),
 }
-TARGET, TURNED = (2, 6, 7, 14), (2, 6, 12, 15)  # turned over by (0, "step 7:conv.weight"), chance 30 000, heat 3/4
+TARGET = 2, 6, 7, 14
+ANNEALED = 2, 6, 12, 15  # turned over by (0, "step 7:conv.weight"), chance 30 000, temperature 3/4
 SUMS = (  # 0.015 − 0.02 · z, z of (0, "conv.weight"): rounded once instead of twice, four of them differ
     *(0x3CF27EA4, 0x3B8D9CBA, 0xBC582F63, 0x3CA6DEF8),
     *(0x3C690786, 0xBCA933B6, 0x3D094618, 0x3C9D4E70),
@@ -74,7 +75,7 @@ def vectors() -> list[Check]:
     ]
     for device in devices:
         where = "" if device == "cpu" else f" on {device}"
-        checks += [check(device, where) for check in (_normals, _stream, _masks, _turned, _sums)]
+        checks += [check(device, where) for check in (_normals, _stream, _masks, _annealed, _sums)]
     return checks
 
 
@@ -106,13 +107,13 @@ def _masks(device: str, where: str) -> Check:
     return Check(f"masks{where}", not wrong, f"other weights for {wrong}" if wrong else f"{len(KEPT)} published masks")
 
 
-def _turned(device: str, where: str) -> Check:
+def _annealed(device: str, where: str) -> Check:
     """A mask that is annealed: one of its steps."""
     target = torch.zeros(16, dtype=torch.bool, device=device)
     target[list(TARGET)] = True
     chance = torch.full((16,), 30_000, dtype=torch.int32).to(torch.uint16)
-    found = noise.turned(0, "step 7:conv.weight", target, chance, 0.75).nonzero().flatten().tolist()
-    right = tuple(found) == TURNED
+    found = noise.annealed_mask(0, "step 7:conv.weight", target, chance, 0.75).nonzero().flatten().tolist()
+    right = tuple(found) == ANNEALED
     return Check(f"annealed masks{where}", right, "one published step" if right else f"other weights, {found}")
 
 

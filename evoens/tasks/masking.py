@@ -48,7 +48,7 @@ class GeneMasking:
         """Mask the weights for this step, or for good where the Strategy gives the same for longer."""
         if progress < self._until:
             return
-        self._masks, until = self.masks(progress, step), self.strategy.until(progress)
+        self._masks, until = self.masks(progress, step), self.strategy.mask_valid_until(progress)
         if until > progress:
             self._until = until
             self._forget()
@@ -83,7 +83,7 @@ class GeneMasking:
                     part
                     for gene in self.genome.genes
                     if touches(gene.scope, name)
-                    and (part := self.strategy.keep(name, weight.data, gene, progress, step)) is not None
+                    and (part := self.strategy.train_mask(name, weight.data, gene, progress, step)) is not None
                 ]
             if parts:
                 found[name] = _numbers(torch.stack(parts).all(0) if len(parts) > 1 else parts[0], weight)

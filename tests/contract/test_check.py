@@ -46,10 +46,10 @@ FAULTS = {
     "sums": (["perturb: element-wise"], "a sum, mean, norm or product over a tensor"),
     "leaves_scope": (["ask: scope"], "8 of 8 genomes leave self.scope out"),
     "same_noise": (["perturb: names"], "of equal shape, get the same noise"),
-    "keeps_floats": (["perturb: pure", "keep"], r"None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
-    "unsettled": (["keep"], "still changes after `settled`, 0.0"),
-    "same_masks": (["keep"], "draw by the name as well as the seed"),
-    "own_masks": (["perturb: pure", "keep"], "depends on a global random state"),
+    "keeps_floats": (["perturb: pure", "train_mask"], r"None or bools of shape \(8, 3, 3, 3\), found torch.float32"),
+    "unsettled": (["train_mask"], "still changes after `mask_fixed_from`, 0.0"),
+    "same_masks": (["train_mask"], "draw by the name and the seed"),
+    "own_masks": (["perturb: pure", "train_mask"], "depends on a global random state"),
     "forgets": (["state"], "forgets something"),
     "unserialisable": (["state"], "Tensor is not JSON serializable"),
     "integer_keys": (["state"], "KeyError: 0"),
@@ -74,8 +74,8 @@ def test_a_strategy_without_a_scale_and_one_without_masks_say_so() -> None:
     noisy, sparse = ({c.name: c.detail for c in check_strategy(name)} for name in ("noisy", "sparse"))
     assert sparse["constructs"] == "from density and parts, having no scale"
     assert sparse["perturb: scale"] == "it has no scale"
-    assert sparse["keep"] == "masks of a child's training, the same for the same arguments"
-    assert noisy["keep"] == "all weights take part in a child's training"
+    assert sparse["train_mask"] == "masks of a child's training, the same for the same arguments"
+    assert noisy["train_mask"] == "all weights take part in a child's training"
 
 
 def test_every_broken_file_has_its_clause() -> None:

@@ -20,6 +20,7 @@ from tiny import COUNT
 from tiny_run import Listener, TinyFrames, config, execute, experiment, right_answers, timeless
 from torch import Tensor
 
+from evoens import noise
 from evoens.children import TunedWeights, initial_weights
 from evoens.ensemble import Ensemble, load_ensemble
 from evoens.errors import CheckpointError, EvoensError, SpecError
@@ -701,6 +702,46 @@ def test_sigma_is_found_before_any_child_is_trained(tmp_path: Path) -> None:
     assert (
         load_ensemble(tmp_path / "tuned", trust=True).genomes == load_ensemble(tmp_path / "plain", trust=True).genomes
     )
+
+
+class Learnt(Tuned):
+    """Children learn to be quite another network than they are born as."""
+
+    def tune(
+        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: Any
+    ) -> dict[str, str]:
+        super().tune(strategy, genomes, tuned, on_progress)
+        for genome in genomes:
+            seed = genome.genes[0].seed
+            tuned.save(
+                genome, {n: w + noise.normals(seed, f"learnt:{n}", w.shape) for n, w in tuned.load(genome).items()}
+            )
+        return {}
+
+
+@pytest.mark.usefixtures("no_page")
+def test_all_that_is_reported_of_trained_children_is_of_what_they_have_learnt(tmp_path: Path) -> None:
+    problem = Learnt()
+    run, _ = execute(tmp_path, problem=problem)
+    inputs, labels = (all_of[2 * COUNT :] for all_of in (problem.inputs, problem.labels))
+    genomes = {row["key"]: Genome.from_json(row["genome"]) for row in rows_of(tmp_path)}
+
+    def learnt(keys: Sequence[str]) -> Tensor:
+        modules = [problem.parent.child(TunedWeights(tmp_path / "tuned").load(genomes[key])).module for key in keys]
+        with torch.no_grad():
+            return torch.stack([module(inputs).softmax(-1) for module in modules])
+
+    def score(keys: Sequence[str]) -> float:
+        return float((learnt(keys).mean(0).argmax(-1) == labels).double().mean())
+
+    report = report_of(tmp_path)
+    members = report["ensemble"]["members"]
+    assert report["ensemble"]["test"]["score"] == pytest.approx(score(members))
+    assert report["best_child"]["test"]["score"] == pytest.approx(score([report["best_child"]["key"]]))
+    torch.testing.assert_close(load_ensemble(tmp_path, trust=True).outputs(inputs), learnt(members))
+    store = TunedWeights(tmp_path / "tuned")
+    backend = Evaluator(problem.parent, run.experiment.strategy, problem, Plan(), tuned=store)
+    torch.testing.assert_close(backend.outputs([genomes[key] for key in members], inputs), learnt(members))
 
 
 class Breaks(BaseListener):

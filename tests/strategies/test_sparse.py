@@ -183,7 +183,7 @@ def test_what_magnitude_has_pruned_stays_out_however_weights_move(pool: str) -> 
         for name, weight in initial_weights(ours, strategy, genome).items():
             moved = weight * torch.linspace(0.01, 3, weight.numel()).reshape(weight.shape)
             for progress in (0.0, 0.5, 1.0):
-                kept = strategy.keep(name, moved, genome.genes[0], progress, 3)
+                kept = strategy.train_mask(name, moved, genome.genes[0], progress, 3)
                 assert torch.equal(kept, weight != 0)
 
 
@@ -193,15 +193,15 @@ def test_what_magnitude_has_pruned_stays_out_however_weights_move(pool: str) -> 
 def test_rounds_worked_by_hand() -> None:
     """Five rounds over the first half: at 0, .1, .2, .3 and .4 the share goes to 90, 80, 70, 60 and 50 %."""
     strategy = Sparse(rounds=5, over=0.5)
-    assert strategy.settled == pytest.approx(0.4)
+    assert strategy.mask_fixed_from == pytest.approx(0.4)
     weight, gene = torch.ones(40, 25), Gene(0, 1.0, mask=Mask(3, 0.5, 2, 1, "exact"))
     times = [0.0, 0.05, 0.1, 0.25, 0.3, 0.39, 0.4, 0.7, 1.0]
-    kept = [strategy.keep(NAME, weight, gene, t, 0) for t in times]
+    kept = [strategy.train_mask(NAME, weight, gene, t, 0) for t in times]
     assert [int(k.sum()) for k in kept] == [900, 900, 800, 700, 600, 600, 500, 500, 500]
     assert all(not (later & ~earlier).any() for earlier, later in pairwise(kept))
     assert torch.equal(kept[-1], noise.keep(gene.mask, NAME, weight.shape))  # type: ignore[arg-type]
     assert torch.equal(strategy.perturb(NAME, weight, gene), kept[0].float())
-    assert [strategy.until(t) for t in times] == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.4, 0.4, 1, 1, 1])
+    assert [strategy.mask_valid_until(t) for t in times] == pytest.approx([0.1, 0.1, 0.2, 0.3, 0.4, 0.4, 1, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_the_last_round_reaches_the_density_and_pruned_weights_never_come_back(s
                 continue
             left = weight
             for step in range(10):
-                kept = strategy.keep(name, left, gene, step / 10, step)
+                kept = strategy.train_mask(name, left, gene, step / 10, step)
                 assert not (kept & (left == 0)).any() or settings.get("by") != "magnitude"
                 left = left * kept * (1 + 0.1 * noise.normals(step, name, weight.shape))  # trained a little
             assert gene.mask is not None
             share, unit = gene.mask.share, weight[0].numel() if "structure" in settings else 1
             assert abs(int((left != 0).sum()) - share * weight.numel()) <= unit
-            assert torch.equal(strategy.keep(name, left, gene, 1.0, 0) & (left != 0), left != 0)
+            assert torch.equal(strategy.train_mask(name, left, gene, 1.0, 0) & (left != 0), left != 0)
 
 
 # ---- settings
@@ -275,5 +275,5 @@ def test_the_weight_it_is_given_stays_as_it_is() -> None:
         strategy, (genome,) = asked(1, **settings)
         found = strategy.perturb(NAME, weight, genome.genes[0])
         assert found is not weight and found.dtype == torch.float32
-        strategy.keep(NAME, weight, genome.genes[0], 0.5, 3)
+        strategy.train_mask(NAME, weight, genome.genes[0], 0.5, 3)
         assert torch.equal(weight, before)

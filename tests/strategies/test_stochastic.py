@@ -37,7 +37,7 @@ def frequencies(strategy: Stochastic, gene: Gene, progress: float = 0.0, steps: 
     """How often each weight is kept over many steps at one moment of the annealing."""
     weight = torch.zeros(SHAPE)
     with noise.remembering({}):
-        return sum(strategy.keep(NAME, weight, gene, progress, step).double() for step in range(steps)) / steps  # type: ignore[return-value]
+        return sum(strategy.train_mask(NAME, weight, gene, progress, step).double() for step in range(steps)) / steps  # type: ignore[return-value]
 
 
 def exact(strategy: Stochastic, gene: Gene) -> Tensor:
@@ -61,25 +61,29 @@ def assert_near(found: Tensor, expected: Tensor, steps: int = STEPS) -> None:
 def test_schedules_are_their_formulas() -> None:
     """Eq. 6.2 to 6.4 from 1 to 0, the cosine with its π, and the exponential's rest at the end."""
     for t in (0.0, 0.1, 0.25, 0.5, 0.99):
-        assert Stochastic(schedule="linear", over=0.4).heat(0.4 * t) == pytest.approx(1 - t)
-        assert Stochastic(schedule="cosine", over=0.4).heat(0.4 * t) == pytest.approx((1 + math.cos(math.pi * t)) / 2)
-        assert Stochastic(schedule="exponential", rate=3, over=0.4).heat(0.4 * t) == pytest.approx(math.exp(-3 * t))
+        assert Stochastic(schedule="linear", over=0.4).temperature(0.4 * t) == pytest.approx(1 - t)
+        assert Stochastic(schedule="cosine", over=0.4).temperature(0.4 * t) == pytest.approx(
+            (1 + math.cos(math.pi * t)) / 2
+        )
+        assert Stochastic(schedule="exponential", rate=3, over=0.4).temperature(0.4 * t) == pytest.approx(
+            math.exp(-3 * t)
+        )
     for schedule in ("linear", "cosine", "exponential"):
         strategy = Stochastic(schedule=schedule, over=0.4)
-        assert strategy.heat(0.0) == 1 and strategy.heat(0.4) == strategy.heat(1.0) == 0
-        heats = [strategy.heat(t / 100) for t in range(41)]
-        assert heats == sorted(heats, reverse=True)
+        assert strategy.temperature(0.0) == 1 and strategy.temperature(0.4) == strategy.temperature(1.0) == 0
+        temperatures = [strategy.temperature(t / 100) for t in range(41)]
+        assert temperatures == sorted(temperatures, reverse=True)
 
 
 def test_cosine_over_three_of_ten_epochs_is_the_default() -> None:
     strategy = Stochastic()
-    assert (strategy.annealing, strategy.schedule, strategy.tau, strategy.settled) == (
+    assert (strategy.annealing, strategy.schedule, strategy.tau, strategy.mask_fixed_from) == (
         "temperature",
         "cosine",
         0.5,
         0.3,
     )
-    assert strategy.heat(0.15) == pytest.approx(0.5)
+    assert strategy.temperature(0.15) == pytest.approx(0.5)
 
 
 # ---- probabilities
@@ -98,8 +102,8 @@ def test_two_sided_temperature_lowers_the_ones_as_well(parts: int) -> None:
     strategy = Stochastic(density=1 / max(parts, 2), parts=parts, tau=0.3, annealing="two-sided", schedule="linear")
     gene = genes(parts, 1 / max(parts, 2))[-1]
     back = 0.3 / (parts - 1) if parts > 2 else 0.3
-    for progress, heat in ((0.0, 1.0), (0.15, 0.5)):
-        expected = torch.where(target(gene), 1 - 0.3 * heat, back * heat)
+    for progress, temperature in ((0.0, 1.0), (0.15, 0.5)):
+        expected = torch.where(target(gene), 1 - 0.3 * temperature, back * temperature)
         assert_near(frequencies(strategy, gene, progress), expected)
 
 
@@ -159,33 +163,33 @@ def test_the_target_is_reached_exactly_when_annealing_ends(kind: str, parts: int
     strategy = Stochastic(1 / max(parts, 2), parts, annealing=kind, over=0.25)
     for gene in genes(parts, 1 / max(parts, 2)):
         weight = noise.normals(1, NAME, (60, 50))
-        before = [strategy.keep(NAME, weight, gene, 0.1, step) for step in range(3)]
+        before = [strategy.train_mask(NAME, weight, gene, 0.1, step) for step in range(3)]
         assert not torch.equal(before[0], before[1]) and not torch.equal(before[1], before[2])
-        for progress in (strategy.settled, 0.3, 1.0):
-            assert torch.equal(strategy.keep(NAME, weight, gene, progress, 9), target(gene, (60, 50)))
-        assert (strategy.until(0.1), strategy.until(0.2499)) == (0.1, 0.2499)
-        assert strategy.until(0.25) == strategy.until(0.9) == 1
+        for progress in (strategy.mask_fixed_from, 0.3, 1.0):
+            assert torch.equal(strategy.train_mask(NAME, weight, gene, progress, 9), target(gene, (60, 50)))
+        assert (strategy.mask_valid_until(0.1), strategy.mask_valid_until(0.2499)) == (0.1, 0.2499)
+        assert strategy.mask_valid_until(0.25) == strategy.mask_valid_until(0.9) == 1
 
 
 @pytest.mark.parametrize("structure", ["exact", "channels", "2:4"])
 def test_targets_have_structure_too(structure: str) -> None:
     strategy, (gene, anti) = Stochastic(structure=structure, tau=1.0), genes(2, structure=structure)
     weight = torch.zeros(8, 12)
-    ends = [strategy.keep(NAME, weight, g, 1.0, 0) for g in (gene, anti)]
+    ends = [strategy.train_mask(NAME, weight, g, 1.0, 0) for g in (gene, anti)]
     assert torch.equal(ends[0], ~ends[1]) and torch.equal(ends[0], target(gene, (8, 12)))
-    assert strategy.keep(NAME, weight, gene, 0.0, 0).float().mean() > 0.99
+    assert strategy.train_mask(NAME, weight, gene, 0.0, 0).float().mean() > 0.99
 
 
 def test_a_step_is_keyed_by_seed_name_and_number_alone() -> None:
     strategy, (gene, _), weight = Stochastic(), genes(2), torch.zeros(40, 30)
 
     def drawn(name: str = NAME, of: Gene = gene, step: int = 5) -> Tensor:
-        return strategy.keep(name, weight, of, 0.1, step)
+        return strategy.train_mask(name, weight, of, 0.1, step)
 
     first = drawn()
     with noise.remembering({}):
         assert torch.equal(drawn(), first) and torch.equal(drawn(), first)
-    assert torch.equal(Stochastic().keep(NAME, weight + 1, gene, 0.1, 5), first)
+    assert torch.equal(Stochastic().train_mask(NAME, weight + 1, gene, 0.1, 5), first)
     others = [drawn(step=6), drawn(of=Gene(99, 1.0, mask=gene.mask)), drawn("fc2.weight")]
     assert not any(torch.equal(other, first) for other in others)
 
@@ -196,7 +200,7 @@ def test_siblings_draw_independently() -> None:
     (a,), (b,) = (genome.genes for genome in ours.ask(2, Random(0)))
     assert a.mask and b.mask and a.mask.seed == b.mask.seed and a.seed != b.seed
     weight = torch.zeros(300, 300)
-    same = (ours.keep(NAME, weight, a, 0.0, 1) == ours.keep(NAME, weight, b, 0.0, 1)).sum()
+    same = (ours.train_mask(NAME, weight, a, 0.0, 1) == ours.train_mask(NAME, weight, b, 0.0, 1)).sum()
     low, high = stats.binom.interval(0.9999, weight.numel(), 0.5)
     assert low <= int(same) <= high
 

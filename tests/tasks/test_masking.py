@@ -148,13 +148,13 @@ class Counting:
 
     def __init__(self, strategy: Strategy, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: dict[str, list[float]] = {}
-        plain = strategy.keep
+        plain = strategy.train_mask
 
-        def keep(name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+        def train_mask(name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
             self.steps.setdefault(name, []).append(progress)
             return plain(name, weight, gene, progress, step)
 
-        monkeypatch.setattr(strategy, "keep", keep)
+        monkeypatch.setattr(strategy, "train_mask", train_mask)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class Counting:
         ("sparse", [0.0]),
         ("magnitude", [0.0]),
         ("rounds", [0.0, 0.3, 0.6]),
-        ("temperature", [step / 20 for step in range(13)]),  # every step until it is settled, then once
+        ("temperature", [step / 20 for step in range(13)]),  # every step until it is fixed, then once
         ("to the end", [*(step / 20 for step in range(20)), 1.0]),
     ],
 )
@@ -210,7 +210,7 @@ def test_weights_held_out_of_a_step_keep_their_values_and_the_others_move() -> N
     def look(step: int) -> None:
         for n in ("0.weight", "2.weight"):
             weight = training.module.get_parameter(n)
-            kept = strategy.keep(n, weight, gene, (step - 1) / 20, step - 1)
+            kept = strategy.train_mask(n, weight, gene, (step - 1) / 20, step - 1)
             assert kept is not None and 0.6 < float(kept.float().mean()) < 0.9
             assert torch.equal(weight[~kept], before[n][~kept])
             assert (weight != before[n])[kept].all()
@@ -228,7 +228,7 @@ def test_a_pass_sees_the_masked_weights() -> None:
     training = begin(strategy, genome)
     whole = training.module.get_parameter("2.weight").detach().clone()
     training.masking.before(0.1, 2)
-    kept = strategy.keep("2.weight", whole, gene, 0.1, 2)
+    kept = strategy.train_mask("2.weight", whole, gene, 0.1, 2)
     assert torch.equal(training.module.get_parameter("2.weight"), whole * kept)
     training.masking.after()
     assert torch.equal(training.module.get_parameter("2.weight"), whole)
@@ -240,7 +240,7 @@ def test_from_its_end_on_only_the_target_is_left(name: str, optimiser: str) -> N
     strategy, genome = child(name)
     (gene,) = genome.genes
     assert gene.mask is not None
-    training, ends = begin(strategy, genome, optimiser), round(20 * strategy.settled)
+    training, ends = begin(strategy, genome, optimiser), round(20 * strategy.mask_fixed_from)
 
     def look(step: int) -> None:
         for n in ("0.weight", "2.weight"):
@@ -324,7 +324,7 @@ class Pair(Strategy):
     def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
         return weight.clone()
 
-    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+    def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
         return None if gene.mask is None else noise.keep(gene.mask, name, weight.shape)
 
 

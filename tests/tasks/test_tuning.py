@@ -43,7 +43,7 @@ class Half(Strategy):
         assert gene.mask is not None
         return weight * noise.keep(gene.mask, name, weight.shape)
 
-    def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+    def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
         assert gene.mask is not None
         return noise.keep(gene.mask, name, weight.shape)
 
@@ -170,10 +170,10 @@ def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[
     genomes = children(3)
 
     class Picky(Half):
-        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
             if gene == genomes[1].genes[0]:
                 raise ValueError("not this one")
-            return super().keep(name, weight, gene, progress, step)
+            return super().train_mask(name, weight, gene, progress, step)
 
     ours = tuner("picky", strategy=Picky(1.0))
     assert ours.tune(genomes, lambda *_: None) == {genomes[1].key: "ValueError: not this one"}
@@ -189,10 +189,10 @@ from pathlib import Path
 from tests.tasks.test_tuning import Half, children, of_folder
 
 class Dies(Half):
-    def keep(self, name, weight, gene, progress, step):
+    def train_mask(self, name, weight, gene, progress, step):
         if gene == children(3)[1].genes[0]:
             os._exit(7)
-        return super().keep(name, weight, gene, progress, step)
+        return super().train_mask(name, weight, gene, progress, step)
 
 of_folder(Path(sys.argv[1]), None, Dies(1.0)).tune(children(3), lambda *_: None)
 """
@@ -217,12 +217,12 @@ def test_an_epoch_that_the_process_lives_through_clears_a_child(tuner: Callable[
     deaths: dict[int, int] = {}  # by epoch: how often the process would have died in the child, were it to die now
 
     class Watched(Half):
-        def until(self, progress: float) -> float:
+        def mask_valid_until(self, progress: float) -> float:
             return progress  # asked at each step
 
-        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
             deaths[int(3 * progress)] = _read(ours.folder / TRAINING)[child.key]
-            return super().keep(name, weight, gene, progress, step)
+            return super().train_mask(name, weight, gene, progress, step)
 
     ours, (child,) = tuner("watched", strategy=Watched(1.0)), children(1)
     Measuring(ours.folder / TRAINING).begin(child.key)

@@ -6,5 +6,5 @@ from evoens import noise
 class Broken(Noisy):
     """Its masks are numbers."""
 
-    def keep(self, name, weight, gene, progress, step):
+    def train_mask(self, name, weight, gene, progress, step):
         return noise.keep(gene.mask, name, weight.shape).float()

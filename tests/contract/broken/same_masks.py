@@ -6,5 +6,5 @@ from evoens import noise
 class Broken(Noisy):
     """Draws its masks by the seed alone."""
 
-    def keep(self, name, weight, gene, progress, step):
+    def train_mask(self, name, weight, gene, progress, step):
         return noise.keep(gene.mask, "mask", weight.shape)

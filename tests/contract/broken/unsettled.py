@@ -6,5 +6,5 @@ from evoens import noise
 class Broken(Noisy):
     """Its masks go on changing, and it does not say so."""
 
-    def keep(self, name, weight, gene, progress, step):
+    def train_mask(self, name, weight, gene, progress, step):
         return noise.normals(gene.seed + step, name, weight.shape) > 0
