@@ -16,6 +16,7 @@ from evoens.graph.cut import cut
 from evoens.graph.flops import flops
 from evoens.network.inputs import shape_of
 from evoens.parent import Parent
+from evoens.plugins.guest import guest
 
 
 def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[str, Any]:
@@ -47,8 +48,9 @@ def _epochs(experiment: Experiment, journal: Journal) -> dict[str, int | None]:
 
 def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:
     try:
-        return flops(module, shape)
-    except Exception:  # an operation that cannot be run on zeros: no figure, rather than no report
+        with guest("the network"):
+            return flops(module, shape)
+    except EvoensError:  # an operation that cannot be run on zeros: no figure, rather than no report
         return None
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from evoens.errors import ShapeError, SpecError, one_line
+from evoens.errors import EvoensError, ShapeError, SpecError
+from evoens.plugins.guest import guest
 
 _OWN = vars(nn.Module()).keys()  # what every module has, and copies by itself
 
@@ -51,10 +52,10 @@ def _refused(layer: nn.Module) -> str | None:
         return "expected forward in the layer's class, found it in the layer, where a copy would run it on the first"
     for name, value in _attributes(layer):
         try:
-            copy.deepcopy(value)
-        except Exception as error:  # whatever an attribute's own code does
-            why = one_line(error)
-            return f"expected attributes that can be copied, since every child is a copy, found {name} ({why})"
+            with guest(name):
+                copy.deepcopy(value)
+        except EvoensError as error:
+            return f"expected attributes that can be copied, since every child is a copy, found {error}"
     return None
 
 
