@@ -75,10 +75,26 @@ def apply_final_mask(strategy: Strategy, genome: Genome, name: str, weight: Tens
     """Return the tensor `name` with zeros where a gene keeps nothing in the end; itself where all is kept."""
     for gene in genome.genes:
         if touches(gene.scope, name):
-            with guest(f"{type(strategy).__name__}.train_mask({name!r})"):
-                part = strategy.train_mask(name, weight, gene, 1.0, 0)
-                weight = weight if part is None else torch.where(part, weight, 0.0)
+            part = train_mask(strategy, name, weight, gene, progress=1.0, step=0)
+            weight = weight if part is None else torch.where(part, weight, 0.0)
     return weight
+
+
+def train_mask(
+    strategy: Strategy, name: str, weight: Tensor, gene: Gene, *, progress: float, step: int
+) -> Tensor | None:
+    """Return `Strategy.train_mask`, which is given a copy of the weight: what it writes into that changes nothing.
+
+    Raises:
+        ShapeError: it is no mask of this weight.
+        SpecError: it raised something.
+    """
+    whose = f"{type(strategy).__name__}.train_mask({name!r})"
+    with guest(whose):
+        part = strategy.train_mask(name, torch._lazy_clone(weight), gene, progress, step)
+    if part is not None and (found := _kind(part)) != (expected := f"bool {tuple(weight.shape)}"):
+        raise ShapeError(f"{whose}: expected {expected}, found {found}")  # it would be broadcast, unseen
+    return part
 
 
 def initial_weights(parent: Parent, strategy: Strategy, genome: Genome) -> dict[str, Tensor]:
@@ -109,7 +125,13 @@ def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Ten
     written = not given.is_inference() and given._version  # in inference mode nobody counts
     if written or (copied and not torch.equal(given, weight)):
         raise SpecError(f"{whose}: expected a new tensor, found that it writes into the parent's weight, in place")
-    shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-    if shape != tuple(weight.shape):  # copying into the child would broadcast it, unseen
-        raise ShapeError(f"{whose}: expected {tuple(weight.shape)}, found {shape}")
+    if (kind := _kind(found)) != (expected := _kind(weight)):  # copying into the child would cast and broadcast, unseen
+        raise ShapeError(f"{whose}: expected {expected}, found {kind}")
     return found
+
+
+def _kind(value: object) -> str:
+    """The dtype of a tensor and its shape; of anything else the type."""
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -31,7 +31,7 @@ from evoens.report.listeners import standard
 from evoens.settings.fault import related
 from evoens.settings.tensors import TensorConfig
 from evoens.tasks.labelled import LabelledProblem
-from evoens.tasks.tensors import Tensors, read_tensors, require_classes, seen_before
+from evoens.tasks.tensors import Tensors, read_tensors, require_alike, seen_before
 
 _FIXED = {"name", "problem", "problem.type", "strategy", "parent", "parent.checkpoint", "data", "data.root"}
 
@@ -83,6 +83,7 @@ def evolve(
     config = _config(re.sub(r"\W|^_+", "", type(model).__name__, flags=re.ASCII) or "model", strategy, settings)
     given = {"train": train, "search": search, "select": select, "test": test}
     splits = {name: read_tensors(name, data) for name, data in given.items() if data is not None}
+    require_alike(splits)
     _require_learnable(config, splits)
     temporary = tempfile.TemporaryDirectory(prefix="evoens-") if folder is None else None
     place = Path(temporary.name if temporary else str(folder))
@@ -109,7 +110,6 @@ def _posed(model: nn.Module, splits: Mapping[str, Tensors], config: TensorConfig
     parent = Parent(architecture.build(), architecture)
     with guest("the model does not take its inputs", ProblemError):
         classes = parent.predict(splits["search"].part(0, 2).all()).shape[-1]
-    require_classes(splits, classes)
     problem = LabelledProblem(
         parent,
         splits,
@@ -179,8 +179,14 @@ def _path(keyword: str, known: list[str]) -> str:
 
 
 def _plain(value: Any, keyword: str) -> Any:
-    """Return a value as reading a YAML gives it."""
+    """Return a value as reading a YAML gives it, lists as tuples."""
     try:
-        return json.loads(json.dumps(value))
+        return _frozen(json.loads(json.dumps(value)))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{keyword}=: expected what a YAML can hold, found {type(value).__name__}") from error
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(one) for key, one in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

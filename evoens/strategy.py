@@ -63,10 +63,12 @@ class Strategy(ABC):
     def __init_subclass__(cls, **more: Any) -> None:
         """Let a class written for evoens 0.1 keep its names: `keep`, `until` and `settled`."""
         super().__init_subclass__(**more)
-        for old, new in (("keep", "train_mask"), ("until", "mask_valid_until")):  # either finds what the other is
-            for mine, other in ((old, new), (new, old)):
-                if mine in vars(cls) and other not in vars(cls):
-                    setattr(cls, other, vars(cls)[mine])
+        for names in (("train_mask", "keep"), ("mask_valid_until", "until")):  # either finds what the other is
+            own = next(vars(c) for c in cls.__mro__ if not vars(c).keys().isdisjoint(names))
+            found = next(own[name] for name in names if name in own)
+            for name in names:
+                if getattr(cls, name) is not found:
+                    setattr(cls, name, found)
         if "settled" in vars(cls):
             cls.mask_fixed_from = vars(cls)["settled"]
             del cls.settled
@@ -167,6 +169,8 @@ class Strategy(ABC):
             bool, of `weight`'s shape. Pure, like `perturb`: draw through `evoens.noise` by name, seeds and step.
         """
         return None
+
+    keep, until = train_mask, mask_valid_until  # their names in evoens 0.1
 
     def tell(self, records: Sequence[Record]) -> None:  # noqa: B027 (a Strategy may well not care)
         """Learn from the evaluated children of a generation; only finite scores are told, higher is better."""

@@ -176,6 +176,24 @@ def test_inputs_in_two_splits_are_said() -> None:
     assert "inputs that are in another split too: 4 of test" in report["warnings"]
 
 
+def test_a_parametrised_model_stays_as_it_is() -> None:
+    model, cases = network(), data(60, 6)
+    nn.utils.parametrizations.weight_norm(model.first)
+    nn.utils.parametrizations.spectral_norm(model.last)
+    model.eval()
+    before = model(cases["test"][0])
+    report = evoens.evolve(model, **cases, **SMALL, sigma=0.1).report
+    assert report is not None and torch.equal(model(cases["test"][0]), before)
+    right = before.argmax(-1) == cases["test"][1]
+    assert report["parent"]["test"]["score"] == pytest.approx(right.double().mean().item())
+
+
+def test_lists_are_taken_as_a_yaml_has_them() -> None:
+    strategy = {"class": "noisy", "scope": ["last"], "sigma": "auto"}
+    ensemble = evoens.evolve(network(), **data(60, 6), **SMALL, strategy=strategy, grid=[0.05, 0.1])
+    assert {gene.scope for genome in ensemble.genomes for gene in genome.genes} == {("last",)}
+
+
 WRONG: list[tuple[dict[str, Any], type[EvoensError], str]] = [
     (
         {"populatoin": 8},
@@ -190,8 +208,10 @@ WRONG: list[tuple[dict[str, Any], type[EvoensError], str]] = [
     ({"test": torch.zeros(4, 6)}, ProblemError, "test=: expected a pair of tensors"),
     ({"test": (torch.zeros(4, 6), torch.zeros(4))}, ProblemError, "test=: expected a class, an integer, for each"),
     ({"test": (torch.zeros(4, 6), torch.zeros(3).long())}, ProblemError, "found inputs of shape (4, 6) and 3 classes"),
-    ({"test": (torch.zeros(2, 6), torch.tensor([1, 3]))}, ProblemError, "test=: expected classes from 0 to 2"),
-    ({"search": (torch.zeros(2, 7), torch.tensor([1, 2]))}, ProblemError, "the model does not take its inputs"),
+    ({"test": (torch.zeros(2, 6), torch.tensor([1, 3]))}, ProblemError, "test: expected classes from 0 to 2"),
+    ({"search": (torch.zeros(2, 7), torch.tensor([1, 2]))}, ProblemError, "(n, 7), found float32 of shape (n, 6)"),
+    ({"test": (torch.zeros(2, 6).byte(), torch.tensor([1, 2]))}, ProblemError, "test=: expected inputs as those of"),
+    ({"test": (torch.tensor([[0.0] * 6, [torch.nan] * 6]), torch.tensor([1, 2]))}, ProblemError, "in input 1"),
     ({"model": "resnet"}, SpecError, "model=: expected a torch.nn.Module, found str"),
     ({"problem.type": "procgen"}, ConfigError, "problem.type=: expected a setting of a YAML, found none"),
 ]

@@ -1,5 +1,6 @@
 """The base Strategy: how it asks, and how a genome is grown into a child."""
 
+import re
 from collections import Counter
 from random import Random
 from typing import Any
@@ -156,6 +157,24 @@ def test_a_class_with_the_names_of_evoens_0_1_is_asked_as_before() -> None:
     weight, old, new = torch.ones(2), Old(0.1), Further(0.1)
     assert old.mask_fixed_from == old.settled == new.mask_fixed_from == 0.25
     assert old.mask_valid_until(1.0) == new.until(1.0) == 0.5
+
+    class Plainly(Affine):
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            return super().keep(name, weight, gene, progress, step)
+
+        def until(self, progress: float) -> float:
+            return super().until(progress)
+
+    class Keeps:
+        def keep(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            return weight == 1
+
+    class Mixed(Keeps, Affine):
+        pass
+
+    assert Plainly(0.1).train_mask("w", weight, Gene(1, 1.0), 0.0, 0) is None
+    assert Plainly(0.1).mask_valid_until(0.0) == 1.0
+    assert torch.equal(Mixed(0.1).train_mask("w", weight, Gene(1, 1.0), 0.0, 0), weight == 1)  # type: ignore[arg-type]
     assert torch.equal(old.train_mask("w", weight, Gene(1, 1.0), 0.0, 0), weight == 0)  # type: ignore[arg-type]
     for asked in (new.train_mask, new.keep):  # type: ignore[attr-defined]
         assert torch.equal(asked("w", weight, Gene(1, 1.0), 0.0, 0), weight == 1)
@@ -178,6 +197,43 @@ def test_a_child_that_is_not_tuned_has_what_its_genes_keep_in_the_end() -> None:
     every = torch.arange(12).reshape(4, 3) % 4 != 0
     assert torch.equal(grown["0.weight"], start["0.weight"] * every) and (start["0.weight"] != 0).all()
     assert torch.equal(grown["2.weight"], start["2.weight"])
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (lambda weight: weight[:1] > 0, "expected bool (4, 3), found bool (1, 3)"),
+        (lambda weight: (weight > 0).float(), "expected bool (4, 3), found float32 (4, 3)"),
+        (lambda weight: [True], "expected bool (4, 3), found list"),
+    ],
+)
+def test_what_is_no_mask_of_the_weight_is_refused(mask: Any, says: str) -> None:
+    class Odd(Affine):
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            found: Tensor = mask(weight)
+            return found
+
+    with pytest.raises(ShapeError, match=re.escape(f"Odd.train_mask('0.weight'): {says}")):
+        child_weights(parent(), Odd(0.1), Genome((Gene(1, 0.25),)))
+
+
+def test_a_mask_that_writes_into_the_weight_changes_nothing() -> None:
+    class Writes(Affine):
+        def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor | None:
+            return weight.zero_() == 0
+
+    genome = Genome((Gene(1, 0.25),))
+    for name, weight in child_weights(parent(), Writes(0.1), genome).items():
+        assert torch.equal(weight, child_weights(parent(), Affine(0.1), genome)[name])
+
+
+def test_another_dtype_is_refused() -> None:
+    class Whole(Affine):
+        def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+            return super().perturb(name, weight, gene).long()
+
+    with pytest.raises(ShapeError, match=re.escape("expected float32 (4, 3), found int64 (4, 3)")):
+        child_weights(parent(), Whole(0.1), Genome((Gene(1, 0.25),)))
 
 
 def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:
@@ -218,5 +274,5 @@ def test_another_shape_is_refused_even_where_it_could_be_broadcast() -> None:
         def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
             return weight[:1]
 
-    with pytest.raises(ShapeError, match=r"Rows\.perturb\('0\.weight'\): expected \(4, 3\), found \(1, 3\)"):
+    with pytest.raises(ShapeError, match=r"perturb\('0\.weight'\): expected float32 \(4, 3\), found float32 \(1, 3\)"):
         child_weights(parent(), Rows(0.1), Genome((Gene(1, 0.1),)))

@@ -97,6 +97,7 @@ def plain(module: nn.Module) -> None:
     module.eval()  # spectral_norm moves while it is trained
     for layer in list(module.modules()):
         for name in list(getattr(layer, "parametrizations", ())) if parametrize.is_parametrized(layer) else ():
+            _own_class(layer)
             parametrize.remove_parametrizations(layer, name)
         for hook in list(layer._forward_pre_hooks.values()):
             if isinstance(hook, WeightNorm):
@@ -106,6 +107,13 @@ def plain(module: nn.Module) -> None:
                 _forget_spectral_norm(layer)
             elif isinstance(hook, prune.BasePruningMethod):
                 prune.remove(layer, hook._tensor_name)  # type: ignore[no-untyped-call]
+
+
+def _own_class(layer: nn.Module) -> None:
+    """Give a parametrised layer a class of its own: copies share one, and torch takes the tensor out of that."""
+    shared = type(layer)
+    attributes = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(shared.__name__, shared.__bases__, attributes)
 
 
 def _forget_spectral_norm(layer: nn.Module) -> None:

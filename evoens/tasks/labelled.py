@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from evoens.children import TunedWeights
+from evoens.errors import ProblemError
 from evoens.genome import Genome
 from evoens.network.inputs import Inputs
 from evoens.parent import Parent
@@ -62,6 +63,11 @@ class LabelledProblem(FixedInputs):
         self.parent, self.splits, self.scored_by, self.members_by = parent, splits, score, members_by
         self.tuning, self.seed = tuning, seed
         self.tunes, self.epochs = tuning is not None, tuning.epochs if tuning else 0
+        for name, split in splits.items():
+            low, high = (int(end) for end in split.labels.aminmax())
+            if low < 0 or high >= len(classes):
+                expected = f"expected classes from 0 to {len(classes) - 1}, of which the network knows {len(classes)}"
+                raise ProblemError(f"{name}: {expected}, found {low} to {high}")
         self.measures = measures_of(score, splits["test"].labels)
         accept(parent, self.as_taken(splits["search"].part(0, 2).all()), classes, self.tunes)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens import noise
+from evoens.children import train_mask
 from evoens.genome import Genome
 from evoens.scope import touches
 from evoens.strategy import Strategy
@@ -83,7 +84,8 @@ class GeneMasking:
                     part
                     for gene in self.genome.genes
                     if touches(gene.scope, name)
-                    and (part := self.strategy.train_mask(name, weight.data, gene, progress, step)) is not None
+                    and (part := train_mask(self.strategy, name, weight.data, gene, progress=progress, step=step))
+                    is not None
                 ]
             if parts:
                 found[name] = _numbers(torch.stack(parts).all(0) if len(parts) > 1 else parts[0], weight)

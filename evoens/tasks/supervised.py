@@ -13,12 +13,15 @@ from evoens.architecture import Architecture
 from evoens.machine.allocator import keep_memory
 from evoens.network.adapt import layout
 from evoens.parent import Parent
+from evoens.problem import Problem
 from evoens.progress import OnCount, OnProgress, no_progress
 from evoens.tasks.export import newest, write_parent
 from evoens.tasks.fitting import fit, machine
+from evoens.tasks.labelled import LabelledProblem
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training, draws, seeded
 from evoens.tasks.task import Task
+from evoens.tasks.tensors import Tensors, seen_before
 
 
 class SupervisedTask(Task):
@@ -49,6 +52,11 @@ class SupervisedTask(Task):
     def facts(self) -> dict[str, Any]:
         """Return what the parent's card says of the data it has learnt from; JSON."""
         return {}
+
+    def cautions(self, problem: Problem) -> list[str]:
+        """See `Task.cautions`: inputs that are in several splits."""
+        splits = problem.splits if isinstance(problem, LabelledProblem) else {}
+        return seen_before({name: split for name, split in splits.items() if isinstance(split, Tensors)})
 
     def untrained(self) -> Parent:
         """See `Task.untrained`; its weights are those a training begins with."""

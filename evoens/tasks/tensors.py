@@ -47,6 +47,9 @@ def read_tensors(name: str, data: Any) -> Tensors:
     if inputs.dim() == 0 or len(inputs) != len(labels) or not len(labels):
         found = f"inputs of shape {tuple(inputs.shape)} and {len(labels)} classes"
         raise ProblemError(f"{name}=: expected as many inputs as classes, at least one, found {found}")
+    if inputs.is_floating_point() and not (finite := torch.isfinite(inputs).flatten(1).all(1)).all():
+        first = int((~finite).nonzero()[0])
+        raise ProblemError(f"{name}=: expected finite numbers, found NaN or infinity, first in input {first}")
     if inputs.dtype == torch.float64:  # as NumPy has them; networks are in float32
         inputs = inputs.float()
     return Tensors(inputs, torch.arange(len(labels)), labels.long())
@@ -57,17 +60,21 @@ def _collated(data: Any) -> Any:
     return default_collate(list(rows))
 
 
-def require_classes(splits: Mapping[str, Tensors], classes: int) -> None:
-    """Raise where a label is none of the network's classes.
+def require_alike(splits: Mapping[str, Tensors]) -> None:
+    """Raise where the inputs of a split are of another shape or dtype than those of another.
 
     Raises:
         ProblemError: there is one.
     """
-    for name, split in splits.items():
-        low, high = (int(end) for end in split.labels.aminmax())
-        if low < 0 or high >= classes:
-            expected = f"expected classes from 0 to {classes - 1}, as the model has {classes} outputs"
-            raise ProblemError(f"{name}=: {expected}, found {low} to {high}")
+    (first, shape), *others = ((name, _kind(split)) for name, split in splits.items())
+    for name, found in others:
+        if found != shape:
+            raise ProblemError(f"{name}=: expected inputs as those of {first}=, {shape}, found {found}")
+
+
+def _kind(split: Tensors) -> str:
+    sizes = ", ".join(["n", *map(str, split.pixels.shape[1:])])
+    return f"{str(split.pixels.dtype).removeprefix('torch.')} of shape ({sizes})"
 
 
 def seen_before(splits: Mapping[str, Tensors]) -> list[str]:

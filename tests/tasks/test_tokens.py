@@ -67,6 +67,12 @@ def by_hand(folder: Path) -> float:
     return float((answers == (different > different.double().mean())).double().mean())
 
 
+def test_texts_that_are_in_several_splits_are_said(tmp_path: Path) -> None:
+    experiment = build(load("tokens", [*SMALL, "problem.length=1"]), tmp_path, Reporter(quiet=True)).experiment
+    (said,) = [sentence for sentence in experiment.cautions if "in another split too" in sentence]
+    assert "20 of test" in said  # all different ones that there are
+
+
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
