@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
 from safetensors.torch import save
@@ -106,14 +107,37 @@ def initial_weights(parent: Parent, strategy: Strategy, genome: Genome) -> dict[
         ShapeError: a perturbed tensor has another shape than the parent's.
         SpecError: `perturb` raised something, or wrote into the weight that it was given.
     """
-    weights = {}
-    for name in parent.perturbed:
-        weight = parent.weights[name]
-        for gene in genome.genes:
+    plain = {name: parent.weights[name] for name in parent.perturbed}
+    if not genome.genes:
+        return plain
+    before, kept = genome.genes[:-1], _STEMS.get(parent)
+    if kept is None or kept.strategy() is not strategy or kept.genes != before:
+        kept = _STEMS[parent] = _Stem(ref(strategy), before, _after(plain, before, strategy))
+    return _after(kept.weights, genome.genes[-1:], strategy)
+
+
+@dataclass(frozen=True)
+class _Stem:
+    """What children of one elite, or of one centre, have in common: all but the last gene, and the tensors after it."""
+
+    strategy: ReferenceType[Strategy]
+    genes: tuple[Gene, ...]
+    weights: dict[str, Tensor]
+
+
+_STEMS = WeakKeyDictionary[Parent, _Stem]()  # of each parent that of the last child, so that siblings share the work
+
+
+def _after(weights: Mapping[str, Tensor], genes: Sequence[Gene], strategy: Strategy) -> dict[str, Tensor]:
+    """Return the tensors after `genes`, applied in order."""
+    found = {}
+    for name, before in weights.items():
+        weight = before
+        for gene in genes:
             if touches(gene.scope, name):
                 weight = _perturbed(strategy, name, weight, gene)
-        weights[name] = weight
-    return weights
+        found[name] = weight
+    return found
 
 
 def _perturbed(strategy: Strategy, name: str, weight: Tensor, gene: Gene) -> Tensor:

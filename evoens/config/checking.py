@@ -17,8 +17,8 @@ from evoens.errors import SpecError
 from evoens.plugins.guest import guest
 from evoens.plugins.signature import read_signature
 from evoens.plugins.spec import locate
-from evoens.settings.base import SEARCHES
-from evoens.settings.config import Config, StrategySettings
+from evoens.settings.base import SCALING, SEARCHES
+from evoens.settings.config import Config
 from evoens.settings.fault import Fault, related
 from evoens.tasks import named_type, task_type
 from evoens.tasks.task_type import TaskType
@@ -57,7 +57,7 @@ def check(
         return _SAMPLE, [*faults, Fault(("problem", "type"), str(error))]
     config, wrong, gone = validated(kind.settings, value, written)
     faults += wrong
-    code = (*_strategy_faults(config.strategy, base), *_class_faults(config, base))
+    code = (*_strategy_faults(config, base), *_class_faults(config, base))
     for fault in (*code, *_task_faults(kind, config, base, retrain, parent)):
         if not any(fault.touches(other) for other in gone):
             faults.append(fault)
@@ -128,8 +128,9 @@ def _mend(value: dict[str, Any], keys: Keys, samples: dict[str, Any]) -> Keys:
     return keys
 
 
-def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
-    """What the Strategy's source says: whether it is there, and which keys it takes."""
+def _strategy_faults(config: Config, base: Path) -> Iterator[Fault]:
+    """What the Strategy's source says: whether it is there, which keys it takes, and whether it can be searched by."""
+    settings, by = config.strategy, config.search.by
     try:
         signature = read_signature(locate(settings.class_, [base, Path.cwd()]))
     except SpecError as error:
@@ -143,6 +144,9 @@ def _strategy_faults(settings: StrategySettings, base: Path) -> Iterator[Fault]:
     if not signature.scaled and settings.sigma != "auto":
         message = f"{settings.class_} has no scale; expected none, found {settings.sigma}"
         yield Fault(("strategy", "sigma"), message, (name,))
+    if not signature.scaled and by in SCALING:
+        message = f"{settings.class_} has no scale to search by; expected elites, found {by}"
+        yield Fault(("search", "by"), message, (name,))
     for key in sorted(settings.extra.keys() - known.keys()):
         fault = unknown_key(("strategy", key), [*known, "class", "scope"])
         yield fault if fault.meant == name else replace(fault, others=(name,))

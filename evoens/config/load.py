@@ -201,22 +201,22 @@ def prepared(loaded: Loaded, reporter: Reporter) -> tuple[Task, Parent]:
     Raises:
         EvoensError: one of them does not.
     """
-    from evoens.experiment.setup import open_strategy, own_methods, own_search, scope, strategy_arguments  # noqa: PLC0415
+    from evoens.experiment import setup  # noqa: PLC0415
     from evoens.tasks import open_task  # noqa: PLC0415
 
     config, base = loaded.config, loaded.base
     with located(loaded):
         task = open_task(config, base, reporter.preparation)
         try:
-            strategy = open_strategy(config.strategy, base)[1]
-            strategy(**strategy_arguments(strategy, config.strategy))
+            cls = setup.open_strategy(config.strategy, base)[1]
+            strategy = cls(**setup.strategy_arguments(cls, config.strategy))
         except BaseException as error:  # a user's constructor may raise anything
             raise ConfigError(str(failure(error, "the Strategy cannot be made")), ("strategy", "class")) from error
-        own_methods(config, base)
-        own_search(config, base)
-        parent = task.untrained()
+        setup.own_methods(config, base)
+        search, parent = setup.open_search(config, base)[0], task.untrained()
         with about("strategy", "scope"):
-            scope(config, parent)
+            strategy = strategy.within(scope=setup.scope(config, parent), parent=parent)
+        setup.require_search(search, strategy)
         return task, parent
 
 

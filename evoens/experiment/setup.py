@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +15,17 @@ from evoens.listener import Listener
 from evoens.methods.base import Method
 from evoens.methods.compared import open_methods
 from evoens.parent import Parent
+from evoens.plugins.guest import guest
 from evoens.plugins.spec import Located, load_class, locate
 from evoens.problem import Problem
 from evoens.report.written import Report
 from evoens.scope import resolve
 from evoens.search.base import Search
 from evoens.search.elites import Elites
-from evoens.settings.config import Config, StrategySettings
+from evoens.search.es import EvolutionStrategy
+from evoens.search.subspace import Subspace
+from evoens.settings.base import SUBSPACES
+from evoens.settings.config import DIMENSIONS, Config, StrategySettings
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks import own_files
@@ -86,9 +91,10 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     source, cls = open_strategy(config.strategy, base)
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
-    methods, (search, search_source) = own_methods(config, base), own_search(config, base)
+    methods, (search, search_source) = own_methods(config, base), open_search(config, base)
     problem, card, data, cautions, unsure, files = pose()
     strategy = cls(**arguments).within(scope=scope(config, problem.parent), parent=problem.parent)
+    require_search(search, strategy)
     return Experiment(
         config,
         resolved,
@@ -117,17 +123,32 @@ def open_strategy(settings: StrategySettings, base: Path) -> tuple[Located, type
     return source, load_class(source, Strategy)
 
 
-def own_search(config: Config, base: Path) -> tuple[type[Search], Located | None]:
-    """Return who asks for children, and where a user's own comes from.
+def open_search(config: Config, base: Path) -> tuple[Callable[[Strategy], Search], Located | None]:
+    """Return what makes who asks for children, and where a user's own comes from.
 
     Raises:
         SpecError: it is not there, or is no Search.
     """
-    if config.search.by == "elites":
+    by = config.search.by
+    if by == "elites":
         return Elites, None
+    if by == "es":
+        return EvolutionStrategy, None
+    if by in SUBSPACES:
+        return partial(Subspace, algorithm=by, dimensions=config.search.dimensions or DIMENSIONS), None
     with about("search", "by"):
-        source = locate(config.search.by, [base, Path.cwd()])
+        source = locate(by, [base, Path.cwd()])
         return load_class(source, Search), source
+
+
+def require_search(search: Callable[[Strategy], Search], strategy: Strategy) -> None:
+    """Make the Search once, so that one that cannot search by this Strategy says so before anything is measured.
+
+    Raises:
+        SpecError: it cannot be made.
+    """
+    with about("search", "by"), guest("search.by: it cannot be made"):
+        search(strategy)
 
 
 def own_methods(config: Config, base: Path) -> list[tuple[Located, Method]]:

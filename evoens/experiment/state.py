@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -34,7 +34,7 @@ class Experiment:
         unsure: what must be said of all that the parent is measured on.
         methods: a user's own that are compared too, each with its source.
         task_files: the sha256 of each file of a task of the user's own.
-        search: who asks for children; `search_source`, where a user's own comes from.
+        search: makes who asks for children; `search_source`, where a user's own comes from.
         tuned: where the weights of its children are, where they are trained.
     """
 
@@ -50,7 +50,7 @@ class Experiment:
     unsure: str = ""
     methods: Sequence[tuple[Located, Method]] = ()
     task_files: Mapping[str, str] = field(default_factory=dict)
-    search: type[Search] = Elites
+    search: Callable[[Strategy], Search] = Elites
     search_source: Located | None = None
     tuned: TunedWeights | None = None
 

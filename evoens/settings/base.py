@@ -55,8 +55,10 @@ MethodText = Annotated[
         json_schema_extra={"expected": "path/to/file.py:Class or package.module:Class"},
     ),
 ]
-SearchName = Literal["elites"]
-SEARCHES: tuple[SearchName, ...] = get_args(SearchName)
+SearchName = Literal["elites", "es", "cma-es", "snes", "xnes", "pgpe", "cem", "ga"]
+SEARCHES: tuple[str, ...] = get_args(SearchName)
+SCALING, SUBSPACES = SEARCHES[1:], SEARCHES[2:]
+"""Searches that change how strong a gene is, so that they need a Strategy's scale; those in few directions."""
 SearchText = SearchName | MethodText
 Layer = Annotated[str, Field(min_length=1)]
 Scope = Annotated[

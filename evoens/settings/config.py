@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from evoens.settings.base import (
+    SCALING,
+    SUBSPACES,
     ClassText,
     Conflict,
     Fraction,
@@ -27,6 +29,7 @@ from evoens.settings.evaluation import EvaluationSettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
+FEWEST, DIMENSIONS = 5, 16  # children of a generation from which a search learns; directions where nothing is said
 ELITES, MEMBERS = 4, 8  # where nothing is said, of a population that is large enough: else half of it, and all
 
 
@@ -93,13 +96,27 @@ class SearchSettings(Section):
     elites: Annotated[int, Field(ge=0)] = ELITES
     """The best children that stay and breed; half the population at most, unless more are given."""
     by: SearchText = "elites"
-    """Who asks for children: `elites` has the Strategy breed the best; or a Search of your own."""
+    """Who asks for children: `elites` has the Strategy breed the best, and the others need its scale.
+
+    `es` moves a centre by all draws (Salimans et al. 2017), `cma-es`, `snes`, `xnes`, `pgpe`, `cem` and `ga` are
+    EvoTorch's, in a few random directions; or a Search of your own.
+    """
+    dimensions: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """In how many directions EvoTorch's algorithms search; null is 16 for these."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
     """What a child's mean distance to the others is worth in its fitness."""
     diversity_by: MeasureName = "disagreement"
     """How that distance is measured."""
     racing: RacingSettings | None = None
     """More cases for the children that are still in contention; null measures all alike."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Only a subspace has dimensions; a distribution is learnt from several children."""
+        if self.dimensions is not None and self.by not in SUBSPACES:
+            message = f"expected null, since {self.by} is none of {', '.join(SUBSPACES)}; found {self.dimensions}"
+            yield Conflict("dimensions", "by", message)
+        if self.by in SCALING and self.population < FEWEST:
+            yield Conflict("population", "by", f"expected at least {FEWEST} for {self.by}, found {self.population}")
 
 
 class SelectionSettings(Section):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from evoens import noise
 from evoens.config.load import resolved_yaml
 from evoens.experiment.run import Run
-from evoens.experiment.setup import own_search
+from evoens.experiment.setup import open_search
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.parent import Architecture, Parent
@@ -118,7 +118,7 @@ def experiment(settings: Config, problem: TinyProblem | None = None, spec: str =
     strategy = cls(**arguments)
     resolved = resolved_yaml(settings, Path())
     found = Experiment(settings, resolved, problem or TinyFrames(), strategy, source, arguments, {}, {})
-    search, own = own_search(settings, Path())
+    search, own = open_search(settings, Path())
     return replace(found, search=search, search_source=own)
 
 
