@@ -10,6 +10,7 @@ import pytest
 
 HEAVY = ("procgen", "stable_baselines3", "captum", "matplotlib.pyplot", "evotorch", "ray")
 GAMES = ("procgen", "gym3", "stable_baselines3")
+EVOTORCH = ("evotorch", "ray")
 DIGITS = [
     "run",
     "digits_noisy",
@@ -49,8 +50,8 @@ def test_importing_evoens_loads_no_part_of_it() -> None:
     assert loaded(f"{public}, captum", HEAVY) == ["captum", "matplotlib.pyplot"]  # the test sees them
 
 
-def test_a_run_on_digits_loads_no_game(tmp_path: Path) -> None:
-    assert loaded(RUN.format(arguments=[*DIGITS, f"--runs={tmp_path}", "--quiet"]), GAMES) == []
+def test_a_run_on_digits_loads_no_game_and_no_search_that_it_has_not_asked_for(tmp_path: Path) -> None:
+    assert loaded(RUN.format(arguments=[*DIGITS, f"--runs={tmp_path}", "--quiet"]), (*GAMES, *EVOTORCH)) == []
     assert (tmp_path / "digits_noisy" / "report.html").is_file()
 
 
@@ -63,6 +64,11 @@ def test_without_procgen_its_yaml_says_in_one_line_what_is_missing(command: list
     assert done.returncode == 2 and not list(tmp_path.iterdir())
     (line,) = done.stderr.strip().splitlines()
     assert "problem.game: expected the package procgen, found none" in line
+
+
+def test_a_search_of_evotorchs_is_checked_without_it() -> None:
+    source = RUN.format(arguments=["run", "digits_noisy", "--dry-run", "--set=search.by=cma-es", "--quiet"])
+    assert loaded(f"{source}\nassert not code", EVOTORCH) == []
 
 
 def test_what_plays_without_procgen_says_so_too() -> None:

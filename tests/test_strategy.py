@@ -1,6 +1,7 @@
 """The base Strategy: how it asks, and how a genome is grown into a child."""
 
 import re
+import weakref
 from collections import Counter
 from random import Random
 from typing import Any
@@ -244,6 +245,32 @@ def test_genes_are_applied_in_order_to_the_perturbed_tensors_only() -> None:
         assert torch.equal(weight, 2 * (2 * origin.weights[name] + 0.25) + 3)
 
 
+def test_what_siblings_have_in_common_is_computed_once() -> None:
+    """All but the last gene, as of one elite's children; another Strategy's, or another parent's, is another."""
+    asked: list[float] = []
+
+    class Counting(Affine):
+        def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
+            asked.append(gene.scale)
+            return super().perturb(name, weight, gene)
+
+    one, genes = parent(), tuple(Gene(0, scale) for scale in (1.0, 2.0))
+    siblings = [Genome((*genes, Gene(0, scale))) for scale in (3.0, 4.0, 5.0)]
+    strategy, other = Counting(0.1), Counting(0.1)
+    found = [initial_weights(one, strategy, genome) for genome in siblings]
+    assert sorted(asked) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]  # for each of two tensors
+    for genome, weights in zip(siblings, found, strict=True):
+        alone = initial_weights(parent(), Affine(0.1), genome)
+        assert all(torch.equal(alone[name], weight) for name, weight in weights.items())
+    asked.clear()
+    initial_weights(one, other, siblings[0])
+    initial_weights(parent(), other, siblings[0])
+    assert len(asked) == 12
+    gone = weakref.ref(one)
+    del one
+    assert gone() is None  # what is kept keeps no parent
+
+
 def test_no_gene_grows_the_parent() -> None:
     origin = parent()
     for name, weight in child_weights(origin, Affine(0.1), Genome()).items():
@@ -266,7 +293,7 @@ def test_perturb_is_told_the_tensors_name() -> None:
             return weight
 
     child_weights(parent(), Watch(0.1), Genome((Gene(1, 0.1), Gene(2, 0.1))))
-    assert seen == [(n, s, k) for n, s in (("0.weight", (4, 3)), ("2.weight", (2, 4))) for k in (1, 2)]
+    assert seen == [(n, s, k) for k in (1, 2) for n, s in (("0.weight", (4, 3)), ("2.weight", (2, 4)))]
 
 
 def test_another_shape_is_refused_even_where_it_could_be_broadcast() -> None:
