@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from evoens.errors import GenomeError
@@ -167,12 +167,14 @@ class Genome:
 
 def _row(gene: Gene) -> dict[str, Any]:
     """Return a gene as JSON; fields that came later are left out where they say nothing, so that keys stay."""
-    row = asdict(gene)
-    row["extra"], row["scope"] = dict(gene.extra), list(gene.scope)
-    if not gene.scope:
-        del row["scope"]
-    if gene.mask and gene.mask.structure == "unstructured":
-        del row["mask"]["structure"]
+    row: dict[str, Any] = {"seed": gene.seed, "scale": gene.scale, "sign": gene.sign, "mask": None}
+    if mask := gene.mask:
+        row["mask"] = {"seed": mask.seed, "density": mask.density, "parts": mask.parts, "part": mask.part}
+        if mask.structure != "unstructured":
+            row["mask"]["structure"] = mask.structure
+    row["extra"] = dict(gene.extra)
+    if gene.scope:
+        row["scope"] = list(gene.scope)
     return row
 
 
