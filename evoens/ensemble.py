@@ -46,7 +46,7 @@ class Ensemble:
         genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
         rule: how the members' probabilities become one (`evoens.scoring.combine.RULES`).
         seed: of the rule, which may draw ties.
-        temperature: what the run's temperature scaling has found on its select split; None where it has none.
+        temperature: what temperature scaling, or a policy's action temperature, has found on select; None without one.
         preprocessing: how images reach the network; None where it takes its inputs as they are.
         report: what report.json of its run holds; None where the ensemble does not come from a run's folder.
         tuned: where the members' weights are, where children were trained.
@@ -162,14 +162,14 @@ class Ensemble:
     def predict(self, inputs: Inputs, calibrated: bool = False) -> Tensor:
         """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.
 
-        calibrated: scale them by `temperature`, which leaves the order of the classes as it is; then in float64.
+        calibrated: scale them by `temperature`, which leaves their order as it is; then in float64.
 
         Raises:
             ShapeError: the network does not take these inputs, or they are images that were not normalised.
             EvoensError: they are to be calibrated, and there is no temperature.
         """
         if calibrated and self.temperature is None:
-            raise EvoensError("calibrated: expected a classifier's ensemble, saved with its temperature, found none")
+            raise EvoensError("calibrated: expected an ensemble that was saved with a temperature, found none")
         outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
         return tempered(outputs, self.temperature) if calibrated and self.temperature is not None else outputs
 

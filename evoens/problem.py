@@ -121,6 +121,8 @@ class Problem(ABC):
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
     preprocessing: Preprocessing | None = None
     """How images reach the network, which an ensemble takes along; None where inputs are taken as they are."""
+    block: int | None = None
+    """How many test cases are measured before it is asked whether they are enough; None: all, as they cost little."""
     more_data_hint: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 

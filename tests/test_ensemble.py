@@ -270,7 +270,7 @@ def test_an_ensemble_of_before_has_neither_temperature_nor_preprocessing(
     (saved / "genomes.json").write_text(json.dumps(document))
     ensemble, inputs = load_ensemble(saved, trust=True), tiny_problem.probe(5)
     assert ensemble.classes is None and ensemble.predict(inputs).shape == (5, 3)
-    with pytest.raises(EvoensError, match=r"^calibrated: expected a classifier's ensemble, saved with its temperature"):
+    with pytest.raises(EvoensError, match=r"^calibrated: expected an ensemble that was saved with a temperature"):
         ensemble.predict(inputs, calibrated=True)
     with pytest.raises(EvoensError, match=r"^predict_images: expected a classifier's ensemble, saved with its prepro"):
         ensemble.predict_images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))

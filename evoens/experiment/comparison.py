@@ -1,4 +1,4 @@
-"""The comparison: what every Method has made is measured once, side by side, on cases that nothing has seen."""
+"""The comparison: what every Method has made is measured, side by side, on cases that nothing has seen."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from evoens.evaluation.result_cache import ResultCache
 from evoens.evaluation.trials import EvaluationTask, run
+from evoens.experiment.stopping import blocks, narrow
 from evoens.machine.threads import lanes
 from evoens.methods.base import Fitted
 from evoens.parent import Predictor
@@ -19,6 +20,7 @@ from evoens.scoring.metrics import Statistic, bootstrap, difference
 from evoens.scoring.text import interval, number
 
 BASELINE = "parent"  # from which all differences are taken
+ENSEMBLE = "ensemble"  # whose difference the verdict is on
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Comparison:
         device: where their networks run.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        precision: how closely the ensemble's difference is to be known, from which on no further cases are measured
+            (see `narrow`); None: all are.
     """
 
     problem: Problem
@@ -47,6 +51,7 @@ class Comparison:
     device: torch.device
     resamples: int
     seed: int
+    precision: float | None = None
 
     def run(
         self, ledger: ResultCache, on_done: Callable[[str, int, int], None]
@@ -61,24 +66,37 @@ class Comparison:
             ledger: has what was measured before, and takes what is new.
             on_done: told the name of each finished measurement, how many are done, and of how many.
         """
-        measurements = list(self._measurements())
-        missing = [one for one in measurements if not ledger.has(one.part, one.name)]
-        for i, (one, evaluation) in enumerate(self._measure(missing), 1):
-            ledger.put(one.part, one.name, evaluation, None)
-            keys = self.competitors[one.name].members if evaluation.members else ()
-            for key, own in zip(keys, evaluation.members, strict=True):
-                ledger.put(one.part, key, own, None)
-            on_done(one.name, len(measurements) - len(missing) + i, len(measurements))
-        parts = {name: list[Evaluation]() for name, fitted in self.competitors.items() if fitted.parts}
-        for one in measurements:
-            parts[one.name].append(ledger.evaluation(one.part, one.name))
-        results = {name: _whole(evaluations) for name, evaluations in parts.items()}
+        rounds = [list(self._measurements(block)) for block in self._rounds()]
+        total, seen = sum(map(len, rounds)), list[Measurement]()
+        for some in rounds:
+            missing = [one for one in some if not ledger.has(one.part, one.name)]
+            seen += some
+            for left, (one, evaluation) in zip(reversed(range(len(missing))), self._measure(missing), strict=True):
+                self._note(one, evaluation, ledger)
+                on_done(one.name, len(seen) - left, total)
+            parts = {name: [one.part for one in seen if one.name == name] for name in self.competitors}
+            results = {name: _whole(name, own, ledger) for name, own in parts.items() if own}
+            found = self._blocks(results, parts, ledger)
+            if narrow(found[ENSEMBLE]["test_difference"], self.precision):
+                break
         details = self.problem.details(results)
         for fitted in self.competitors.values():
-            details |= fitted.details(results)
-        return self._blocks(results, ledger), details
+            details = _merged(details, fitted.details(results))
+        return found, details
 
-    def _blocks(self, results: Mapping[str, Evaluation], ledger: ResultCache) -> dict[str, dict[str, Any]]:
+    def _rounds(self) -> list[Split]:
+        """The test split; in blocks, where these may be enough."""
+        return blocks(self.problem.split("test"), self.problem.block if self.precision else None)
+
+    def _note(self, one: Measurement, evaluation: Evaluation, ledger: ResultCache) -> None:
+        ledger.put(one.part, one.name, evaluation, None)
+        keys = self.competitors[one.name].members if evaluation.members else ()
+        for key, own in zip(keys, evaluation.members, strict=True):
+            ledger.put(one.part, key, own, None)
+
+    def _blocks(
+        self, results: Mapping[str, Evaluation], parts: Mapping[str, Sequence[Split]], ledger: ResultCache
+    ) -> dict[str, dict[str, Any]]:
         found = {name: _statistics(self.problem, result) for name, result in results.items()}
         blocks: dict[str, dict[str, Any]] = {}
         for name, own in found.items():
@@ -87,18 +105,17 @@ class Comparison:
                 less = difference(statistic, found[BASELINE][label])
                 block[label] = bootstrap(statistic, self.resamples, self.seed).to_json()
                 block[f"{label}_difference"] = bootstrap(less, self.resamples, self.seed).to_json()
-            alone = self._alone(fitted.members, ledger)
+            alone = self._alone(fitted.members, parts[name], ledger)
             blocks[name] |= {**({"alone": alone} if alone else {}), **fitted.about}
         return blocks
 
-    def _alone(self, keys: Sequence[str], ledger: ResultCache) -> list[dict[str, Any]]:
+    def _alone(self, keys: Sequence[str], parts: Sequence[Split], ledger: ResultCache) -> list[dict[str, Any]]:
         """The scores of the members that were measured by themselves."""
-        whole = self.problem.split("test")
-        known = [(key, ledger.evaluation(whole, key)) for key in keys if ledger.has(whole, key)]
-        return [{"key": key, **_scores(self.problem, evaluation)} for key, evaluation in known]
+        known = [key for key in keys if all(ledger.has(part, key) for part in parts)]
+        return [{"key": key, **_scores(self.problem, _whole(key, parts, ledger))} for key in known]
 
-    def _measurements(self) -> Iterator[Measurement]:
-        split = self.problem.split("test")
+    def _measurements(self, split: Split) -> Iterator[Measurement]:
+        """What is measured on `split`, which a competitor's predictors share."""
         names = list(self.competitors)
         for name in reversed(names):  # the long ones first, so that at the end no core waits long for another
             fitted = self.competitors[name]
@@ -144,26 +161,37 @@ def _scores(problem: Problem, result: Evaluation) -> dict[str, float]:
     return {label: statistic.score for label, statistic in _statistics(problem, result).items()}
 
 
-def _whole(parts: Sequence[Evaluation]) -> Evaluation:
-    """Put the evaluations of a split's parts together."""
-    beside = {name: torch.cat([part.extra_metrics[name] for part in parts]) for name in parts[0].extra_metrics}
-    return Evaluation(torch.cat([part.cases for part in parts]), sum(part.samples for part in parts), beside)
+def _whole(name: str, parts: Sequence[Split], ledger: ResultCache) -> Evaluation:
+    """Put what `name` has reached on a split's parts together."""
+    found = [ledger.evaluation(part, name) for part in parts]
+    beside = {key: torch.cat([part.extra_metrics[key] for part in found]) for key in found[0].extra_metrics}
+    return Evaluation(torch.cat([part.cases for part in found]), sum(part.samples for part in found), beside)
 
 
-def verdict(problem: Problem, blocks: dict[str, dict[str, Any]], unsure: str = "") -> str:
+def _merged(details: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return both; what they have under one name goes together."""
+    return {**details, **{key: {**details[key], **own} if key in details else own for key, own in more.items()}}
+
+
+def verdict(
+    problem: Problem, blocks: dict[str, dict[str, Any]], unsure: str = "", precision: float | None = None
+) -> str:
     """Return honest words: whether the ensemble beats the parent on unseen cases, and whether selection paid.
 
-    unsure: why they may not be unseen; empty where they are.
+    unsure: why they may not be unseen; empty where they are. precision: how closely the difference was to be known.
+    Where its interval holds 0, it is no gain if it is known so closely, and cannot be told if it is not.
     """
-    ensemble, parent, drawn = (blocks[name]["test"]["score"] for name in ("ensemble", "parent", "random_children"))
-    difference = blocks["ensemble"]["test_difference"]
+    ensemble, parent, drawn = (blocks[name]["test"]["score"] for name in (ENSEMBLE, BASELINE, "random_children"))
+    difference = blocks[ENSEMBLE]["test_difference"]
     low, high = difference["ci95"]
-    word = "beats" if low > 0 else "loses to" if high < 0 else "cannot be told from"
+    known = narrow(difference, precision)
+    word = "beats" if low > 0 else "loses to" if high < 0 else "shows no gain over" if known else "cannot be told from"
     better = "above" if ensemble > drawn else "below" if ensemble < drawn else "level with"
     digits, remark = problem.measures[0].digits, problem.verdict_note(blocks)
     cases = f"cases, which {unsure}," if unsure else "unseen cases"
+    asked = f", {'' if known else 'not '}known to ±{precision:g}" if precision else ""
     return (
         f"On {difference['n']} {cases} the ensemble {word} the parent: {problem.unit} {number(ensemble, digits)} "
-        f"against {number(parent, digits)}, difference {interval(difference, digits, '+')} (95 %, paired); "
+        f"against {number(parent, digits)}, difference {interval(difference, digits, '+')} (95 %, paired{asked}); "
         f"it is {better} as many random children ({number(drawn, digits)}).{remark and f' {remark}'}"
     )

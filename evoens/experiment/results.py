@@ -11,6 +11,7 @@ from evoens.experiment.comparison import Comparison, verdict
 from evoens.experiment.cost import cost
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
+from evoens.experiment.stopping import stopping
 from evoens.genome import Genome
 from evoens.listener import RunEnd
 from evoens.machine.environment import versions
@@ -27,9 +28,16 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
     different, size = len({genome.key for genome in members if genome.genes}), config.selection.size
     if different < size:
         journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
-    unselected = _unselected(journal)
     evolved = Evolved(
-        problem, experiment.strategy, config, members, selection.best, unselected, backend.device, experiment.tuned
+        problem,
+        experiment.strategy,
+        config,
+        members,
+        selection.best,
+        _unselected(journal),
+        backend.device,
+        experiment.tuned,
+        journal.ledger,
     )
     journal.stage("comparing on cases that neither search nor selection saw")
     competitors = _fitted(experiment, evolved, journal)
@@ -38,7 +46,8 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
         journal.progress(done, total, name.replace("_", " "))
         journal.save()
 
-    comparison = Comparison(problem, competitors, backend.device, config.report.bootstrap, config.seed)
+    own = config.report
+    comparison = Comparison(problem, competitors, backend.device, own.bootstrap, config.seed, own.precision)
     blocks, details = comparison.run(journal.ledger, on_done)
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
@@ -54,7 +63,10 @@ def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[
     fitted = {}
     for method in compared([own for _, own in experiment.methods]):
         with guest(f"{method.name} cannot be fitted"):
+            known = journal.ledger.evaluations
             fitted[method.name] = method.fit(evolved, journal.folder / method.name, journal.training)
+        if journal.ledger.evaluations > known:
+            journal.save()
     return fitted
 
 
@@ -82,11 +94,13 @@ def _report(
     ensemble: Ensemble,
 ) -> dict[str, Any]:
     state, config, problem, members = journal.state, experiment.config, experiment.problem, ensemble.genomes
-    generations = state.generations
+    generations, precision = state.generations, config.report.precision
+    difference, cases = blocks["ensemble"]["test_difference"], problem.split("test").count
     tuned = sum(bool(genome.genes) for genome in members) if problem.tunes else 0
     return {
         "name": config.name,
-        "verdict": verdict(problem, blocks, experiment.unsure),
+        "verdict": verdict(problem, blocks, experiment.unsure, precision),
+        "stopping": stopping(difference, cases, problem.block, precision),
         "problem": _settings(experiment),
         "unit": problem.unit,
         "measures": problem.measure_schema(),

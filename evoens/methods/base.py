@@ -12,6 +12,7 @@ import torch
 
 from evoens.children import TunedWeights
 from evoens.ensemble import Ensemble
+from evoens.evaluation.result_cache import ResultCache
 from evoens.genome import Genome
 from evoens.parent import Predictor
 from evoens.problem import Evaluation, Problem
@@ -33,6 +34,7 @@ class Evolved:
         unselected: the children of the first generation: what draws of the Strategy give without any search.
         device: where networks run.
         tuned: where the weights of trained children are.
+        ledger: keeps what a Method measures to fit itself.
     """
 
     problem: Problem
@@ -43,6 +45,7 @@ class Evolved:
     unselected: Sequence[Genome]
     device: torch.device
     tuned: TunedWeights | None = None
+    ledger: ResultCache = field(default_factory=ResultCache)
 
     def ensemble(self, genomes: Sequence[Genome], **more: Any) -> Ensemble:
         """Return children as an ensemble, by the run's rule; `more` goes to `Ensemble`."""

@@ -13,13 +13,15 @@ from evoens.methods.evolved import EvolvedEnsemble
 from evoens.methods.independent import Independent
 from evoens.methods.parent import ParentAlone
 from evoens.methods.random_children import RandomChildren
+from evoens.methods.tempered import Tempered
 from evoens.plugins.guest import guest
 from evoens.plugins.spec import Located, load_class, locate
 
 
 def compared(further: Sequence[Method] = ()) -> list[Method]:
     """Return all Methods of a comparison, in the order of its table: `further` ones come before the ensemble."""
-    return [ParentAlone(), BestChild(), RandomChildren(), *further, EvolvedEnsemble(), Independent()]
+    alone, evolved = [ParentAlone(), Tempered("parent")], [EvolvedEnsemble(), Tempered("ensemble")]
+    return [*alone, BestChild(), RandomChildren(), *further, *evolved, Independent()]
 
 
 def open_methods(specs: Sequence[str], base: Path, taken: Sequence[str]) -> list[tuple[Located, Method]]:

@@ -30,7 +30,7 @@ from evoens.report.style import (
     svg,
     titled,
 )
-from evoens.report.tables import competitors
+from evoens.report.tables import TEMPERED, competitors
 from evoens.scoring.metrics import spearman
 
 LOOKS = {
@@ -40,6 +40,7 @@ LOOKS = {
     "ensemble": (BLUE, "o"),
 }
 FURTHER = (GREEN, "v")  # the look of any other competitor
+AT_TEMPERATURE = "P"  # the marker of one at another temperature
 OFFSET = "offset points"
 
 
@@ -60,7 +61,7 @@ def forest(report: Row, rules: Sequence[tuple[str, str]], unit: str) -> str:
                     _interval(differences, report[role][f"{key}_difference"], y + 0.28 * i, role, filled=i == 0)
         differences.axvline(0, color=INK, linewidth=1)
         differences.xaxis.set_major_locator(MaxNLocator(5))  # it is narrow, and the numbers are long
-        scores.set_yticks(range(len(roles)), [_title(role) for role in roles])
+        scores.set_yticks(range(len(roles)), [_title(role, report[role]) for role in roles])
         scores.set_ylim(len(roles) - 0.4, -0.5)
         for axis in (scores, differences):
             axis.grid(axis="y", visible=False)
@@ -139,7 +140,9 @@ def reliability(found: Mapping[str, Mapping[str, Sequence[Row]]]) -> str:
                 rows = [row for row in bins if row["count"]]
                 x, y, count = (column(rows, name) for name in ("confidence", "accuracy", "count"))
                 axis.plot(x, y, color=colour, linewidth=1.4)
-                axis.scatter(x, y, 4 + 150 * count / count.sum(), colour, marker=marker, alpha=0.8, label=_title(role))
+                axis.scatter(
+                    x, y, 4 + 150 * count / count.sum(), colour, marker=marker, alpha=0.8, label=_title(role, {})
+                )
             axis.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
             titled(axis, title.capitalize(), "confidence: mean probability of the answer", "accuracy")
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
@@ -220,8 +223,15 @@ def held_out(candidates: Sequence[Row], members: Sequence[str], unit: str) -> st
         return svg(figure)
 
 
-def _title(role: str) -> str:
-    return role.replace("_", " ").capitalize()
+def _title(role: str, block: Row) -> str:
+    at = f",\nT = {block['temperature']:g}" if role in TEMPERED else ""
+    return TEMPERED.get(role, role).replace("_", " ").capitalize() + at
+
+
+def _look(role: str) -> tuple[str, str]:
+    """Its colour, which somebody at another temperature shares, and its marker."""
+    colour, marker = LOOKS.get(TEMPERED.get(role, role), FURTHER)
+    return colour, AT_TEMPERATURE if role in TEMPERED else marker
 
 
 def _correlation(x: Floats, y: Floats) -> str:
@@ -230,6 +240,6 @@ def _correlation(x: Floats, y: Floats) -> str:
 
 
 def _interval(axis: Axes, stats: Row, y: float, role: str, *, filled: bool) -> None:
-    colour, marker = LOOKS.get(role, FURTHER)
+    colour, marker = _look(role)
     axis.plot(stats["ci95"], [y, y], color=colour, solid_capstyle="butt")
     axis.plot(stats["score"], y, marker, color=colour, markerfacecolor=colour if filled else "white", markersize=7)

@@ -47,6 +47,11 @@ TERMS = (
         "predictor less sure; the order of the classes stays.",
         ("calibrated", "temperature", "tempered"),
     ),
+    Term(
+        "action temperature",
+        "A policy draws actions by p^(1/T) in place of its probabilities p. Below 1 it takes the likeliest more often. "
+        "Fitted to the return on the select split.",
+    ),
     Term("confidence", "The probability that a predictor gives to the class it answers.", ("how sure",)),
     Term("cAcc", "Accuracy on corrupted images: the mean over all kinds and severities."),
     Term("cNLL", "NLL on corrupted images: the mean over all kinds and severities."),

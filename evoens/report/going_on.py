@@ -32,7 +32,9 @@ def _type(facts: Facts) -> str:
 
 def _predicting(facts: Facts) -> str:
     """How the ensemble is asked: images by their bytes; a classifier after temperature scaling, as it is compared."""
-    tempered = ", calibrated=True" if facts.report.get("details", {}).get("temperature") else ""
+    tempered = (
+        ", calibrated=True" if facts.report.get("details", {}).get("temperature", {}).get("ensemble", 1) != 1 else ""
+    )
     if not tempered or _type(facts) != "classification":
         return f"probabilities = ensemble.predict(inputs{tempered})  # (n, *input) -> (n, c)"
     return (

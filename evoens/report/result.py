@@ -22,8 +22,9 @@ def result(facts: Facts) -> Section:
     )
     units = list(dict.fromkeys(measure["unit"] for measure in facts.measures))
     groups = [[measure for measure in facts.measures if measure["unit"] == unit] for unit in units]
-    tables = [_comparison(facts, group) for group in groups]
-    return Section(name, title, [text, _drawn_at_random(facts)], tables, [_forest(facts, group) for group in groups])
+    words = [text, *_stopping(facts), _drawn_at_random(facts)]
+    tables = [*(_comparison(facts, group) for group in groups), *_temperatures(facts)]
+    return Section(name, title, words, tables, [_forest(facts, group) for group in groups])
 
 
 def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
@@ -33,7 +34,7 @@ def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
     caption = f"{_capital(measures[0]['unit'])}, with its 95 % bootstrap interval; {better} is better."
     if measures[0]["key"] == "test" and len(measures) > 1:
         caption += f" {_capital(measures[0]['label'])}: this run’s own rule."
-    return Table(rows, head, caption, rows[-1][0])
+    return Table(rows, head, caption, _capital(named("ensemble", facts.report["ensemble"])))
 
 
 def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
@@ -65,3 +66,42 @@ def _drawn_at_random(facts: Facts) -> str:
         f"{_capital(named('random_children', drawn))}: {drawn['draws']} draws from the {drawn['of']}, which share the "
         "test cases between them."
     )
+
+
+def _stopping(facts: Facts) -> list[str]:
+    """Say how many cases were measured, of how many, and why no more, where the run was to know a difference so far."""
+    found = facts.report.get("stopping")
+    if not found:
+        return []
+    wanted, reached = f"±{found['precision']:g}", f"±{facts.number(found['half_width'])}"
+    many = f"{found['measured']} of {found['of']} cases were measured, in blocks of {found['block']}"
+    if found["reason"] == "precision":
+        why = f"then the ensemble’s difference from the parent was known to {reached}, as closely as {wanted} asks"
+    else:
+        why = f"there are no more, and the ensemble’s difference from the parent is known to {reached}, not to {wanted}"
+    return [f"{many}: {why}. When to stop is told by the width of that interval alone, whichever side it lies on."]
+
+
+def _temperatures(facts: Facts) -> list[Table]:
+    """Return what each action temperature brings on the select split, where policies' actions are drawn."""
+    details = facts.report.get("details", {})
+    tried = details.get("action_temperatures")
+    if not tried:
+        return []
+    rows = [
+        [f"T = {own[0]['temperature']:g}", *(cell for row in own for cell in _gain(facts, row))]
+        for own in zip(*tried.values(), strict=True)
+    ]
+    head = ["", *(cell for who in tried for cell in (_capital(who), "less T = 1’s, ± standard error"))]
+    fitted = ", ".join(f"{details['temperature'][who]:g} for the {who}" for who in tried)
+    caption = (
+        f"{_capital(facts.unit)} on the select split by action temperature. Chosen is the best, where it is above 1 by "
+        f"more than the standard error: {fitted}."
+    )
+    return [Table(rows, head, caption)]
+
+
+def _gain(facts: Facts, row: Json) -> list[str]:
+    same = row["temperature"] == 1
+    less = "" if same else f"{facts.number(row['difference'], '+')} ± {facts.number(row['standard_error'])}"
+    return [facts.number(row["score"]), less]

@@ -8,6 +8,7 @@ from typing import Any
 from evoens.scoring.text import interval, number
 
 KL_PARENT = "KL from the parent"
+TEMPERED = {"parent_tempered": "parent", "ensemble_tempered": "ensemble"}  # who they are but for a temperature
 
 
 def competitors(report: Mapping[str, Any]) -> list[str]:
@@ -35,6 +36,8 @@ def comparison(report: Mapping[str, Any], between: str = " ") -> tuple[list[str]
 
 def named(name: str, block: Mapping[str, Any]) -> str:
     """Return who a competitor of the report is, in words."""
+    if name in TEMPERED:
+        return f"{named(TEMPERED[name], block)}, T = {block['temperature']:g}"
     words = name.replace("_", " ")
     if "size" not in block:
         return words

@@ -64,6 +64,7 @@ class Report(TypedDict, total=False):
 
     name: str
     verdict: str
+    stopping: Any
     problem: dict[str, Any]
     unit: str
     measures: list[Measure]
@@ -74,6 +75,8 @@ class Report(TypedDict, total=False):
     best_child: Contestant
     random_children: Contestant
     ensemble: Contestant
+    parent_tempered: Contestant
+    ensemble_tempered: Contestant
     selection_optimism: Any
     reliability: Any
     plan: Any

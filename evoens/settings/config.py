@@ -154,6 +154,9 @@ class ReportSettings(Section):
     """How many ensembles of random children the ensemble is compared with."""
     bootstrap: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
     """The resamples from which intervals are taken."""
+    precision: Annotated[float, Field(gt=0)] | None = None
+    """Half the width that the interval of the ensemble's difference may have, in the score's unit: Procgen plays test
+    levels until it is reached, and a narrower one that holds 0 is called no gain; null plays all."""
     methods: tuple[MethodText, ...] = ()
     """Methods of your own that are compared too, `path/to/file.py:Class` or `package.module:Class` each."""
 

@@ -33,6 +33,7 @@ LONGEST = 6001  # steps of the longest game (bigfish) before Procgen ends the ep
 HORIZON_DISCOUNT = 0.99  # credit for an action fades over about a hundred steps
 RECORDED = 16  # one step in so many is kept, at another phase on each level, to judge and probe by
 PROBED = 64  # search levels the parent plays for the probe
+ACTION_TEMPERATURES = (1.0, 0.7, 0.5, 0.35)  # to nothing but the likeliest action, which is the other rule
 JUDGED = 2048  # frames at most that a judgement rests on
 
 
@@ -47,11 +48,13 @@ class ProcgenProblem(Problem):
     """
 
     more_data_hint = "more levels (problem.levels.search.count, search.racing)"
+    block = 100
 
     def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule, cap = settings.action, settings.max_episode_steps
         self.not_comparable_reason = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
+        self.action_temperatures = ACTION_TEMPERATURES if self.rule == "sampled" else ()
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None

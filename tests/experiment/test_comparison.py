@@ -175,6 +175,24 @@ def test_verdict_claims_no_more_than_the_interval(
     assert f"({drawn:.2f})" in sentence
 
 
+@pytest.mark.parametrize(
+    ("interval", "precision", "says"),
+    [
+        ((-0.1, 0.3), 0.2, "shows no gain over the parent: accuracy 0.70 against 0.60"),
+        ((-0.1, 0.3), 0.2, "[−0.10, +0.30] (95 %, paired, known to ±0.2)"),
+        ((-0.1, 0.3), 0.1, "cannot be told from the parent"),
+        ((-0.1, 0.3), 0.1, "(95 %, paired, not known to ±0.1)"),
+        ((0.1, 0.3), 0.2, "beats the parent"),
+        ((-0.3, -0.1), 0.01, "loses to the parent"),
+    ],
+)
+def test_what_is_known_closely_enough_is_no_gain(interval: tuple[float, float], precision: float, says: str) -> None:
+    scores = {"parent": 0.6, "ensemble": 0.7, "random_children": 0.7}
+    blocks: dict[str, dict[str, Any]] = {name: {"test": {"score": score}} for name, score in scores.items()}
+    blocks["ensemble"]["test_difference"] = {"score": 0.1, "ci95": list(interval), "n": 77}
+    assert says in verdict(TinyFrames(), blocks, precision=precision)
+
+
 def test_a_problem_may_add_its_own_remark(evolved: Evolved, problem: TwoRules) -> None:
     blocks = run(evolved, problem)
     turned = blocks["parent"]["test_turned"]["score"]
@@ -243,3 +261,44 @@ def test_a_method_that_raises_is_named(evolved: Evolved, problem: TwoRules) -> N
 
     with pytest.raises(EvoensError, match="halves cannot be made: KeyError: 'nothing'"):
         run(evolved, problem, None, Broken())
+
+
+def in_blocks(evolved: Evolved, problem: Problem, precision: float | None) -> Comparison:
+    problem.block = 10
+    return replace(comparison(evolved, problem), precision=precision)
+
+
+def test_blocks_are_measured_until_the_difference_is_known(
+    evolved: Evolved, problem: TwoRules, measured: list[Split]
+) -> None:
+    whole = in_blocks(evolved, problem, None).run(ResultCache(), lambda *_: None)[0]
+    wide, told = whole["ensemble"]["test_difference"]["ci95"], list[tuple[str, int, int]]()
+    measured.clear()
+    most = wide[1] - wide[0]  # twice what all the cases have: reached before they are spent
+    found = in_blocks(evolved, problem, most).run(ResultCache(), lambda *row: told.append(row))[0]
+    seen = found["ensemble"]["test"]["n"]
+    assert 10 <= seen < COUNT and seen % 10 == 0
+    assert all(found[name][key]["n"] == seen for name in NAMES for key in ("test", "test_turned_difference"))
+    assert max(split.first + split.count for split in measured) == seen
+    assert [row[1:] for row in told] == [(i + 1, 7 * COUNT // 10) for i in range(7 * seen // 10)]
+    parent, members = right_answers(problem, Genome(), TEST)[:seen], found["ensemble"]["test_difference"]
+    assert found["parent"]["test"]["score"] == pytest.approx(parent.mean())
+    low, high = members["ci95"]
+    assert (high - low) / 2 <= most
+    never = in_blocks(evolved, problem, 1e-9).run(ResultCache(), lambda *_: None)[0]
+    alike = [name for name in NAMES if name != "random_children"]  # whose draws share the cases otherwise
+    assert {name: never[name] for name in alike} == {name: whole[name] for name in alike}
+
+
+def test_a_comparison_in_blocks_goes_on_where_it_was_broken_off(evolved: Evolved, problem: TwoRules) -> None:
+    whole = in_blocks(evolved, problem, 1e-9).run(ResultCache(), lambda *_: None)[0]
+    ledger = ResultCache()
+
+    def die(name: str, done: int, total: int) -> None:
+        if done % 5 == 0:
+            raise KeyboardInterrupt
+
+    for _ in range(7 * COUNT // 10 // 5):
+        with pytest.raises(KeyboardInterrupt):
+            in_blocks(evolved, problem, 1e-9).run(ledger, die)
+    assert in_blocks(evolved, problem, 1e-9).run(ledger, die)[0] == whole

@@ -35,10 +35,12 @@ def test_further_methods_stand_before_the_ensemble(tmp_path: Path) -> None:
     assert located.module == (tmp_path / "own.py").resolve()
     assert [m.name for m in compared([own])] == [
         "parent",
+        "parent_tempered",
         "best_child",
         "random_children",
         "own",
         "ensemble",
+        "ensemble_tempered",
         "independent",
     ]
 
