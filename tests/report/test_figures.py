@@ -54,6 +54,12 @@ def steep() -> dict[str, object]:
     return {"target_kl": 0.02, "sigma": 0.04, "rows": rows}
 
 
+def at_temperatures() -> dict[str, object]:
+    found = report(rows(2), MEMBERS, [])
+    hot = {f"{who}_tempered": {**found[who], "temperature": 0.35} for who in ("parent", "ensemble")}
+    return {**found, **hot}
+
+
 CURVE = [{"steps": 16384 * i, "return_mean": 1 + i / 50} for i in range(1, 120)]
 LESSONS = [{"epoch": i, "loss": 2 / i, "accuracy": 1 - 0.9 / i, "seconds": 1.0} for i in range(1, 41)]
 BINS = [
@@ -65,6 +71,7 @@ SURE = {"as it is": {"parent": BINS, "ensemble": BINS[:2]}, "tempered": {"parent
 DRAWINGS: dict[str, Callable[[], str]] = {
     "forest": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES, UNIT),
     "forest of one rule": lambda: figures.forest(report(rows(2), MEMBERS, []), RULES[:1], "accuracy"),
+    "forest with temperatures": lambda: figures.forest(at_temperatures(), RULES, UNIT),
     "evolution of 4": lambda: figures.evolution(rows(4), UNIT),
     "evolution of 60": lambda: figures.evolution(rows(60, 1000), UNIT),
     "diversity of 60": lambda: figures.diversity(rows(60)),

@@ -314,6 +314,49 @@ def test_a_classifier_is_told_of_in_its_own_words(tmp_path: Path) -> None:
     assert found.row("select")[1] == "1,500 images from test"
 
 
+def at_temperatures(report: dict[str, Any]) -> dict[str, Any]:
+    """A report with a parent and an ensemble at a temperature, measured until the difference was known."""
+    tempered = {f"{who}_tempered": {**report[who], "temperature": 0.5} for who in ("parent", "ensemble")}
+    row = {"score": 2.5, "difference": 0.75, "standard_error": 0.5}
+    tried = [{**row, "temperature": 1.0, "difference": 0.0, "standard_error": 0.0}, {**row, "temperature": 0.5}]
+    details = {
+        "temperature": {"parent": 0.5, "ensemble": 0.5},
+        "action_temperatures": dict.fromkeys(("parent", "ensemble"), tried),
+    }
+    stopping = {"measured": 300, "of": 400, "block": 100, "half_width": 1.234, "precision": 1.5, "reason": "precision"}
+    return {**report, **tempered, "details": details, "stopping": stopping}
+
+
+def test_a_temperature_has_rows_of_its_own(tmp_path: Path) -> None:
+    report = at_temperatures(write_run(tmp_path / "run"))
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    found = page(tmp_path / "run")
+    for name, who in (("Parent, T = 0.5", "parent_tempered"), ("Ensemble of 8, T = 0.5", "ensemble_tempered")):
+        assert numbers(found.row(name)[3])[0] == pytest.approx(report[who]["test_difference"]["score"], abs=0.00501)
+    assert found.row("T = 0.5") == ["T = 0.5", *["2.50", "+0.75 ± 0.50"] * 2]
+    assert "more than the standard error: 0.5 for the parent, 0.5 for the ensemble." in found.text
+    assert [attrs for tag, attrs in found.tags if tag == "tr" and attrs.get("class") == "strong"] == [
+        {"class": "strong"}
+    ]
+    assert "predict(inputs, calibrated=True)" in found.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        ("precision", "known to ±1.23, as closely as ±1.5 asks. When"),
+        ("spent", "there are no more, and the ensemble’s difference from the parent is known to ±1.23, not to ±1.5."),
+    ],
+)
+@pytest.mark.usefixtures("undrawn")
+def test_the_page_says_how_many_cases_were_measured_and_why_no_more(tmp_path: Path, reason: str, says: str) -> None:
+    report = at_temperatures(write_run(tmp_path / "run"))
+    report["stopping"]["reason"] = reason
+    (tmp_path / "run" / "report.json").write_text(json.dumps(report))
+    text = page(tmp_path / "run").text
+    assert "300 of 400 cases were measured, in blocks of 100: " in text and says in text
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_parent_that_votes_is_named(tmp_path: Path) -> None:
     report = write_run(tmp_path / "run")

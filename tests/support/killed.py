@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_run import config, execute
+from tiny import COUNT
+from tiny_run import TinyFrames, config, execute
 
 from evoens.evaluation import evaluator
 from evoens.evaluation.plan import Plan
 from evoens.report import listeners
 from evoens.storage import checkpoint, files
 
-SETTINGS = config(strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2})
+SETTINGS = config(
+    strategy={"sigma": "auto"}, search={"population": 4}, selection={"size": 2}, report={"precision": 0.001}
+)
 STAGES = ("settle_scope", "settle_sigma", "evolve", "settle_members", "conclude", "execute")
 AFTER = (
     "checkpoint flushed",
@@ -42,6 +45,13 @@ def page(folder: Path) -> Path:
     """Stands in for report.html, which takes longer to draw than all the rest."""
     files.write_atomic(folder / "report.html", "a page")
     return folder / "report.html"
+
+
+class Acting(TinyFrames):
+    """Compared block by block, at action temperatures, too."""
+
+    block = COUNT // 2
+    action_temperatures = (1.0, 0.5)
 
 
 class Moments:
@@ -94,7 +104,7 @@ def process(folder: Path, target: str | None = None, seconds: float | None = Non
     if pid == 0:
         moments = Moments(target)
         try:
-            execute(folder, SETTINGS)
+            execute(folder, SETTINGS, problem=Acting())
             (folder / "moments.json").write_text(json.dumps(list(moments.passed)))
             os._exit(0)
         finally:

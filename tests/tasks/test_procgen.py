@@ -351,3 +351,8 @@ def test_judgement_is_the_surrogate_advantage(
     terms = [float(target(r["stack"])[0, r["action"]]) / r["behaved"] * (r["worth"] - mean[r["level"]]) for r in rows]
     assert score == pytest.approx(float(np.mean(terms)), rel=1e-5)
     assert abs(score) > 1e-3
+
+
+def test_temperatures_are_of_actions_that_are_drawn(parent: Parent) -> None:
+    assert 1.0 in ProcgenProblem(settings(), parent).action_temperatures
+    assert ProcgenProblem(settings(action="greedy"), parent).action_temperatures == ()
