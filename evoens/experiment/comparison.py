@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -75,7 +75,7 @@ class Comparison:
                 self._note(one, evaluation, ledger)
                 on_done(one.name, len(seen) - left, total)
             parts = {name: [one.part for one in seen if one.name == name] for name in self.competitors}
-            results = {name: _whole(name, own, ledger) for name, own in parts.items() if own}
+            results = self._results(parts, ledger)
             found = self._blocks(results, parts, ledger)
             if narrow(found[ENSEMBLE]["test_difference"], self.precision):
                 break
@@ -93,6 +93,11 @@ class Comparison:
         keys = self.competitors[one.name].members if evaluation.members else ()
         for key, own in zip(keys, evaluation.members, strict=True):
             ledger.put(one.part, key, own, None)
+
+    def _results(self, parts: Mapping[str, Sequence[Split]], ledger: ResultCache) -> dict[str, Evaluation]:
+        found = {name: _whole(name, own, ledger) for name, own in parts.items() if own}
+        beside = {name: found[self.competitors[name].likeliest or name].extra_metrics for name in found}
+        return {name: replace(own, extra_metrics=beside[name]) for name, own in found.items()}
 
     def _blocks(
         self, results: Mapping[str, Evaluation], parts: Mapping[str, Sequence[Split]], ledger: ResultCache
@@ -134,12 +139,13 @@ class Comparison:
         def trials() -> Iterator[tuple[EvaluationTask, Predictor]]:
             """Start each when there is room for it."""
             for one in measurements:
-                together = self.competitors[one.name].with_members
+                fitted = self.competitors[one.name]
+                together, alone = fitted.with_members, self.problem.cases if fitted.likeliest else self.problem.reported
                 cases = self.problem.reported_with_members(one.part) if together else None
                 make = together if together and cases else one.make
                 with guest(f"{one.name} cannot be made"):
                     predict = make()
-                trial = EvaluationTask(cases or self.problem.reported(one.part))
+                trial = EvaluationTask(cases or alone(one.part))
                 on_their_way[trial] = one
                 trial.start()
                 yield trial, predict

@@ -68,7 +68,10 @@ class Fitted:
         about: what report.json has of it beside its scores, such as what it has cost: JSON.
         members: keys of the members that are measured with their ensemble, where the problem can do that.
         with_members: makes what predicts `(1 + k, n, c)`, the ensemble's probabilities and then these members'.
-        details: gives what report.json has under `details`, from everybody's results, by name.
+        details: gives what report.json has under `details`, from everybody's results, by name; what several have under
+            one name goes together.
+        likeliest: the name of a competitor of the same likeliest answers, whose measures beside the score are then its
+            own as well, and are not measured again.
     """
 
     parts: Sequence[Callable[[], Predictor]] = ()
@@ -76,6 +79,7 @@ class Fitted:
     members: Sequence[str] = ()
     with_members: Callable[[], Predictor] | None = None
     details: Callable[[Mapping[str, Evaluation]], Mapping[str, Any]] = _no_details
+    likeliest: str = ""
 
 
 class Method(ABC):

@@ -46,6 +46,7 @@ class Tempered(Method):
             [lambda: self._predictor(evolved, chosen)] if chosen != 1 else [],
             {**(about if self._of == "ensemble" else {}), "temperature": chosen},
             details=lambda results: details,
+            likeliest=self._of,
         )
 
     def _returns(self, evolved: Evolved, temperature: float) -> Tensor:

@@ -15,6 +15,7 @@ Game = Literal[
     "heist", "jumper", "leaper", "maze", "miner", "ninja", "plunder", "starpilot",
 ]  # fmt: skip
 GAMES: tuple[str, ...] = get_args(Game)
+ACTION_TEMPERATURES = (1.0, 0.7, 0.5, 0.35)  # what is left at 0 is the other rule
 LEVELS = 2**31
 """Procgen's level seeds are 0 to LEVELS − 1."""
 NO_PROCGEN = (
@@ -99,6 +100,11 @@ class ProcgenSettings(ProblemSettings):
     def counts(self) -> dict[str, int]:
         """How many levels each split has."""
         return {name: getattr(self.levels, name).count for name in ("search", "select", "test")}
+
+    @property
+    def action_temperatures(self) -> tuple[float, ...]:
+        """At which temperatures parent and ensemble are tried; none, where the likeliest action is taken anyway."""
+        return ACTION_TEMPERATURES if self.action == "sampled" else ()
 
 
 class PPOSettings(Section):

@@ -33,7 +33,6 @@ LONGEST = 6001  # steps of the longest game (bigfish) before Procgen ends the ep
 HORIZON_DISCOUNT = 0.99  # credit for an action fades over about a hundred steps
 RECORDED = 16  # one step in so many is kept, at another phase on each level, to judge and probe by
 PROBED = 64  # search levels the parent plays for the probe
-ACTION_TEMPERATURES = (1.0, 0.7, 0.5, 0.35)  # to nothing but the likeliest action, which is the other rule
 JUDGED = 2048  # frames at most that a judgement rests on
 
 
@@ -54,7 +53,7 @@ class ProcgenProblem(Problem):
         self.settings, self.parent, self.seed = settings, parent, seed
         self.rule, cap = settings.action, settings.max_episode_steps
         self.not_comparable_reason = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
-        self.action_temperatures = ACTION_TEMPERATURES if self.rule == "sampled" else ()
+        self.action_temperatures = settings.action_temperatures
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BACKWARD = 2  # a backward pass costs about two forward passes
 RULES = 2  # of action, by which a policy plays the test levels
+ONE_RULE = "test, one rule"  # by which alone one at a temperature plays them
+WHOLE = ("test", ONE_RULE)  # of which no game is cut
 
 
 class ProcgenType(TaskType):
@@ -51,7 +53,7 @@ class ProcgenType(TaskType):
         episode lasts, and how many passes a second the machine does, are taken from the training that the card
         describes.
         """
-        levels = _levels(config)
+        levels, stages = _levels(config), {**stages, **_tempered(config, stages)}
         games = {name: children * levels[split] for name, (children, split, _) in stages.items()}
         found: dict[str, Any] = {
             "splits": {name: str(levels) for name, levels in config.problem.levels if name != "train"},
@@ -62,7 +64,7 @@ class ProcgenType(TaskType):
         if lasts and speed:
             cut = min(lasts, config.problem.max_episode_steps or lasts)  # test games are never cut
             passes = sum(
-                games[name] * (lasts if split == "test" else cut) * members
+                games[name] * (lasts if split in WHOLE else cut) * members
                 for name, (_, split, members) in stages.items()
             )
             found |= {"episode_length": round(lasts), "passes": round(passes), "seconds": round(passes / speed)}
@@ -113,7 +115,17 @@ def _levels(config: ProcgenConfig) -> dict[str, int]:
     counts, racing = config.problem.counts, config.search.racing
     so_far = min(SO_FAR, counts["search"])
     searched = max(counts["search"], racing.levels if racing else 0)
-    return {**counts, "search": searched, "so far": so_far, "test": RULES * counts["test"]}
+    return {**counts, "search": searched, "so far": so_far, "test": RULES * counts["test"], ONE_RULE: counts["test"]}
+
+
+def _tempered(config: ProcgenConfig, stages: Stages) -> Stages:
+    """What parent and ensemble play to find their action temperatures, and at most with them."""
+    tried, (*_, members) = len(config.problem.action_temperatures), stages["test, random children and ensemble"]
+    return {
+        f"{split}, {who} at its temperature": (count, split, size)
+        for who, size in (("parent", 1), ("ensemble", members))
+        for split, count in (("select", tried), (ONE_RULE, min(tried, 1)))
+    }
 
 
 def _length(card: dict[str, Any] | None) -> float | None:

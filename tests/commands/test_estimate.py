@@ -23,14 +23,15 @@ def test_evaluations_counted_by_hand(config: Config) -> None:
     found = estimate(config, None)
     # search: 3 × 10 children and the parent, 20 levels; 3 ensembles on 16; 8 candidates on 30;
     # test: parent, best child, random children, ensemble, two rules each, 100 levels
-    assert found["episodes"] == 31 * 20 + 3 * 16 + 8 * 30 + 8 * 100
+    # parent and ensemble at four temperatures on 30 levels, and at one of them on 100
+    assert found["episodes"] == 31 * 20 + 3 * 16 + 8 * 30 + 8 * 100 + 8 * 30 + 2 * 100
     assert found["training_steps"] == 8_000_000
     assert "seconds" not in found
 
 
 def test_cost_from_the_parents_own_training(config: Config) -> None:
     found = estimate(config, CARD)
-    passes = 40 * (31 * 20 + 3 * 16 * 4 + 8 * 30 + 4 * 100 + 4 * 100 * 4)
+    passes = 40 * (31 * 20 + 3 * 16 * 4 + 8 * 30 + 4 * 30 * (1 + 4) + 5 * 100 + 5 * 100 * 4)
     assert found["passes"] == passes
     # 600 steps a second, each a rollout's forward pass and three epochs of a forward and a backward (two forwards) one
     assert found["seconds"] == round(passes / 6000)
@@ -39,19 +40,19 @@ def test_cost_from_the_parents_own_training(config: Config) -> None:
 
 def test_games_that_are_cut_cost_less_but_for_those_on_test(config: Config) -> None:
     cut = config.model_copy(update={"problem": config.problem.model_copy(update={"max_episode_steps": 25})})
-    passes = 25 * (31 * 20 + 3 * 16 * 4 + 8 * 30) + 40 * (4 * 100 + 4 * 100 * 4)
+    passes = 25 * (31 * 20 + 3 * 16 * 4 + 8 * 30 + 4 * 30 * (1 + 4)) + 40 * (5 * 100 + 5 * 100 * 4)
     assert estimate(cut, CARD)["passes"] == passes
 
 
 def test_members_that_share_a_trunk_cost_about_one_network(config: Config) -> None:
     shared = config.model_copy(update={"strategy": config.strategy.model_copy(update={"scope": "trunk.linear"})})
     saved = estimate(config, CARD)["passes"] - estimate(shared, CARD)["passes"]
-    assert saved == 40 * (3 * 16 * 3 + 4 * 100 * 3)
+    assert saved == 40 * (3 * 16 * 3 + 4 * 30 * 3 + 5 * 100 * 3)
 
 
 def test_a_parent_that_votes_costs_what_a_member_costs(config: Config) -> None:
     voting = config.model_copy(update={"selection": config.selection.model_copy(update={"parent": True})})
-    assert estimate(voting, CARD)["passes"] - estimate(config, CARD)["passes"] == 40 * (3 * 16 + 4 * 100)
+    assert estimate(voting, CARD)["passes"] - estimate(config, CARD)["passes"] == 40 * (3 * 16 + 4 * 30 + 5 * 100)
 
 
 def test_racing_counts_all_the_levels_it_may_use(config: Config) -> None:

@@ -254,6 +254,43 @@ def test_a_further_method_is_measured_beside_the_others(evolved: Evolved, proble
     assert own["test_difference"]["score"] == pytest.approx(less)
 
 
+class Echo(Method):
+    """The first member, which says of itself that its likeliest answers are the best child's."""
+
+    name = "echo"
+
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        one = [evolved.members[0]]
+        return Fitted(
+            [lambda: evolved.ensemble(one).predict], likeliest="best_child", details=lambda _: {"own": {"b": 2}}
+        )
+
+
+def test_what_rests_on_the_same_likeliest_answers_is_not_measured_again(
+    evolved: Evolved, problem: TwoRules, measured: list[Split]
+) -> None:
+    run(evolved, problem)
+    before = len(measured)
+    measured.clear()
+    found = run(evolved, problem, None, Echo())
+    assert len(measured) == before + 1  # by its own rule alone
+    own = right_answers(problem, evolved.members[0], TEST)
+    assert found["echo"]["test"]["score"] == pytest.approx(own.mean())
+    for key in ("test_turned", "test_turned_difference"):
+        assert found["echo"][key] == found["best_child"][key]
+
+
+def test_details_of_one_name_go_together(evolved: Evolved, problem: TwoRules) -> None:
+    class Other(Echo):
+        name = "other"
+
+        def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+            return Fitted(details=lambda _: {"own": {"a": 1}, "alone": [3]})
+
+    _, details = comparison(evolved, problem, Echo(), Other()).run(ResultCache(), lambda *_: None)
+    assert details == {"own": {"a": 1, "b": 2}, "alone": [3]}
+
+
 def test_a_method_that_raises_is_named(evolved: Evolved, problem: TwoRules) -> None:
     class Broken(Halves):
         def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
