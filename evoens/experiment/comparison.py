@@ -176,7 +176,8 @@ def _whole(name: str, parts: Sequence[Split], ledger: ResultCache) -> Evaluation
 
 def _merged(details: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """Return both; what they have under one name goes together."""
-    return {**details, **{key: {**details[key], **own} if key in details else own for key, own in more.items()}}
+    both = {key for key in more if isinstance(more[key], Mapping) and isinstance(details.get(key), Mapping)}
+    return {**details, **more, **{key: {**details[key], **more[key]} for key in both}}
 
 
 def verdict(
