@@ -47,9 +47,9 @@ def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", [1.25, 1.5, 1.75, 2.0, 2.5])
 def test_it_does_at_full_size(precision: float) -> None:
-    held, reached = coverage(2000, 1000, precision)
+    held, reached = coverage(1000, 400, precision)
     print(f"±{precision}: holds the truth in {held:.3f}, reached in {reached:.3f}")
-    assert 0.915 <= held <= 0.96
+    assert 0.91 <= held <= 0.965
 
 
 def test_which_side_the_interval_lies_on_does_not_matter() -> None:
