@@ -68,8 +68,8 @@ def fitted(returns: Mapping[float, Tensor]) -> float:
 
     The one-standard-error rule (Breiman et al. 1984, section 3.4.3), with the standard error of the paired difference,
     since select levels are few: 16 of bigfish, cut at 400 steps, know the gain of our parent (+0.1 to +0.3 of a return
-    of 5.1, by 8 action streams) to ±0.5, and half of such fits leave 1; the surrogate of `judgement` knows no more. What a T is worth is for the
-    test levels to say.
+    of 5.1, by 8 action streams) to ±0.5, and half of such fits leave 1; the surrogate advantage of `judgement` knows no
+    more. What a temperature is worth is for the test levels to say.
 
     Args:
         returns: of the same levels at each temperature, `(n,)` each; 1 is among them.
