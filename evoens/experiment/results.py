@@ -43,7 +43,7 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
     competitors = _fitted(experiment, evolved, journal)
 
     def on_done(name: str, done: int, total: int) -> None:
-        journal.progress(done, total, name.replace("_", " "))
+        journal.progress(done, total, _words(name))
         journal.save()
 
     own = config.report
@@ -60,14 +60,19 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
 
 def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[str, Fitted]:
     """Let every Method make what it competes with; each has a folder of its own."""
-    fitted = {}
-    for method in compared([own for _, own in experiment.methods]):
+    fitted, methods = {}, compared([own for _, own in experiment.methods])
+    for place, method in enumerate(methods):
+        journal.progress(place, len(methods), f"fitting {_words(method.name)}")
         with guest(f"{method.name} cannot be fitted"):
             known = journal.ledger.evaluations
             fitted[method.name] = method.fit(evolved, journal.folder / method.name, journal.training)
         if journal.ledger.evaluations > known:
             journal.save()
     return fitted
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _unselected(journal: Journal) -> list[Genome]:
