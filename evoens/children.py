@@ -34,6 +34,10 @@ class TunedWeights:
     def __contains__(self, genome: Genome) -> bool:
         return self.file(genome).is_file()
 
+    def count(self) -> int:
+        """Return how many children were trained to their end."""
+        return sum(1 for _ in self.folder.glob("*.safetensors"))
+
     def load(self, genome: Genome) -> dict[str, Tensor]:
         """Return all tensors of a child.
 

@@ -116,7 +116,9 @@ class Problem(ABC):
     tunes: bool = False
     """Whether children are trained after they are born, by `tune`."""
     epochs: int = 0
-    """How long each child is trained."""
+    """How long each child is trained on examples."""
+    tuned_frames: int = 0
+    """How long each child is trained by play."""
     not_comparable_reason: str = ""
     """Why scores on the search and select splits do not compare with those on the test split; empty where they do."""
     preprocessing: Preprocessing | None = None

@@ -30,7 +30,7 @@ def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[s
         "seconds": round(seconds, 1),
         "samples_per_second": round(journal.ledger.samples / seconds, 1),
         "peak_rss_mb": round(peak, 1),
-        "epochs": _epochs(experiment, journal),
+        **_training(experiment, journal),
         "flops": {
             "parent": _flops(experiment.problem.parent.module, shape),
             "ensemble": ensemble_flops(ensemble, shape),
@@ -40,10 +40,14 @@ def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[s
     }
 
 
-def _epochs(experiment: Experiment, journal: Journal) -> dict[str, int | None]:
-    """The parent's, as its card says, and all children's together."""
-    trained = sum(row["status"] == "ok" for row in journal.state.population) * experiment.problem.epochs
-    return {"parent": experiment.parent_card.get("epochs"), "children": trained}
+def _training(experiment: Experiment, journal: Journal) -> dict[str, dict[str, int | None]]:
+    """The parent's epochs, as its card says, and all children's together; and the frames of those that play."""
+    card, problem = experiment.parent_card, experiment.problem
+    trained = sum(row["status"] == "ok" for row in journal.state.population)
+    found = {"epochs": {"parent": card.get("epochs"), "children": trained * problem.epochs}}
+    if problem.tuned_frames:
+        found["frames"] = {"parent": card.get("steps"), "children": trained * problem.tuned_frames}
+    return found
 
 
 def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:

@@ -138,7 +138,7 @@ def _tuned(experiment: Experiment, journal: Journal, genomes: Sequence[Genome]) 
         return {}
 
     def told(done: int, total: int) -> None:
-        journal.progress(done, total, "epochs of children")
+        journal.progress(done, total, f"{'frames' if experiment.problem.tuned_frames else 'epochs'} of children")
 
     return experiment.problem.tune(experiment.strategy, genomes, experiment.tuned, told)
 

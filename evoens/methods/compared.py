@@ -13,7 +13,9 @@ from evoens.methods.evolved import EvolvedEnsemble
 from evoens.methods.independent import Independent
 from evoens.methods.parent import ParentAlone
 from evoens.methods.random_children import RandomChildren
+from evoens.methods.soup import Soup
 from evoens.methods.tempered import Tempered
+from evoens.methods.trained_on import TrainedOn
 from evoens.plugins.guest import guest
 from evoens.plugins.spec import Located, load_class, locate
 
@@ -21,7 +23,8 @@ from evoens.plugins.spec import Located, load_class, locate
 def compared(further: Sequence[Method] = ()) -> list[Method]:
     """Return all Methods of a comparison, in the order of its table: `further` ones come before the ensemble."""
     alone, evolved = [ParentAlone(), Tempered("parent")], [EvolvedEnsemble(), Tempered("ensemble")]
-    return [*alone, BestChild(), RandomChildren(), *further, *evolved, Independent()]
+    trained = [TrainedOn(), Soup()]
+    return [*alone, BestChild(), RandomChildren(), *trained, *further, *evolved, Independent()]
 
 
 def open_methods(specs: Sequence[str], base: Path, taken: Sequence[str]) -> list[tuple[Located, Method]]:

@@ -253,6 +253,9 @@ def _compared(cost: Json) -> list[list[str]]:
     epochs, flops, weights = (cost.get(name, {}) for name in ("epochs", "flops", "weights"))
     if epochs.get("parent") is not None:
         rows.append(["Training", f"{epochs['parent']} epochs of the parent, {epochs['children']} of all children"])
+    if frames := cost.get("frames"):
+        trained = [f"{frames['parent']:,} frames of the parent"] if frames["parent"] else []
+        rows.append(["Training", ", ".join([*trained, f"{frames['children']:,} frames of all children"])])
     if flops.get("parent") and flops.get("ensemble"):
         ratio = flops["ensemble"] / flops["parent"]
         parent, ensemble = (f"{flops[who] / 1e6:,.1f}" for who in ("parent", "ensemble"))

@@ -38,6 +38,8 @@ def named(name: str, block: Mapping[str, Any]) -> str:
     """Return who a competitor of the report is, in words."""
     if name in TEMPERED:
         return f"{named(TEMPERED[name], block)}, T = {block['temperature']:g}"
+    if "label" in block:
+        return str(block["label"])
     words = name.replace("_", " ")
     if "size" not in block:
         return words

@@ -74,6 +74,8 @@ class Report(TypedDict, total=False):
     parent: Contestant
     best_child: Contestant
     random_children: Contestant
+    trained_on: Contestant
+    soup: Contestant
     ensemble: Contestant
     parent_tempered: Contestant
     ensemble_tempered: Contestant

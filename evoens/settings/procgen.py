@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from evoens.settings.base import Conflict, Fraction, Natural, ParentSettings, ProblemSettings, Section
 from evoens.settings.config import Config
@@ -107,17 +107,13 @@ class ProcgenSettings(ProblemSettings):
         return ACTION_TEMPERATURES if self.action == "sampled" else ()
 
 
-class PPOSettings(Section):
-    """PPO as in dissertation ch. 9 (spec of the defaults: table of hyperparameters for Procgen).
+class PPOUpdates(Section):
+    """How PPO plays and learns, a parent or a child (dissertation ch. 9; spec of the defaults: its table 9.2).
 
     `cooldown` is the share of the steps, the last of them, over which the learning rate falls to zero on a line (Zhai
     et al. 2022, section 3.5); without one it stays as it is, as in the dissertation.
     """
 
-    steps: Natural = 8_000_000
-    """Environment steps of the whole training."""
-    network: tuple[Natural, Natural, Natural] = (16, 32, 32)
-    """The channels of the IMPALA network's three stages."""
     envs: Natural = 64
     """Games that are played side by side."""
     rollout: Natural = 256
@@ -145,14 +141,60 @@ class PPOSettings(Section):
     target_kl: Annotated[float, Field(gt=0)] | None = 0.01
     """The KL divergence of an update that ends its epochs early; null never does."""
 
+    @property
+    def frames_of_rollout(self) -> int:
+        """Environment steps between two updates."""
+        return self.envs * self.rollout
+
     def conflicts(self) -> Iterator[Conflict]:
         """A rollout must split into whole minibatches."""
-        if self.envs * self.rollout % self.minibatches:
+        if self.frames_of_rollout % self.minibatches:
             yield Conflict(
                 "minibatches",
                 "rollout",
-                f"expected a divisor of envs × rollout ({self.envs * self.rollout}), found {self.minibatches}",
+                f"expected a divisor of envs × rollout ({self.frames_of_rollout}), found {self.minibatches}",
             )
+
+
+class PPOSettings(PPOUpdates):
+    """How PPO trains a parent."""
+
+    steps: Natural = 8_000_000
+    """Environment steps of the whole training."""
+    network: tuple[Natural, Natural, Natural] = (16, 32, 32)
+    """The channels of the IMPALA network's three stages."""
+
+
+class PolicyTuneSettings(PPOUpdates):
+    """How PPO trains each child after it is born; what is not given here is as in `parent.train`.
+
+    A policy is trained on without its value head, which no parent's file has: for the first `critic_warmup` rollouts
+    the policy stays as it is, and the value head is fitted to what it meets. These frames count like any others.
+    """
+
+    frames: Natural = 200_000
+    """Environment steps of each child, made up to whole rollouts."""
+    levels: Literal["all", "share"] = "all"
+    """The train levels that a child learns on: all, or its own of as many equal parts as there are children."""
+    critic_warmup: Natural = 2
+    """The first rollouts, in which only the scale of rewards and the value head are found."""
+
+    @property
+    def rollouts(self) -> int:
+        """How many rollouts a child's frames are."""
+        return -(-self.frames // self.frames_of_rollout)
+
+    @property
+    def whole_frames(self) -> int:
+        """The frames of a child, made up to whole rollouts."""
+        return self.rollouts * self.frames_of_rollout
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """Something must be left to learn after the value head."""
+        yield from super().conflicts()
+        if self.rollouts <= self.critic_warmup:
+            message = f"expected fewer than the rollouts of a child ({self.rollouts}), found {self.critic_warmup}"
+            yield Conflict("critic_warmup", "frames", message)
 
 
 class ProcgenParent(ParentSettings):
@@ -162,16 +204,38 @@ class ProcgenParent(ParentSettings):
 
 
 class ProcgenConfig(Config):
-    """An experiment on a Procgen game."""
+    """An experiment on a Procgen game; `tune` says how each child is trained by PPO, null that it is not."""
 
     sample: ClassVar[dict[str, Any]] = {**Config.sample, "problem": {"game": "bigfish"}}
 
     problem: ProcgenSettings
     parent: ProcgenParent
+    tune: PolicyTuneSettings | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuned_as_the_parent(cls, value: Any) -> Any:
+        """Let children be trained as the parent is, but for what `tune` itself says."""
+        tune, parent = (value.get(name) for name in ("tune", "parent")) if isinstance(value, dict) else (None, None)
+        train = parent.get("train") if isinstance(parent, dict) else None
+        if not isinstance(tune, dict) or not isinstance(train, dict):
+            return value
+        try:
+            PPOSettings.model_validate(train)
+        except ValidationError:  # which is said where it stands
+            return value
+        return {**value, "tune": {**{k: train[k] for k in train if k in PPOUpdates.model_fields}, **tune}}
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Racing goes on beyond the search levels, and must not reach those of another split."""
+        """Every child needs a level of its own; racing must not reach the levels of another split."""
         yield from super().conflicts()
+        children, levels = self.search.population, self.problem.levels.train.count
+        if self.tune is not None and self.tune.levels == "share" and levels < children:
+            message = f"expected at least search.population ({children}): each child has a part, found {levels}"
+            yield Conflict("problem.levels.train.count", "tune.levels", message)
+        yield from self._racing()
+
+    def _racing(self) -> Iterator[Conflict]:
         levels, racing = self.problem.levels, self.search.racing
         if racing is None or racing.levels <= levels.search.count:
             return

@@ -24,6 +24,7 @@ from evoens.tasks.classifier_report import calibration_details, measures_of, rem
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.preprocessing import batch_of
 from evoens.tasks.sgd import Examples
+from evoens.tasks.sgd_children import SGDRecipe
 from evoens.tasks.tuning import Tuner
 
 
@@ -86,8 +87,8 @@ class LabelledProblem(FixedInputs):
         """See `Problem.tune`."""
         if self.tuning is None:
             return {}
-        tuner = Tuner(self.parent, strategy, self.training_examples, self.tuning, self.seed, tuned=tuned)
-        return tuner.tune(genomes, on_progress)
+        recipe = SGDRecipe(self.parent, strategy, self.training_examples, self.tuning, self.seed)
+        return Tuner(recipe, tuned).tune(genomes, on_progress)
 
     def split(self, name: SplitName) -> Split:
         """Return all inputs of a split."""

@@ -6,10 +6,11 @@ A parent to share is two files: `<path>.safetensors`, the policy's weights, and 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from evoens.errors import CheckpointError, ConfigError
 from evoens.machine.allocator import keep_memory
+from evoens.parent import Parent
 from evoens.progress import OnProgress, Progress
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.storage.card import parent_files, read_parent
@@ -25,12 +27,12 @@ from evoens.storage.json_file import as_written
 from evoens.storage.tensor_file import parse_tensors
 from evoens.tasks.export import newest, write_parent
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
+from evoens.tasks.policy_training import PolicyTraining
 from evoens.tasks.precision import precision_of
-from evoens.tasks.sb3 import Training
+from evoens.tasks.sb3 import Training, by_policy_names
 
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")
-_RENAMED = {"policy/features_extractor.impala.": "trunk.", "policy/action_net.": "head."}
 
 
 @dataclass(frozen=True)
@@ -88,40 +90,102 @@ def train_parent(
         CheckpointError: another process uses the folder, or its checkpoint does not belong to these settings.
         ConfigError: the minibatches do not divide a rollout.
     """
-    if settings.envs * settings.rollout % settings.minibatches:
+    if settings.frames_of_rollout % settings.minibatches:
         raise ConfigError(
-            f"minibatches: expected a divisor of envs × rollout ({settings.envs * settings.rollout}), "
+            f"minibatches: expected a divisor of envs × rollout ({settings.frames_of_rollout}), "
             f"found {settings.minibatches}"
         )
+    training = _train(
+        lambda precision: Training(settings, problem, seed, precision),
+        _identity(settings, problem, seed),
+        settings.steps,
+        folder,
+        on_progress=on_progress,
+        tensorboard=tensorboard,
+        stop_after=stop_after,
+        force=force,
+    )
+    return TrainedParent(folder, training.steps, training.seconds, training.curve)
+
+
+def train_further(
+    parent: Parent,
+    settings: PPOSettings,
+    problem: ProcgenSettings,
+    seed: int,
+    folder: Path,
+    *,
+    warmup: int,
+    on_progress: OnProgress | None = None,
+) -> Parent:
+    """Train `parent` on by PPO in `folder`, or go on there; return what it has become, a parent of its own.
+
+    Args:
+        parent: an `ImpalaPolicy`, which stays as it is.
+        settings: PPO's settings; `steps` is the whole budget in environment steps.
+        problem: the game; it learns on `problem.levels.train`.
+        seed: of actions, minibatches and order of levels.
+        folder: as for `train_parent`.
+        warmup: the first rollouts, in which the policy does not move; see `PolicyTraining`.
+        on_progress: called after every rollout.
+
+    Raises:
+        CheckpointError: as `train_parent`.
+    """
+    identity = {**_identity(settings, problem, seed), "warmup": warmup, "parent": parent.fingerprint}
+    training = _train(
+        lambda precision: PolicyTraining(settings, problem, seed, precision, weights=parent.weights, warmup=warmup),
+        identity,
+        settings.steps,
+        folder,
+        on_progress=on_progress,
+    )
+    return Parent.from_weights(parent.architecture, {**parent.weights, **training.policy_weights()})
+
+
+Made = TypeVar("Made", bound=Training)
+
+
+def _train(
+    make: Callable[[str], Made],
+    identity: Mapping[str, Any],
+    steps: int,
+    folder: Path,
+    *,
+    on_progress: OnProgress | None = None,
+    tensorboard: bool = True,
+    stop_after: int | None = None,
+    force: bool = False,
+) -> Made:
+    """Do as `train_parent`: `make` gives the training at its beginning, `identity` what must be as it was to go on."""
     keep_memory()
-    identity = _identity(settings, problem, seed)
     store = CheckpointStore(folder / "checkpoints")
     with RunLock(folder):
         saved, skipped = store.latest()
         if saved is None:
             precision = precision_of("auto")
         else:
-            skipped += require_same(identity, saved.state["identity"], folder, force)
+            skipped += require_same(dict(identity), saved.state["identity"], folder, force)
             precision = saved.state["precision"]
         for sentence in skipped:
-            warnings.warn(sentence, stacklevel=2)
-        training = Training(settings, problem, seed, precision)
+            warnings.warn(sentence, stacklevel=3)
+        training = make(precision)
         if saved is not None:
-            training.restore(saved)
+            training.restore(saved.state, saved.tensors)
         writer = SummaryWriter(folder / "tb", purge_step=training.steps + 1) if tensorboard else None
         session_start = (training.steps, training.seconds)
-        while training.steps < min(settings.steps, stop_after or settings.steps):
+        while training.steps < min(steps, stop_after or steps):
             record = training.rollout_and_update()
             state, tensors = training.checkpoint()
             store.save(training.steps, {"identity": identity, "precision": precision, **state}, tensors)
             if writer is not None:
                 _write_scalars(writer, record)
             if on_progress is not None:
-                on_progress(_progress(training, settings.steps, session_start))
+                on_progress(_progress(training, steps, session_start))
         if writer is not None:
             writer.close()
         training.games.close()
-    return TrainedParent(folder, training.steps, training.seconds, training.curve)
+    return training
 
 
 def _write_scalars(writer: SummaryWriter, record: dict[str, Any]) -> None:
@@ -154,13 +218,8 @@ def export_from(folder: Path, path: Path, command: str | None = None) -> Path:
         CheckpointError: `folder` has no intact checkpoint.
     """
     saved = newest(folder)
-    weights = {
-        new + name.removeprefix(old): tensor
-        for old, new in _RENAMED.items()
-        for name, tensor in saved.tensors.items()
-        if name.startswith(old)
-    }
-    return write_parent(path, weights, _card(saved, command))
+    weights = {name.removeprefix("policy/"): tensor for name, tensor in saved.tensors.items()}
+    return write_parent(path, by_policy_names(weights), _card(saved, command))
 
 
 def _card(saved: Checkpoint, command: str | None) -> dict[str, Any]:

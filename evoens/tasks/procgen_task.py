@@ -48,4 +48,4 @@ class ProcgenTask(Task):
 
     def problem(self, parent: Parent) -> ProcgenProblem:
         """See `Task.problem`."""
-        return ProcgenProblem(self.config.problem, parent, self.config.seed)
+        return ProcgenProblem(self.config.problem, parent, self.config.seed, self.config.tune)

@@ -53,12 +53,15 @@ class ProcgenType(TaskType):
         episode lasts, and how many passes a second the machine does, are taken from the training that the card
         describes.
         """
-        levels, stages = _levels(config), {**stages, **_tempered(config, stages)}
+        levels, trained, stages = _levels(config), _frames(config), {**stages, **_tempered(config, stages)}
+        if trained:
+            stages["test, the parent trained on and soup"] = (2, "test", 1)
         games = {name: children * levels[split] for name, (children, split, _) in stages.items()}
         found: dict[str, Any] = {
             "splits": {name: str(levels) for name, levels in config.problem.levels if name != "train"},
             "episodes": sum(games.values()),
             "training_steps": 0 if card is not None else config.parent.train.steps,
+            **({"training_frames": trained} if trained else {}),
         }
         lasts, speed = _length(card), _passes_per_second(card)
         if lasts and speed:
@@ -68,6 +71,9 @@ class ProcgenType(TaskType):
                 for name, (_, split, members) in stages.items()
             )
             found |= {"episode_length": round(lasts), "passes": round(passes), "seconds": round(passes / speed)}
+        if trained and speed and config.tune is not None:
+            learnt = sum(trained.values()) * _passes_of_frame(config.tune.epochs)
+            found["training_seconds"] = round(learnt / speed)
         return found
 
 
@@ -128,13 +134,25 @@ def _tempered(config: ProcgenConfig, stages: Stages) -> Stages:
     }
 
 
+def _frames(config: ProcgenConfig) -> dict[str, int]:
+    """How many frames children learn from, where they are trained, and the parent trained on as long as all of them."""
+    if config.tune is None:
+        return {}
+    children = config.search.population * config.search.generations * config.tune.whole_frames
+    return {"children": children, "parent trained on": children}
+
+
 def _length(card: dict[str, Any] | None) -> float | None:
     lengths = [row["length_mean"] for row in (card or {}).get("curve", []) if row.get("length_mean")]
     return float(lengths[-1]) if lengths else None
 
 
 def _passes_per_second(card: dict[str, Any] | None) -> float | None:
-    """A step of PPO is one forward pass in the rollout, and a forward and a backward pass in each epoch."""
     if not card or not card.get("seconds") or "epochs" not in card.get("ppo", {}):
         return None
-    return float(card["steps"] / card["seconds"] * (1 + (1 + BACKWARD) * card["ppo"]["epochs"]))
+    return float(card["steps"] / card["seconds"] * _passes_of_frame(card["ppo"]["epochs"]))
+
+
+def _passes_of_frame(epochs: int) -> int:
+    """A step of PPO is one forward pass in the rollout, and a forward and a backward pass in each epoch."""
+    return 1 + (1 + BACKWARD) * epochs

@@ -7,7 +7,9 @@ import io
 import random
 import time
 from collections import deque
-from typing import Any, cast
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,16 +18,30 @@ from torch import Tensor, nn
 
 from evoens.errors import CheckpointError
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
-from evoens.storage.checkpoint import Checkpoint
 from evoens.tasks.networks.impala import Impala
 from evoens.tasks.procgen_env import EnvStates, ProcgenVecEnv
 
 with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by this, prints a banner
     from stable_baselines3 import PPO
+    from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.policies import ActorCriticCnnPolicy
     from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
     from stable_baselines3.common.vec_env import VecFrameStack, VecMonitor, VecNormalize, VecTransposeImage
+
+
+RENAMED = {"features_extractor.impala.": "trunk.", "action_net.": "head."}
+T = TypeVar("T")
+
+
+def by_policy_names(named: Mapping[str, T]) -> dict[str, T]:
+    """Return what Stable-Baselines3 names by an `ImpalaPolicy`'s names; the value head is left out."""
+    return {
+        new + name.removeprefix(old): value
+        for old, new in RENAMED.items()
+        for name, value in named.items()
+        if name.startswith(old)
+    }
 
 
 class Extractor(BaseFeaturesExtractor):
@@ -66,9 +82,20 @@ class Training:
         problem: the game; it is learned on `problem.levels.train`.
         seed: of weights, actions, minibatches and the order of levels.
         precision: `float32` or `bfloat16`, of the trunk; see `evoens.tasks.precision`.
+        own: arguments of PPO that take the place of these.
     """
 
-    def __init__(self, settings: PPOSettings, problem: ProcgenSettings, seed: int, precision: str) -> None:
+    callback: BaseCallback | None = None
+
+    def __init__(
+        self,
+        settings: PPOSettings,
+        problem: ProcgenSettings,
+        seed: int,
+        precision: str,
+        *,
+        own: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         games = ProcgenVecEnv(problem.game, problem.difficulty, problem.levels.train, settings.envs, seed)
         self.games, self.monitor = games, VecMonitor(games)
         self.normalize = VecNormalize(self.monitor, norm_obs=False, gamma=settings.gamma)
@@ -76,9 +103,8 @@ class Training:
         self.model = PPO(
             ActorCriticCnnPolicy,
             VecTransposeImage(self.stack, skip=True),  # frames stay (h, w, c): channels_last without a copy
-            **hyperparameters(settings),
+            **{**hyperparameters(settings), "seed": seed, **own},
             target_kl=settings.target_kl,
-            seed=seed,
             device="cpu",
             policy_kwargs={
                 "net_arch": [],
@@ -115,7 +141,7 @@ class Training:
     def rollout_and_update(self) -> dict[str, Any]:
         """One turn of SB3's own loop; return its record for the learning curve."""
         start, model = time.perf_counter(), self.model
-        model.learn(1, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+        model.learn(1, self.callback, reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
         episodes = list(model.ep_info_buffer or ())
@@ -139,20 +165,26 @@ class Training:
 
     def _state(self, games: EnvStates) -> dict[str, Any]:
         rms = self.normalize.ret_rms
-        numpy_rng = np.random.get_state(legacy=False)  # noqa: NPY002 (SB3 draws from this one)
-        numpy_rng["state"]["key"] = numpy_rng["state"]["key"].tolist()
         return {
             "seconds": self.seconds,
             "curve": self.curve,
             "steps": self.steps,
             "updates": self.model._n_updates,
-            "python_rng": random.getstate(),
-            "numpy_rng": numpy_rng,
+            **self._generators(),
             "episodes": self.monitor.episode_count,
             "recent": [{"r": float(e["r"]), "l": int(e["l"])} for e in self.model.ep_info_buffer or ()],
             "reward_rms": {"mean": float(rms.mean), "var": float(rms.var), "count": float(rms.count)},
             "games": {"settings": games.settings, "sizes": [len(s) for s in games.states], "sha256": games.sha256},
         }
+
+    def _generators(self) -> dict[str, Any]:
+        """The state of Python's and NumPy's own generators, from which Stable-Baselines3 draws."""
+        numpy_rng = np.random.get_state(legacy=False)  # noqa: NPY002
+        numpy_rng["state"]["key"] = numpy_rng["state"]["key"].tolist()
+        return {"python_rng": random.getstate(), "numpy_rng": numpy_rng}
+
+    def _torch_generator(self) -> Tensor:
+        return torch.get_rng_state()
 
     def _tensors(self, games: EnvStates) -> dict[str, Tensor]:
         arrays = {
@@ -164,20 +196,20 @@ class Training:
             "games": np.frombuffer(b"".join(games.states), np.uint8).copy(),
         }
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        tensors["torch_rng"] = torch.get_rng_state()
+        tensors["torch_rng"] = self._torch_generator()
         for name, weight in self.model.policy.named_parameters():
             tensors[f"policy/{name}"] = weight
             for key, moment in self.model.policy.optimizer.state[weight].items():
                 tensors[f"adam/{name}/{key}"] = moment
         return tensors
 
-    def restore(self, saved: Checkpoint) -> None:
-        """Go on from `saved`, bit for bit.
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `checkpoint` returned, bit for bit.
 
         Raises:
             CheckpointError: it belongs to other games or another network.
         """
-        state, tensors, model = saved.state, saved.tensors, self.model
+        model = self.model
         self._restore_weights(tensors)
         self._restore_games(state, tensors)
         model._last_obs = self.stack.stacked_obs.stacked_obs
@@ -186,13 +218,16 @@ class Training:
         model.ep_success_buffer = deque(maxlen=100)
         model.num_timesteps, model._n_updates = state["steps"], state["updates"]
         self.curve, self.seconds = state["curve"], state["seconds"]
+        self._restore_generators(state, tensors["torch_rng"])
+
+    def _restore_generators(self, state: Mapping[str, Any], torch_rng: Tensor) -> None:
         version, words, gauss = state["python_rng"]
         random.setstate((version, tuple(words), gauss))
         inner = {**state["numpy_rng"]["state"], "key": np.array(state["numpy_rng"]["state"]["key"], np.uint32)}
         np.random.set_state({**state["numpy_rng"], "state": inner})  # noqa: NPY002
-        torch.set_rng_state(tensors["torch_rng"])
+        torch.set_rng_state(torch_rng)
 
-    def _restore_games(self, state: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def _restore_games(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         ends = np.cumsum(state["games"]["sizes"])
         games = tuple(part.tobytes() for part in np.split(tensors["games"].numpy(), ends[:-1]))
         self.games.set_states(EnvStates(state["games"]["settings"], games, state["games"]["sha256"]))
@@ -205,7 +240,7 @@ class Training:
         self.stack.stacked_obs.stacked_obs = tensors["frames"].numpy()
 
     @torch.no_grad()
-    def _restore_weights(self, tensors: dict[str, Tensor]) -> None:
+    def _restore_weights(self, tensors: Mapping[str, Tensor]) -> None:
         policy = self.model.policy
         for name, weight in policy.named_parameters():
             found = tensors.get(f"policy/{name}")
@@ -213,6 +248,8 @@ class Training:
                 shape = None if found is None else tuple(found.shape)
                 raise CheckpointError(f"the saved weight {name}: expected {tuple(weight.shape)}, found {shape}")
             weight.copy_(found)
+            if f"adam/{name}/step" not in tensors:  # no update has moved it yet
+                continue
             step, first, second = (tensors[f"adam/{name}/{k}"] for k in ("step", "exp_avg", "exp_avg_sq"))
             policy.optimizer.state[weight] = {
                 "step": step,

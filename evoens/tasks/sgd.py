@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from evoens.errors import ProblemError
 from evoens.network.tensors import load, tensors
 from evoens.settings.classification import TrainSettings
 from evoens.tasks.data.images import Images
@@ -192,6 +193,17 @@ class Training:
         self.optimiser.load_state_dict({"state": slots, "param_groups": self.optimiser.state_dict()["param_groups"]})
         masking = {name.removeprefix("masking/"): v for name, v in saved.items() if name.startswith("masking/")}
         self.masking.restore(masking)
+
+
+def require_finite(module: nn.Module) -> None:
+    """Raise where a training has diverged.
+
+    Raises:
+        ProblemError: a weight, or a statistic, is not finite.
+    """
+    for name, value in tensors(module).items():
+        if not value.isfinite().all():
+            raise ProblemError(f"the training has diverged: {name} is not finite any more")
 
 
 def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:

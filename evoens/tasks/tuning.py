@@ -5,31 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
-from evoens.children import TunedWeights, initial_weights
+from evoens.children import TunedWeights
 from evoens.errors import one_line
 from evoens.genome import Genome
 from evoens.machine.threads import side_by_side
-from evoens.network.tensors import tensors
-from evoens.parent import Parent
 from evoens.plugins.guest import failure
 from evoens.progress import OnCount
-from evoens.settings.classification import TuneSettings
+from evoens.settings.base import Section
 from evoens.storage.checkpoint import CheckpointStore, require_same
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written, read_json
 from evoens.storage.measuring import FATAL, Measuring
-from evoens.strategy import Strategy
 from evoens.tasks.fitting import machine
-from evoens.tasks.masking import GeneMasking
-from evoens.tasks.precision import precision_of
-from evoens.tasks.sgd import Examples, Training, draws, re_estimate
 
 PLAN = "plan.json"
 TRAINING = "training.txt"  # who is being trained, while the process lives
@@ -45,46 +40,84 @@ class TuningPlan:
     draws: bool
 
 
+class ChildTraining(Protocol):
+    """One child on its way through its training, in turns: epochs, or rollouts with their updates."""
+
+    @property
+    def done(self) -> int:
+        """How far it has come: epochs, or frames."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether that is all."""
+
+    def turn(self, on_step: Callable[[], None]) -> None:
+        """Train for one turn, whose bits the state at its beginning decides; `on_step` is called again and again.
+
+        Raises:
+            ProblemError: the training has diverged.
+        """
+
+    def checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Return everything that `restore` needs, as JSON and tensors; between turns."""
+
+    def restore(self, state: Mapping[str, Any], saved: Mapping[str, Tensor]) -> None:
+        """Take up what `checkpoint` returned."""
+
+    def finish(self) -> Mapping[str, Tensor]:
+        """Return the tensors of the trained child, by the parent's names."""
+
+
+class Recipe(Protocol):
+    """How each child is trained; `amount` is how long, in epochs or frames."""
+
+    amount: int
+
+    @property
+    def settings(self) -> Section:
+        """What the YAML says."""
+
+    def plan(self) -> TuningPlan:
+        """Return how children are best trained here; no clock has a say."""
+
+    def begin(self, genome: Genome, place: int, count: int, plan: TuningPlan) -> ChildTraining:
+        """Return the training of the child at `place` among the `count` of its generation, at its beginning."""
+
+
+def child_seed(seed: int, genome: Genome) -> int:
+    """Return the seed of a child's own training, from that of the run."""
+    return seed ^ int(genome.key[:15], 16)
+
+
 class _Stopped(Exception):  # noqa: N818 (nothing has gone wrong)
     """Raised in the threads that train, when the run is interrupted."""
 
 
 class Tuner:
-    """Trains children of `parent` and leaves their weights in a store.
+    """Trains children by a recipe and leaves their weights in a store.
 
-    A child's bits depend on its genome, on the settings and on the machine, and neither on the others nor on how many
-    are trained at once. One that is there already is not trained again; one that was interrupted goes on at its epoch.
+    A child's bits depend on its genome, its place in its generation, the recipe and the machine, and neither on the
+    others nor on how many are trained at once. One that is there already is not trained again; one that was interrupted
+    goes on at its turn.
 
     Args:
-        parent: where each child begins.
-        strategy: perturbs them, and says which of their weights take part.
-        examples: what they learn.
-        settings: for how long, and how.
-        seed: of the run.
+        recipe: how they are trained.
         tuned: where their weights are kept.
     """
 
-    def __init__(
-        self,
-        parent: Parent,
-        strategy: Strategy,
-        examples: Examples,
-        settings: TuneSettings,
-        seed: int,
-        *,
-        tuned: TunedWeights,
-    ) -> None:
-        self.parent, self.strategy, self.examples, self.settings = parent, strategy, examples, settings
-        self.seed, self.tuned, self.folder = seed, tuned, tuned.folder
+    def __init__(self, recipe: Recipe, tuned: TunedWeights) -> None:
+        self.recipe, self.tuned, self.folder = recipe, tuned, tuned.folder
         self._stop, self._training = threading.Event(), Measuring()
+        self._done, self._places = dict[str, int](), dict[str, int]()
 
     def tune(self, genomes: Sequence[Genome], on_progress: OnCount) -> dict[str, str]:
         """Train those that are not there yet; return by key the error of each child that could not be trained.
 
-        One in an epoch of which the process has died is trained alone, and not again once it has died there twice.
+        One in a turn of which the process has died is trained alone, and not again once it has died there twice.
 
-        on_progress: told how many epochs of how many are done.
+        genomes: the whole generation. on_progress: told how much of how much is done.
         """
+        self._places = {genome.key: place for place, genome in enumerate(dict.fromkeys(genomes))}
         missing = [g for g in dict.fromkeys(genomes) if g not in self.tuned]
         if not missing:
             return {}
@@ -95,13 +128,13 @@ class Tuner:
         errors = {g.key: f"the process died {FATAL} times while this child was trained" for g in missing}
         errors = {key: error for key, error in errors.items() if training.fatal(key)}
         rest = [g for g in missing if g.key not in errors]
-        alone, total = [g for g in rest if training.suspect(g.key)], len(rest) * max(1, self.settings.epochs)
-        epochs: deque[str] = deque()  # one entry for each that is done; only these threads append
+        alone, total = [g for g in rest if training.suspect(g.key)], len(rest) * self.recipe.amount
+        self._done = {g.key: 0 for g in rest}  # from now on each thread writes its own child's
         try:
             with side_by_side(plan.children) as pool:
                 for some in (*([g] for g in alone), [g for g in rest if g not in alone]):
-                    futures = {pool.submit(self._child, genome, plan, epochs): genome for genome in some}
-                    errors |= self._ended(pool, futures, lambda: on_progress(len(epochs), total))
+                    futures = {pool.submit(self._child, genome, plan): genome for genome in some}
+                    errors |= self._ended(pool, futures, lambda: on_progress(sum(self._done.values()), total))
         finally:
             training.close()
         return errors
@@ -122,58 +155,38 @@ class Tuner:
             raise
         return errors
 
-    def _child(self, genome: Genome, plan: TuningPlan, epochs: deque[str]) -> None:
-        """Train one child to its end, in a thread of its own; each epoch that the process lives through is written."""
+    def _child(self, genome: Genome, plan: TuningPlan) -> None:
+        """Train one child to its end, in a thread of its own; each turn that the process lives through is written."""
         self._training.begin(genome.key)
         try:
-            self._train(genome, plan, epochs)
+            self._train(genome, plan)
         finally:
             self._training.end(genome.key)
 
-    def _train(self, genome: Genome, plan: TuningPlan, epochs: deque[str]) -> None:
+    def _train(self, genome: Genome, plan: TuningPlan) -> None:
         torch.set_num_threads(plan.threads)
-        training = self._begin(genome, plan)
+        place, count = self._places[genome.key], len(self._places)
+        training = self.recipe.begin(genome, place, count, plan)
         store = CheckpointStore(self.folder / genome.key, keep=1)
-        identity = {"settings": self.settings.model_dump(mode="json"), "machine": machine(), "plan": asdict(plan)}
+        settings = self.recipe.settings.model_dump(mode="json")
+        identity = {"settings": settings, "machine": machine(), "plan": asdict(plan)}
         saved, _ = store.latest()
         if saved is not None and not require_same(identity, saved.state["identity"], store.folder, force=True):
             training.restore(saved.state, saved.tensors)
-            epochs.extend([genome.key] * training.epochs)
+            self._done[genome.key] = training.done
         while not training.finished:
-            training.epoch(self._on_step)
+            training.turn(self._on_step)
             if not training.finished:
                 state, found = training.checkpoint()
-                store.save(training.epochs, {"identity": identity, **state}, found)
-            epochs.append(genome.key)
+                store.save(training.done, {"identity": identity, **state}, found)
+            self._done[genome.key] = training.done
             self._training.end(genome.key)
             self._training.begin(genome.key)
-        training.masking.finish()
-        if self.settings.batch_norm == "re-estimated":
-            batches = self.examples.batches(self.settings.batch, training.seed, training.epochs)
-            re_estimate(training.module, (inputs for inputs, _ in batches))
-        if not self.settings.epochs:
-            epochs.append(genome.key)
-        self.tuned.save(genome, tensors(training.module))
+        self.tuned.save(genome, training.finish())
+        self._done[genome.key] = self.recipe.amount
         shutil.rmtree(store.folder, ignore_errors=True)
 
-    def _begin(self, genome: Genome, plan: TuningPlan) -> Training:
-        module = self.parent.trainable()
-        own = module.state_dict()
-        for name, value in initial_weights(self.parent, self.strategy, genome).items():
-            own[name].copy_(value)
-        training = Training(
-            module,
-            self.examples,
-            self.settings,
-            seed=self.seed ^ int(genome.key[:15], 16),
-            precision=plan.precision,
-            draws=plan.draws,
-        )
-        weights = {n: w for n, w in module.named_parameters() if n in self.parent.perturbed}
-        training.masking = GeneMasking(self.strategy, genome, weights, training.optimiser)
-        return training
-
-    def _on_step(self, _: int) -> None:
+    def _on_step(self) -> None:
         if self._stop.is_set():
             raise _Stopped
 
@@ -183,18 +196,9 @@ class Tuner:
         if path.is_file():
             with as_written(path, "how children are trained"):
                 return TuningPlan(**read_json(path, "how children are trained"))
-        plan = self._new_plan()
+        plan = self.recipe.plan()
         write_atomic(path, json.dumps(asdict(plan)) + "\n")
         return plan
-
-    def _new_plan(self) -> TuningPlan:
-        """Return one child a core, since another number of threads adds up in another order; no clock has a say."""
-        inputs, _ = next(self.examples.batches(self.settings.batch, self.seed, 0))
-        precision, random = precision_of(self.settings.precision, inputs.device), draws(self.parent.trainable(), inputs)
-        cores = torch.get_num_threads()
-        if random or inputs.device.type != "cpu":  # torch has one generator for all threads
-            return TuningPlan(1, cores, precision, random)
-        return TuningPlan(cores, 1, precision, random)
 
 
 def _error(future: Future[None]) -> str | None:

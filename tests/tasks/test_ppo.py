@@ -215,7 +215,7 @@ def test_exported_policy_acts_as_sb3s(unbroken, tmp_path):
     policy, _ = load_policy(path)
     assert not policy.training
     training = Training(SETTINGS, PROBLEM, SEED, "float32")
-    training.restore(newest(unbroken))
+    training.restore(newest(unbroken).state, newest(unbroken).tensors)
     frames = newest(unbroken).tensors["frames"]
     expected = training.model.policy.get_distribution(frames).distribution.logits
     torch.testing.assert_close(policy(frames.permute(0, 3, 1, 2)).log_softmax(1), expected)

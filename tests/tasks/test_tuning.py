@@ -24,12 +24,13 @@ from evoens.settings.classification import TuneSettings
 from evoens.storage.checkpoint import CheckpointStore
 from evoens.storage.measuring import Measuring, _read
 from evoens.strategy import Strategy
-from evoens.tasks import tuning
+from evoens.tasks import sgd_children, tuning
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
+from evoens.tasks.sgd_children import SGDRecipe
 from evoens.tasks.tuning import TRAINING, Tuner, TuningPlan
 
 SETTINGS = TuneSettings(epochs=3, batch=16, learning_rate=0.01)
@@ -68,7 +69,7 @@ def of_folder(folder: Path, plan: TuningPlan | None, strategy: Strategy, example
         folder.mkdir(exist_ok=True)
         row = {name: getattr(plan, name) for name in TuningPlan.__slots__}
         (folder / "plan.json").write_text(json.dumps(row))
-    return Tuner(parent, strategy, examples or some_examples(), SETTINGS, seed=5, tuned=TunedWeights(folder))
+    return Tuner(SGDRecipe(parent, strategy, examples or some_examples(), SETTINGS, seed=5), TunedWeights(folder))
 
 
 @pytest.fixture
@@ -93,13 +94,15 @@ def same(a: dict[str, dict[str, Tensor]], b: dict[str, dict[str, Tensor]]) -> bo
 
 def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[..., Tuner]) -> None:
     ours, genomes, told = tuner("a"), children(4), []
+    recipe = ours.recipe
+    assert isinstance(recipe, SGDRecipe)
     assert ours.tune(genomes, lambda done, total: told.append((done, total))) == {}
     assert told[-1] == (12, 12) and sorted(told) == told
     for genome in genomes:
-        weights = child_weights(ours.parent, ours.strategy, genome, ours.tuned)
-        start = initial_weights(ours.parent, ours.strategy, genome)
-        module = ours.parent.child(start).module.requires_grad_(True)
-        plain = Training(module, ours.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
+        weights = child_weights(recipe.parent, recipe.strategy, genome, ours.tuned)
+        start = initial_weights(recipe.parent, recipe.strategy, genome)
+        module = recipe.parent.child(start).module.requires_grad_(True)
+        plain = Training(module, recipe.examples, SETTINGS, seed=5 ^ int(genome.key[:15], 16))
         mask = {n: noise.keep(genome.genes[0].mask, n, w.shape) for n, w in start.items()}  # type: ignore[arg-type]
         for _ in range(3):
             plain.masking = Zeros(dict(module.named_parameters()), mask)
@@ -246,7 +249,7 @@ def test_the_plan_is_made_once_and_kept(tuner: Callable[..., Tuner], monkeypatch
     plan = json.loads((ours.folder / "plan.json").read_text())
     cores, precision = torch.get_num_threads(), precision_of("auto")
     assert plan == {"children": cores, "threads": 1, "precision": precision, "draws": False}
-    monkeypatch.setattr(Tuner, "_new_plan", lambda self: pytest.fail("made twice"))
+    monkeypatch.setattr(SGDRecipe, "plan", lambda self: pytest.fail("made twice"))
     tuner("planned", None).tune(children(2), lambda *_: None)
 
 
@@ -254,8 +257,8 @@ def test_a_network_that_draws_is_trained_one_at_a_time(
     tuner: Callable[..., Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = tuner("drawing", None)
-    monkeypatch.setattr(tuning, "draws", lambda *_: True)
-    assert ours._new_plan().children == 1
+    monkeypatch.setattr(sgd_children, "draws", lambda *_: True)
+    assert ours.recipe.plan().children == 1
 
 
 def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examples: Examples) -> None:
@@ -267,7 +270,7 @@ def test_without_epochs_only_the_statistics_are_taken_anew(tmp_path: Path, examp
     tuned = TunedWeights(tmp_path)
     settings = TuneSettings(epochs=0, batch=35, batch_norm="re-estimated")
     genome = children(1)[0]
-    Tuner(parent, Half(1.0), examples, settings, seed=5, tuned=tuned).tune([genome], lambda *_: None)
+    Tuner(SGDRecipe(parent, Half(1.0), examples, settings, seed=5), tuned).tune([genome], lambda *_: None)
     found, expected = child_weights(parent, Half(1.0), genome, tuned), initial_weights(parent, Half(1.0), genome)
     assert all(torch.equal(found[name], weight) for name, weight in expected.items())
     convolution = torch.nn.Conv2d(1, 3, 3)
@@ -303,7 +306,7 @@ def test_what_the_network_froze_stays_and_a_tensor_of_two_names_is_trained_as_on
     (tmp_path / "plan.json").write_text(
         json.dumps({"children": 1, "threads": 1, "precision": "float32", "draws": False})
     )
-    tuner = Tuner(parent, Half(1.0), examples, SETTINGS, seed=5, tuned=TunedWeights(tmp_path))
+    tuner = Tuner(SGDRecipe(parent, Half(1.0), examples, SETTINGS, seed=5), TunedWeights(tmp_path))
     assert tuner.tune([Genome()], lambda *_: None) == {}
     found = load_file(TunedWeights(tmp_path).file(Genome()))
     assert "b.weight" not in found and torch.equal(found["a.bias"], parent.weights["a.bias"])

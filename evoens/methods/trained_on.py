@@ -1,0 +1,50 @@
+"""The parent trained on as a competitor: one network at as many frames as all children together have learnt from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from evoens.ensemble import Ensemble
+from evoens.errors import ProblemError
+from evoens.genome import Genome
+from evoens.methods.base import Evolved, Fitted, Method
+from evoens.parent import Parent, Predictor
+from evoens.progress import OnProgress
+
+
+@runtime_checkable
+class TrainableFurther(Protocol):
+    """A problem of policies, which can train its parent on as it trains its children, for `tuned_frames` each."""
+
+    tuned_frames: int
+
+    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> Parent:
+        """Return what the parent becomes by the frames of so many children, trained in `folder`, or taken up there."""
+
+
+class TrainedOn(Method):
+    """The parent, trained on by the settings of the children, for as many frames as all of them that were trained."""
+
+    name = "trained_on"
+
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        """See `Method`; without children that learn by play it has nothing to say."""
+        problem, tuned = evolved.problem, evolved.tuned
+        if tuned is None or not isinstance(problem, TrainableFurther):
+            return Fitted()
+        children = tuned.count()
+        frames = children * problem.tuned_frames
+        try:
+            network = problem.trained_on(children, folder, on_progress)
+        except ProblemError as error:  # it has diverged, and the run goes on
+            why = {"trained_on": {"frames": frames, "error": str(error)}}
+            return Fitted(details=lambda _: why)
+        about = {"label": f"the parent trained on, {frames:,} frames", "children": children, "frames": frames}
+        return Fitted([partial(alone, evolved, network)], about)
+
+
+def alone(evolved: Evolved, network: Parent) -> Predictor:
+    """Return what predicts by a network of its own, as the run's other predictors do."""
+    return Ensemble(network, evolved.strategy, [Genome()], evolved.device).predict
