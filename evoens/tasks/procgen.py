@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evoens import noise
-from evoens.children import TunedWeights
 from evoens.errors import ProblemError
-from evoens.genome import Genome
 from evoens.parent import Parent, Predictor
 from evoens.problem import (
     EnsembleObjective,
@@ -29,9 +26,7 @@ from evoens.problem import (
     drive_batched,
     evenly,
 )
-from evoens.progress import OnCount, OnProgress
-from evoens.settings.procgen import PolicyTuneSettings, ProcgenSettings
-from evoens.strategy import Strategy
+from evoens.settings.procgen import ProcgenSettings
 from evoens.tasks.procgen_env import LevelEnv
 
 LONGEST = 6001  # steps of the longest game (bigfish) before Procgen ends the episode
@@ -47,12 +42,6 @@ class ProcgenProblem(Problem):
     One case is one level, played once from its start. Actions are sampled by common random numbers, a stream of its own
     for each level, so that two policies meet the same chance and every evaluation can be repeated to the bit.
 
-    Args:
-        settings: the game, its levels, the rule of action.
-        parent: a policy.
-        seed: of the run.
-        tuning: how children are trained; None where they are not.
-
     Raises:
         ProblemError: the parent's outputs or inputs do not fit the game.
     """
@@ -60,12 +49,8 @@ class ProcgenProblem(Problem):
     more_data_hint = "more levels (problem.levels.search.count, search.racing)"
     block = 100
 
-    def __init__(
-        self, settings: ProcgenSettings, parent: Parent, seed: int = 0, tuning: PolicyTuneSettings | None = None
-    ) -> None:
+    def __init__(self, settings: ProcgenSettings, parent: Parent, seed: int = 0) -> None:
         self.settings, self.parent, self.seed = settings, parent, seed
-        self.tuning, self.tunes = tuning, tuning is not None
-        self.tuned_frames = tuning.whole_frames if tuning else 0
         self.rule, cap = settings.action, settings.max_episode_steps
         self.not_comparable_reason = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
         self.action_temperatures = settings.action_temperatures
@@ -79,31 +64,6 @@ class ProcgenProblem(Problem):
             raise ProblemError(f"the parent does not take {tuple(frame.shape)} frames: {error}") from error
         if found != (1, 15):
             raise ProblemError(f"the parent: expected probabilities of 15 actions, found outputs of shape {found}")
-
-    def tune(
-        self, strategy: Strategy, genomes: Sequence[Genome], tuned: TunedWeights, on_progress: OnCount
-    ) -> dict[str, str]:
-        """See `Problem.tune`: by PPO."""
-        if self.tuning is None:
-            return {}
-        from evoens.tasks.ppo_children import PPORecipe  # noqa: PLC0415 (Stable-Baselines3, for whoever trains)
-        from evoens.tasks.tuning import Tuner  # noqa: PLC0415
-
-        recipe = PPORecipe(self.parent, strategy, self.settings, self.tuning, self.seed)
-        return Tuner(recipe, tuned).tune(genomes, on_progress)
-
-    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> Parent:
-        """Return what the parent becomes by as many frames as so many children have learnt from together.
-
-        Trained as they are, on all train levels; in `folder`, where it goes on after an interruption.
-        """
-        assert self.tuning is not None
-        from evoens.tasks.ppo import train_further  # noqa: PLC0415
-        from evoens.tasks.ppo_children import ppo_settings  # noqa: PLC0415
-
-        own = ppo_settings(self.parent, self.tuning, children * self.tuned_frames)
-        warmup = self.tuning.critic_warmup
-        return train_further(self.parent, own, self.settings, self.seed, folder, warmup=warmup, on_progress=on_progress)
 
     def reported(self, split: Split) -> Generator[Tensor, Tensor, Evaluation]:
         """Play every level by both action rules; the other's returns are beside this one's."""

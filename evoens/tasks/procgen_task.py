@@ -11,6 +11,7 @@ from evoens.settings.procgen import ProcgenConfig
 from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.ppo import export_from, load_policy, train_parent
 from evoens.tasks.procgen import ProcgenProblem
+from evoens.tasks.procgen_tuned import TunedProcgen
 from evoens.tasks.task import Task
 
 
@@ -48,4 +49,7 @@ class ProcgenTask(Task):
 
     def problem(self, parent: Parent) -> ProcgenProblem:
         """See `Task.problem`."""
-        return ProcgenProblem(self.config.problem, parent, self.config.seed, self.config.tune)
+        config = self.config
+        if config.tune is not None:
+            return TunedProcgen(config.problem, parent, config.seed, config.tune)
+        return ProcgenProblem(config.problem, parent, config.seed)

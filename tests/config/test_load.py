@@ -14,6 +14,7 @@ from evoens.config.load import differences, find_problem, load, resolved_yaml, s
 from evoens.config.yaml_file import dump_yaml, read_yaml
 from evoens.errors import ConfigError
 from evoens.plugins.spec import shipped_strategies
+from evoens.settings.procgen import PolicyTuneSettings, ProcgenConfig
 
 
 @pytest.fixture(autouse=True)
@@ -262,6 +263,32 @@ def test_what_no_file_can_be_called(key: str, value: str, says: str) -> None:
     (line,) = faults(GOOD, f"{key}={value}")
     if key != "name":
         assert f": expected {says}, found " in line and len(line) < 300 + len(value)
+
+
+def test_children_are_trained_as_the_parent_but_for_what_is_said() -> None:
+    train = "parent.train={learning_rate: 0.002, rollout: 64, minibatches: 4, steps: 99, network: [4, 4, 4]}"
+    config = load("procgen_bigfish", ["tune={frames: 9000, minibatches: 2}", train], retrain=True).config
+    assert isinstance(config, ProcgenConfig)
+    assert config.tune == PolicyTuneSettings(frames=9000, learning_rate=0.002, rollout=64, minibatches=2)
+    assert config.tune.whole_frames == 12288 and config.tune.levels == "all"
+    plain = load("procgen_bigfish", retrain=True).config
+    assert isinstance(plain, ProcgenConfig) and plain.tune is None
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["tune.frames=16384"], "tune.critic_warmup: expected fewer than the rollouts of a child (2), found 2"),
+        (["tune.network=[4, 4, 4]"], 'unknown key; did you mean "parent.train.network"'),
+        (["tune.levels=some"], "expected one of all, share, found"),
+        (["tune.levels=share", "problem.levels.train.count=15"], "expected at least search.population (16)"),
+        (["tune={frames: 99999}", "parent.train.learning_rate=-1"], "learning_rate=-1: expected a number > 0"),
+    ],
+)
+def test_what_children_cannot_be_trained_by_is_named_once(sets: list[str], says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load("procgen_bigfish", sets, retrain=True)
+    assert says in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
 def test_absurd_values_are_named_with_the_other_faults() -> None:

@@ -38,6 +38,8 @@ def test_further_methods_stand_before_the_ensemble(tmp_path: Path) -> None:
         "parent_tempered",
         "best_child",
         "random_children",
+        "trained_on",
+        "soup",
         "own",
         "ensemble",
         "ensemble_tempered",
