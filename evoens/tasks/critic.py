@@ -9,7 +9,7 @@ RIDGE = 1e-2  # of the features' mean square: some are always zero, others nearl
 
 
 def least_squares_values(
-    features: Tensor, rewards: Tensor, starts: Tensor, gamma: float, gae_lambda: float, ridge: float = RIDGE
+    features: Tensor, rewards: Tensor, starts: Tensor, gamma: float, gae_lambda: float, *, ridge: float = RIDGE
 ) -> tuple[Tensor, Tensor]:
     """Return weight `(d,)` and bias `()` of the linear value function that agrees with PPO's own targets on a rollout.
 
