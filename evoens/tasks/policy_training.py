@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
+from evoens.errors import ProblemError
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.critic import least_squares_values
 from evoens.tasks.networks.impala import ACTIONS
@@ -89,11 +91,7 @@ class PolicyTraining(Training):
         Raises:
             ProblemError: the training has diverged.
         """
-        try:
-            record = super().rollout_and_update()
-        except ValueError:  # in the middle of it, as Stable-Baselines3 says of probabilities that are none
-            require_finite(self.module)
-            raise
+        record = super().rollout_and_update()
         require_finite(self.module)
         self.masking.after()  # where the KL divergence has ended an update before its step
         return record
@@ -155,11 +153,21 @@ class PolicyTraining(Training):
 
 
 class Sampled(CategoricalDistribution):
-    """Actions drawn from a generator of its own."""
+    """Actions drawn from a generator of its own, as long as the policy has probabilities."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__(ACTIONS)
         self.generator = generator
+
+    def proba_distribution(self, action_logits: Tensor) -> Self:
+        """Take up a policy's logits, `(n, 15)`.
+
+        Raises:
+            ProblemError: they are not finite.
+        """
+        if not action_logits.isfinite().all():
+            raise ProblemError("the training has diverged: the policy's logits are not finite any more")
+        return super().proba_distribution(action_logits)
 
     def sample(self) -> Tensor:
         """Return an action for each game, `(n,)`."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evoens.children import TunedWeights
 from evoens.genome import Genome
 from evoens.parent import Parent
 from evoens.progress import OnCount, OnProgress
+from evoens.scoring.text import number
 from evoens.settings.procgen import PolicyTuneSettings, ProcgenSettings
 from evoens.strategy import Strategy
 from evoens.tasks.ppo import train_further
@@ -32,6 +34,14 @@ class TunedProcgen(ProcgenProblem):
         """See `Problem.tune`."""
         recipe = PPORecipe(self.parent, strategy, self.settings, self.tuning, self.seed)
         return Tuner(recipe, tuned).tune(genomes, on_progress)
+
+    def verdict_note(self, blocks: Mapping[str, Mapping[str, Any]]) -> str:
+        """See `Problem.verdict_note`: what one network has made of as many frames."""
+        if "trained_on" not in blocks:  # it has diverged
+            return ""
+        own = blocks["trained_on"]
+        score = number(own["test"]["score"], self.measures[0].digits)
+        return f"The parent trained on for as many frames as all children ({own['frames']:,}) reaches {score}."
 
     def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> Parent:
         """See `evoens.methods.trained_on.TrainableFurther`: as children are trained, but on all train levels."""
