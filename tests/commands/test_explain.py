@@ -56,7 +56,8 @@ def test_the_paths_of_the_schema_are_all_there() -> None:
         ("problem.splits.test.from", "one of train, test", '"test"'),
         ("problem.splits.search.count", "an integer ≥ 1, a share of the images between 0 and 1, or null", "0.1"),
         ("parent.train.network", "a list of 3, each an integer ≥ 1", "[16, 32, 32]"),
-        ("tune.epochs", "an integer ≥ 0", "1"),
+        ("tune.weight_decay", "a number ≥ 0", "0.0"),
+        ("tune.critic_warmup", "an integer ≥ 1", "2"),
         ("search.racing", "a section with step, levels or null", "null"),
     ],
 )
