@@ -179,7 +179,8 @@ def test_a_child_that_cannot_be_trained_has_failed_and_no_other(tuner: Callable[
             return super().train_mask(name, weight, gene, progress, step)
 
     ours = tuner("picky", strategy=Picky(1.0))
-    assert ours.tune(genomes, lambda *_: None) == {genomes[1].key: "ValueError: not this one"}
+    why = "SpecError: Picky.train_mask('layers.0.weight'): ValueError: not this one"
+    assert ours.tune(genomes, lambda *_: None) == {genomes[1].key: why}
     whole = tuner("whole")
     whole.tune(genomes, lambda *_: None)
     rest = [genomes[0], genomes[2]]
