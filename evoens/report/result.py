@@ -39,7 +39,7 @@ def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
 
 def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
     block = facts.report[role]
-    row = [_capital(named(role, block)), str(block[measures[0]["key"]]["n"])]
+    row = [_capital(named(role, block)).replace(" = ", "\u00a0=\u00a0"), str(block[measures[0]["key"]]["n"])]
     for measure in measures:
         key, digits = measure["key"], measure["digits"]
         difference = "" if role == "parent" else interval(block[f"{key}_difference"], digits, "+")
@@ -89,7 +89,7 @@ def _temperatures(facts: Facts) -> list[Table]:
     if not tried:
         return []
     rows = [
-        [f"T = {own[0]['temperature']:g}", *(cell for row in own for cell in _gain(facts, row))]
+        [f"T\u00a0=\u00a0{own[0]['temperature']:g}", *(cell for row in own for cell in _gain(facts, row))]
         for own in zip(*tried.values(), strict=True)
     ]
     head = ["", *(cell for who in tried for cell in (_capital(who), "less T = 1’s, ± standard error"))]
@@ -103,5 +103,5 @@ def _temperatures(facts: Facts) -> list[Table]:
 
 def _gain(facts: Facts, row: Json) -> list[str]:
     same = row["temperature"] == 1
-    less = "" if same else f"{facts.number(row['difference'], '+')} ± {facts.number(row['standard_error'])}"
+    less = "" if same else f"{facts.number(row['difference'], '+')} ±\u00a0{facts.number(row['standard_error'])}"
     return [facts.number(row["score"]), less]
