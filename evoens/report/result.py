@@ -78,7 +78,11 @@ def _stopping(facts: Facts) -> list[str]:
     if found["reason"] == "precision":
         why = f"then the ensemble’s difference from the parent was known to {reached}, as closely as {wanted} asks"
     else:
-        why = f"there are no more, and the ensemble’s difference from the parent is known to {reached}, not to {wanted}"
+        enough = found["measured"] * (found["half_width"] / found["precision"]) ** 2
+        why = (
+            f"there are no more, and the ensemble’s difference from the parent is known to {reached}, not to {wanted}, "
+            f"for which about {enough:,.0f} are needed"
+        )
     return [f"{many}: {why}. When to stop is told by the width of that interval alone, whichever side it lies on."]
 
 

@@ -345,7 +345,11 @@ def test_a_temperature_has_rows_of_its_own(tmp_path: Path) -> None:
     ("reason", "says"),
     [
         ("precision", "known to ±1.23, as closely as ±1.5 asks. When"),
-        ("spent", "there are no more, and the ensemble’s difference from the parent is known to ±1.23, not to ±1.5."),
+        (
+            "spent",
+            "there are no more, and the ensemble’s difference from the parent is known to ±1.23, not to ±1.5, "
+            "for which about 203 are needed.",
+        ),
     ],
 )
 @pytest.mark.usefixtures("undrawn")
