@@ -70,6 +70,7 @@ def test_ctrl_c_ends_with_the_command_that_goes_on(tmp_path: Path, monkeypatch: 
     (folder / ".lock").write_text("1\n")  # all that is there when the first kill strikes early enough
     run = Run(experiment(settings, TinyFrames(before=interrupt)), folder, standard(Listener()))
     monkeypatch.setattr(session, "build", lambda *_, **__: run)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in a job in the background
     result = CliRunner().invoke(app, ["run", str(yaml), "--runs", str(tmp_path / "runs"), "--quiet"])
     assert result.exit_code == 130, result.output
     assert f"go on with:\n  python -m evoens resume {folder}" in result.stderr

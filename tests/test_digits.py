@@ -34,14 +34,14 @@ CHANGES = (
     "trust_region={frames: 64, children: 2, grid: [0.02, 0.04, 0.08]}",
 )
 SETS = [word for change in CHANGES for word in ("--set", change)]
-COMPETITORS = ("parent", "best_child", "random_children", "soup", "ensemble")
+COMPETITORS = ("parent", "best_child", "random_children", "blend", "ensemble")
 SOUP = """
 import torch
 from evoens.methods.base import Fitted, Method
 from evoens.children import child_weights
 
-class Soup(Method):
-    name = "soup"
+class Blend(Method):
+    name = "blend"
 
     def fit(self, evolved, folder, on_progress):
         parent = evolved.problem.parent
@@ -62,9 +62,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, s
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     runs = tmp_path_factory.mktemp("runs")
-    soup = tmp_path_factory.mktemp("methods") / "soup.py"
-    soup.write_text(SOUP)
-    result = call("run", "digits_noisy", "--retrain", "--runs", str(runs), *SETS, "--set", f"report.methods=[{soup}]")
+    blend = tmp_path_factory.mktemp("methods") / "blend.py"
+    blend.write_text(SOUP)
+    result = call("run", "digits_noisy", "--retrain", "--runs", str(runs), *SETS, "--set", f"report.methods=[{blend}]")
     assert result.exit_code == 0, result.output
     yield runs / "digits_noisy", result.stdout
     torch.set_num_threads(before)
@@ -139,8 +139,8 @@ def test_the_accuracies_come_out_again_from_the_folder_alone(
     labels = torch.from_numpy(digits.target[places])
     ensemble = load_ensemble(folder)
     members = [module.state_dict() for module in ensemble.modules()]
-    soup = ensemble.parent.child({name: sum(own[name] for own in members) / 3 for name in members[0]})
-    predictors = {"ensemble": ensemble.predict, "parent": ensemble.parent.predict, "soup": soup.predict}
+    blend = ensemble.parent.child({name: sum(own[name] for own in members) / 3 for name in members[0]})
+    predictors = {"ensemble": ensemble.predict, "parent": ensemble.parent.predict, "blend": blend.predict}
     for name, predict in predictors.items():
         outputs = predict(inputs)
         accuracy = (outputs.argmax(-1) == labels).double().mean().item()
@@ -171,16 +171,16 @@ def test_the_saved_ensemble_is_as_well_calibrated_as_the_report_says(
 
 def test_a_method_of_ones_own_is_seen_wherever_results_are(finished: tuple[Path, str], report: dict[str, Any]) -> None:
     folder, said = finished
-    assert report["soup"]["networks"] == 1
-    score = f"{report['soup']['test']['score']:.4f} ["
+    assert report["blend"]["networks"] == 1
+    score = f"{report['blend']['test']['score']:.4f} ["
     heads = [line.split("  ")[0].strip() for line in said.splitlines() if score in line]
-    assert "soup" in heads  # in the console's table
+    assert "blend" in heads  # in the console's table
     page = re.sub(r"<[^>]*>", " ", (folder / "report.html").read_text())
-    assert re.search(rf"Soup\s+600\s+{re.escape(score)}", page)
+    assert re.search(rf"Blend\s+600\s+{re.escape(score)}", page)
     log = EventAccumulator(str(folder / "tb"))
     log.Reload()
     assert {tag for tag in log.Tags()["scalars"] if tag.startswith("results/")} == {f"results/{n}" for n in COMPETITORS}
-    assert log.Scalars("results/soup")[0].value == pytest.approx(report["soup"]["test"]["score"])
+    assert log.Scalars("results/blend")[0].value == pytest.approx(report["blend"]["test"]["score"])
 
 
 def test_the_parent_was_trained_here(finished: tuple[Path, str], report: dict[str, Any]) -> None:
@@ -256,8 +256,8 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_finished_run_is_left_alone_or_gone_through_again_to_the_same(finished: tuple[Path, str]) -> None:
     folder = finished[0]
     before = json.loads((folder / "report.json").read_text())
-    soup = f"report.methods={json.dumps(yaml_of(folder)['report']['methods'])}"
-    again = call("run", "digits_noisy", "--retrain", "--runs", str(folder.parent), *SETS, "--set", soup)
+    blend = f"report.methods={json.dumps(yaml_of(folder)['report']['methods'])}"
+    again = call("run", "digits_noisy", "--retrain", "--runs", str(folder.parent), *SETS, "--set", blend)
     assert again.exit_code == 2 and "found this one, finished: see" in again.stderr
     quiet = call("resume", str(folder), "--quiet")
     assert quiet.exit_code == 0 and quiet.stdout == f"{before['verdict']}\n{folder}/report.html\n"

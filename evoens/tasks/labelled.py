@@ -64,8 +64,8 @@ class LabelledProblem(FixedInputs):
         self.parent, self.splits, self.scored_by, self.members_by = parent, splits, score, members_by
         self.tuning, self.seed = tuning, seed
         self.tunes, self.epochs = tuning is not None, tuning.epochs if tuning else 0
-        for name, split in splits.items():
-            low, high = (int(end) for end in split.labels.aminmax())
+        for name in ("search", "select", "test", *(("train",) if tuning else ())):  # what nobody asks for is not read
+            low, high = (int(end) for end in splits[name].labels.aminmax())
             if low < 0 or high >= len(classes):
                 expected = f"expected classes from 0 to {len(classes) - 1}, of which the network knows {len(classes)}"
                 raise ProblemError(f"{name}: {expected}, found {low} to {high}")

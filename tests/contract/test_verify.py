@@ -63,7 +63,7 @@ def test_the_published_numbers_are_those_of_the_tests() -> None:
         assert places == tuple(place for place, holds in enumerate(test_noise.oracle_mask(mask, 16)) if holds)
     words = test_noise.oracle_words(0, "step 7:conv.weight", 16)
     turned = {place for place, word in enumerate(words) if word < 30_000 * 3 // 4}
-    assert set(verify.TARGET) ^ turned == set(verify.TURNED)
+    assert set(verify.TARGET) ^ turned == set(verify.ANNEALED)
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_another_table_is_noticed_in_every_stream(table: np.ndarray) -> None:
 
 
 def test_another_rule_for_annealed_masks_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    turned = noise.turned
-    monkeypatch.setattr(noise, "turned", lambda seed, *rest: turned(seed + 1, *rest))
+    turned = noise.annealed_mask
+    monkeypatch.setattr(noise, "annealed_mask", lambda seed, *rest: turned(seed + 1, *rest))
     assert failed() == ["annealed masks"]
 
 

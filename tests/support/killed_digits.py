@@ -47,7 +47,7 @@ class Moments(killed.Moments):
         return super()._stage() if frame.f_code.co_name in killed.STAGES else str(frame.f_code.co_name)
 
 
-def execute(folder: Path, _: Any) -> None:
+def execute(folder: Path, _: Any, **__: Any) -> None:
     """Run, or go on as the command `resume` does."""
     begun = (folder / RESOLVED).is_file()
     loaded = load(folder / RESOLVED, retrain=True) if begun else load("digits_noisy", CHANGES, retrain=True)
