@@ -1,4 +1,7 @@
-"""How fast a population is evaluated: against `torch.vmap`, a plain loop, the matrix product, and the parent alone."""
+"""How fast a population is evaluated: against `torch.vmap`, a plain loop, the matrix product, and the parent alone.
+
+And how fast a generation of a search plays Procgen, children of one layer, against the parent alone at large batches.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,15 @@ from evoens.machine.allocator import keep_memory
 from evoens.machine.threads import side_by_side
 from evoens.parent import Architecture, Parent
 from evoens.problem import EnsembleObjective, Evaluation, Measure, Problem, Split, SplitName
+from evoens.settings.procgen import ProcgenSettings
+from evoens.tasks.procgen import ProcgenProblem
 
 NETWORK = "evoens.tasks.networks.impala:ImpalaPolicy"
 SQUARES = (512, 1024, 2048)
-LONG = ("vmap", "parent", "child")
+LONG = ("vmap", "parent", "child", "search")
+LAYER = "trunk.linear"  # which the children of the search touch
+LARGE = 256  # frames a pass, of the parent that the search is held against
+LEVELS, STEPS = 16, 32  # that each child of the search plays
 SHORT_TURNS = 4  # of all other ways in a round
 PRODUCT_GFLOP = 20  # of matrix products of each size in a turn
 TARGETS = {
@@ -32,6 +40,7 @@ TARGETS = {
     "speedup_vs_loop": (1.0, "a module for each child, float32"),
     "fraction_of_matmul_peak": (0.75, "matrix product in the plan's precision"),
     "fraction_of_parent_inference": (0.9, "the parent alone, noise and building counted in"),
+    "fraction_of_large_batches": (0.8, f"a search on games: the parent alone, {LARGE} frames a pass"),
 }
 
 
@@ -72,6 +81,7 @@ def measure(
     batch: int = 64,
     children: int = 8,
     frames: int = 1024,
+    steps: int = STEPS,
     rounds: int = 4,
     squares: Sequence[int] = SQUARES,
 ) -> dict[str, Any]:
@@ -82,11 +92,12 @@ def measure(
         batch: frames a pass.
         children: how many, in the comparison with vmap and the loop.
         frames: how many a child predicts where building it is counted in.
+        steps: of each game that the children of the search play.
         rounds: of all measurements; every ratio is the median of the rounds' ratios.
         squares: sides of the matrices; the quickest size counts.
 
     Returns:
-        The four ratios of `TARGETS`, and what they rest on: children × frames and GFLOP a second, plan, machine.
+        The ratios of `TARGETS`, and what they rest on: children × frames and GFLOP a second, plan, machine.
     """
     keep_memory()
     architecture = Architecture(NETWORK, {"widths": list(widths), "in_channels": 6})
@@ -94,7 +105,7 @@ def measure(
     parent = Parent(architecture.build(), architecture)
     problem = Frames(parent, 6, batch, frames)
     evaluator = Evaluator(parent, noisy(), problem, settings=quickest_settings())
-    work = _work(evaluator, problem, children, squares)
+    work = {**_work(evaluator, problem, children, squares), **_search(evaluator, problem, children, steps)}
     for name in work:
         if name not in ("parent", "child"):  # they run what the plan runs
             work[name][0]()  # the first time compiles kernels and takes memory
@@ -115,7 +126,8 @@ def describe(result: dict[str, Any]) -> Table:
         shown = f"{result[name]:.0%}" if share else f"{result[name]:.1f} ×"
         table.add_row(shown, against, f"≥ {target:.0%}" if share else f"≥ {target:g} ×")
     table.caption = (
-        f"children × frames per second: plan {rates['plan']:.0f}, vmap {rates['vmap']:.0f}, loop {rates['loop']:.0f}; "
+        f"children × frames per second: plan {rates['plan']:.0f}, vmap {rates['vmap']:.0f}, loop {rates['loop']:.0f}, "
+        f"search {rates['search']:.0f}; "
         f"GFLOP/s: plan {flops['plan']:.0f}, matrix product {flops['matmul']:.0f}"
     )
     return table
@@ -145,6 +157,25 @@ def _work(evaluator: Evaluator, problem: Frames, children: int, squares: Sequenc
     work["parent"] = (lambda: problem.evaluate(lambda x: _pass(room, x), whole), len(group) * whole.count)
     work["child"] = (lambda: evaluator.evaluate(group, whole), len(group) * whole.count)
     return work
+
+
+def _search(evaluator: Evaluator, problem: Frames, children: int, steps: int) -> Work:
+    """Return a generation of children of one layer on games, and the parent on as many frames as are quickest."""
+    levels = {
+        name: {"start": i * LEVELS, "count": LEVELS} for i, name in enumerate(("train", "search", "select", "test"))
+    }
+    settings = ProcgenSettings.model_validate({"game": "bigfish", "levels": levels, "max_episode_steps": steps})
+    games = ProcgenProblem(settings, evaluator.parent)
+    strategy = evaluator.strategy.within(scope=(LAYER,))
+    searching = Evaluator(evaluator.parent, strategy, games, evaluator.plan, settings=evaluator.settings)
+    genomes, split = strategy.ask(children, Random(0)), games.split("search")
+    played = [outcome.evaluation for outcome in searching.evaluate(genomes, split)]
+    room = make_runner(evaluator.parent.module, evaluator.parent.perturbed, evaluator.plan, evaluator.device)
+    frames, places = problem.probe(LARGE), evaluator.plan.children
+    return {
+        "search": (lambda: searching.evaluate(genomes, split), sum(one.samples for one in played if one)),
+        "large": (lambda: _passes(room, frames, places), places * len(frames)),
+    }
 
 
 def _round(work: Work, *, backwards: bool) -> dict[str, float]:
@@ -205,12 +236,13 @@ def _gflop(parent: Parent, frames: Tensor) -> float:
 def _result(rounds: Sequence[dict[str, float]], gflop: float) -> dict[str, Any]:
     """Return medians over the rounds of each rate and of each ratio."""
     best = max((name for name in rounds[0] if name.startswith("matmul")), key=lambda name: _median(rounds, name))
-    rates = {name: _median(rounds, name) for name in ("plan", "vmap", "loop", "parent", "child")}
+    rates = {name: _median(rounds, name) for name in ("plan", "vmap", "loop", "parent", "child", "search", "large")}
     return {
         "speedup_vs_vmap": statistics.median(r["plan"] / r["vmap"] for r in rounds),
         "speedup_vs_loop": statistics.median(r["plan"] / r["loop"] for r in rounds),
         "fraction_of_matmul_peak": statistics.median(r["plan"] * gflop / r[best] for r in rounds),
         "fraction_of_parent_inference": statistics.median(r["child"] / r["parent"] for r in rounds),
+        "fraction_of_large_batches": statistics.median(r["search"] / r["large"] for r in rounds),
         "frames_per_second": rates,
         "gflops": {**{name: rate * gflop for name, rate in rates.items()}, "matmul": _median(rounds, best)},
         "gflop_per_frame": gflop,

@@ -1,26 +1,27 @@
-"""Runs children of one kind: side by side or mapped over, the whole network or only its tail."""
+"""Runs children of one kind: several in a pass or mapped over, several passes side by side."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from evoens.evaluation.memory import budget, nbytes
-from evoens.evaluation.plan import Loop, Plan, Stack, make_runner
-from evoens.evaluation.trials import Answer, EvaluationTask, run
-from evoens.evaluation.trunk_cache import TrunkCache, shared_trunk
+from evoens.evaluation.plan import Branches, Plan, Stack, make_runner
+from evoens.evaluation.planning import COPIES
+from evoens.evaluation.trials import EvaluationTask, run
+from evoens.evaluation.trunk import Trunk, shared_trunk
+from evoens.evaluation.trunk_cache import TrunkCache
+from evoens.graph.cut import Cut
 from evoens.network.inputs import Inputs
 from evoens.parent import Parent
-from evoens.plugins.guest import failure
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.settings.evaluation import EvaluationSettings
 
 GROUP = 64  # children that go through the blocks of a split together: each group has the trunk computed anew
+TOGETHER = 16  # children whose games share a batch, at most
 
 
 class Brood(Protocol):
@@ -41,7 +42,9 @@ Results = Iterator[tuple[int, Evaluation | Exception]]
 
 
 class BatchRunner:
-    """Runs children that touch the same tensors: what comes before these only once, where inputs are the same for all.
+    """Runs children that touch the same tensors, and computes what comes before these for all of them together.
+
+    Where inputs are the same for all, once for the split; else once for all the inputs that wait, in one batch.
 
     Args:
         problem: what children are measured on.
@@ -63,29 +66,42 @@ class BatchRunner:
         settings: EvaluationSettings,
     ) -> None:
         self.touched, self._problem, self._plan, self._settings = touched, problem, plan, settings
-        parts = shared_trunk(problem, parent, touched)
-        self._runner = make_runner(parts.tail if parts else parent.module, touched, plan, device)
+        self._device = device
         self._shared: TrunkCache | None = None
+        self._lanes: Sequence[Branches | Stack] = ()
+        parts = shared_trunk(problem, parent, touched)
         if parts and isinstance(problem, FixedInputs):
             left = budget(settings.memory) - plan.children * nbytes(parts.tail)
-            self._shared = TrunkCache(problem, parts.trunk, plan, device, left)
+            self._shared = TrunkCache(problem, Trunk(parts.trunk, plan, device), left)
+            self._lanes = make_runner(parts.tail, touched, plan, device).lanes
+        elif parts and plan.batching == "loop":
+            self._lanes = self._branches(parts)
+        self._lanes = self._lanes or make_runner(parent.module, touched, plan, device).lanes
+
+    def _branches(self, parts: Cut) -> list[Branches]:
+        """Return room for children on inputs of their own; none where these must not share a batch."""
+        trunk, plan = Trunk(parts.trunk, self._plan, self._device), self._plan
+        inputs = self._problem.probe()
+        if not isinstance(inputs, Tensor) or not trunk.alike(inputs):
+            return []
+        places = int(COPIES * budget(self._settings.memory) / max(1, nbytes(parts.tail)) / plan.children)
+        places = max(1, min(TOGETHER, places))
+        return [Branches(parts.tail, plan, self._device, places, trunk) for _ in range(plan.children)]
 
     def measure(self, children: Sequence[int], brood: Brood, split: Split) -> Results:
         """Yield each child's evaluation on `split`, or the error that ended it."""
         size = GROUP if self._shared else max(1, len(children))
         for start in range(0, len(children), size):
             trials = {
-                child: EvaluationTask(self._cases(split), self._settings.timeout)
+                EvaluationTask(self._cases(split), self._settings.timeout): child
                 for child in children[start : start + size]
             }
             for error in self._blocks(split):
-                going = {child: trial for child, trial in trials.items() if not trial.ended}
+                going = {trial: child for trial, child in trials.items() if not trial.ended}
                 if error is not None:
-                    yield from ((child, error) for child in going)
-                elif isinstance(self._runner, Loop):
-                    yield from self._side_by_side(self._runner, going, brood)
+                    yield from ((child, error) for child in going.values())
                 else:
-                    yield from self._in_step(self._runner, going, brood)
+                    yield from self._run(going, brood)
 
     def _blocks(self, split: Split) -> Iterator[Exception | None]:
         """Have what children share here, block by block; an error in it is theirs."""
@@ -97,52 +113,19 @@ class BatchRunner:
     def _cases(self, split: Split) -> Generator[Inputs | None, Tensor, Evaluation]:
         return (yield from self._shared.cases(split) if self._shared else self._problem.cases(split))
 
-    def _load(self, place: int, child: int, brood: Brood) -> None:
-        weights = brood.child_weights(child)
-        self._runner.load(place, {name: weights[name] for name in self.touched})
+    def _run(self, trials: Mapping[EvaluationTask, int], brood: Brood) -> Results:
+        """Run each to its end or its next pause."""
 
-    def _side_by_side(self, loop: Loop, trials: Mapping[int, EvaluationTask], brood: Brood) -> Results:
-        """Run each child for itself; a place is taken again as soon as its child is done."""
-        free, taken = list(range(self._plan.children)), {}
-
-        def started() -> Iterator[tuple[EvaluationTask, Answer]]:
-            """Start each when there is a place for it."""
-            for child, trial in trials.items():
-                place = free.pop()
-                taken[trial] = child, place
+        def begun() -> Iterator[EvaluationTask]:
+            for trial, child in trials.items():
                 brood.begin(child)
-                trial.start(partial(self._load, place, child, brood))
-                yield trial, partial(loop.answer, place)
+                yield trial
 
-        for trial in run(started(), self._plan.children):
-            child, place = taken.pop(trial)
-            free.append(place)
-            brood.end(child)
+        def prepare(trial: EvaluationTask, lane: Branches | Stack, place: int) -> None:
+            weights = brood.child_weights(trials[trial])
+            lane.load(place, {name: weights[name] for name in self.touched})
+
+        for trial in run(self._lanes, begun(), prepare):
+            brood.end(trials[trial])
             if trial.ended:
-                yield child, trial.result
-
-    def _in_step(self, stack: Stack, trials: Mapping[int, EvaluationTask], brood: Brood) -> Results:
-        """Run a few children after another, the network mapped over them."""
-        children = list(trials)
-        for start in range(0, len(children), self._plan.children):
-            some = children[start : start + self._plan.children]
-            group = [trials[child] for child in some]
-            for place, trial in enumerate(group):
-                brood.begin(some[place])
-                trial.start(partial(self._load, place, some[place], brood))
-            while waiting := {place: trial.inputs for place, trial in enumerate(group) if trial.inputs is not None}:
-                began = time.monotonic()
-                try:
-                    answers = stack.predict(waiting)
-                except BaseException as error:
-                    own = error if isinstance(error, Exception) else failure(error, "the network")
-                    for place in waiting:
-                        group[place].fail(own)
-                else:
-                    share = (time.monotonic() - began) / len(waiting)
-                    for place, outputs in answers.items():
-                        group[place].spent += share
-                        group[place].answer(outputs)
-            for child in some:
-                brood.end(child)
-            yield from ((child, trials[child].result) for child in some if trials[child].ended)
+                yield trials[trial], trial.result

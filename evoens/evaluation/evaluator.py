@@ -17,7 +17,7 @@ from evoens.evaluation.batch_runner import BatchRunner, Results
 from evoens.evaluation.memory import budget
 from evoens.evaluation.plan import Plan
 from evoens.evaluation.planning import PROBE_INPUTS, Batches, quickest
-from evoens.evaluation.trunk_cache import shared_trunk, touched
+from evoens.evaluation.trunk import shared_trunk, touched
 from evoens.genome import Genome
 from evoens.graph.cut import traces
 from evoens.graph.feature_cache import Kept
@@ -36,9 +36,10 @@ GROUP = 8  # children whose outputs are taken together: they share what they hav
 class Evaluator:
     """Rebuilds children and measures them on a problem, the same bits in any order and however they are grouped.
 
-    Where inputs are the same for all, children share what comes before the first tensor that they touch; the parent
-    runs as one that touches the Strategy's scope. Memory is one parent, the plan's children at a time, what they share
-    (see `evoens.evaluation.trunk_cache`), and the evaluations, whatever the population.
+    Children share what comes before the first tensor that they touch; the parent runs as one that touches the
+    Strategy's scope. Where inputs are the same for all it is computed once (`evoens.evaluation.trunk_cache`), else for
+    the inputs of several children in one batch (`evoens.evaluation.plan.Branches`). Memory is one parent, the children
+    that run at a time, what they share, and the evaluations, whatever the population.
 
     Args:
         parent: the network children are rebuilt from.
@@ -74,8 +75,7 @@ class Evaluator:
     @property
     def untraced(self) -> bool:
         """Whether children of the Strategy's scope might share something, were torch.fx able to trace the network."""
-        some = isinstance(self.problem, FixedInputs) and self._scope != self._touched([()])
-        return some and not traces(self.parent.module, self._scope)
+        return self._scope != self._touched([()]) and not traces(self.parent.module, self._scope)
 
     def evaluate(
         self, genomes: Sequence[Genome], split: Split, on_result: Callable[[int, Outcome], None] = lambda *_: None
@@ -122,7 +122,8 @@ class Evaluator:
         return found
 
     def _quickest(self) -> Plan:
-        inputs, cut = self.problem.probe(PROBE_INPUTS), shared_trunk(self.problem, self.parent, self._scope)
+        inputs, fixed = self.problem.probe(PROBE_INPUTS), isinstance(self.problem, FixedInputs)
+        cut = shared_trunk(self.problem, self.parent, self._scope) if fixed else None
         if cut is None or isinstance(inputs, tuple):
             batches = Batches(inputs, self._sizes(), own=isinstance(inputs, tuple))
             return quickest(self.parent.module, self._scope, batches, self.device, self.settings)
@@ -166,7 +167,7 @@ class Evaluator:
     def _touched(self, scopes: Sequence[Sequence[str]]) -> tuple[str, ...]:
         if self.tuned is not None:
             return tuple(self.parent.weights)
-        return touched(self.parent, scopes if isinstance(self.problem, FixedInputs) else [()])
+        return touched(self.parent, scopes)
 
     def _runner(self, names: tuple[str, ...]) -> BatchRunner:
         if self._latest is None or self._latest.touched != names:

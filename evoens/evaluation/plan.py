@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -81,12 +81,24 @@ class Plan:
         return part.to(device=device, dtype=dtype, memory_format=layout)
 
 
-class Loop:
-    """Modules whose weights are replaced, one for each child at a time."""
+class Branches:
+    """Modules whose weights are replaced, each a child: whole networks, or tails behind a trunk that they share.
 
-    def __init__(self, module: nn.Module, plan: Plan, device: torch.device) -> None:
-        self.plan, self.device = plan, device
-        self._children = [Child(plan.fit(module, device)) for _ in range(plan.children)]
+    The inputs of all children go through the trunk in one batch, then each child's rows through its own tail: its bits
+    depend on its inputs alone, since whoever hands over a trunk has seen that it keeps rows apart (`Trunk.alike`).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        plan: Plan,
+        device: torch.device,
+        places: int = 1,
+        trunk: Callable[[Tensor], Features] | None = None,
+    ) -> None:
+        self.places = places
+        self._plan, self._device, self._trunk = plan, device, trunk
+        self._children = [Child(plan.fit(module, device)) for _ in range(places)]
         if plan.layout == "channels_last":
             for child in self._children:
                 child.fuse()
@@ -97,7 +109,40 @@ class Loop:
 
     def answer(self, place: int, inputs: Inputs) -> Tensor:
         """Return float32 probabilities `(n, c)` of the child at `place`, on the inputs' device."""
-        return self._children[place].predict(*self.plan.fit_inputs(inputs, self.device)).to(_first(inputs).device)
+        return self._children[place].predict(*self._plan.fit_inputs(inputs, self._device)).to(_first(inputs).device)
+
+    def predict(self, inputs: Mapping[int, Inputs]) -> dict[int, Tensor | Exception]:
+        """Return for each place what `answer` gives, or raises."""
+        found: dict[int, Tensor | Exception] = {}
+        for place, own in self._shared(inputs).items():
+            try:
+                found[place] = self.answer(place, own).to(_first(inputs[place]).device)
+            except Exception as error:
+                found[place] = error
+        return found
+
+    def _shared(self, inputs: Mapping[int, Inputs]) -> Mapping[int, Inputs]:
+        if self._trunk is None:
+            return inputs
+        rows = [_first(own) for own in inputs.values()]
+        split = [torch.split(part, list(map(len, rows))) for part in self._trunk(torch.cat(rows))]
+        return dict(zip(inputs, zip(*split, strict=True), strict=True))
+
+
+class Loop:
+    """Whole networks or tails, a child each, side by side."""
+
+    def __init__(self, module: nn.Module, plan: Plan, device: torch.device) -> None:
+        self.plan, self.device = plan, device
+        self.lanes = [Branches(module, plan, device) for _ in range(plan.children)]
+
+    def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
+        """See `Branches.load`."""
+        self.lanes[place].load(0, weights)
+
+    def answer(self, place: int, inputs: Inputs) -> Tensor:
+        """See `Branches.answer`."""
+        return self.lanes[place].answer(0, inputs)
 
     def predict(self, inputs: Mapping[int, Inputs]) -> dict[int, Tensor]:
         """Return float32 probabilities `(n, c)` for the inputs of each place, on their device; features are shared."""
@@ -115,14 +160,14 @@ class Stack:
     """
 
     def __init__(self, module: nn.Module, own: Collection[str], plan: Plan, device: torch.device) -> None:
-        self.plan, self.device = plan, device
+        self.plan, self.device, self.places, self.lanes = plan, device, plan.children, [self]
         module = plan.fit(module, device)
         tensors = module.state_dict()
         self._weights = {k: tensors[k].repeat(plan.children, *[1] * tensors[k].dim()) for k in own if k in tensors}
         self._call = lambda weights, x: functional_call(module, weights, x)
 
     def load(self, place: int, weights: Mapping[str, Tensor]) -> None:
-        """See `Loop.load`."""
+        """See `Branches.load`."""
         for name in weights.keys() & self._weights.keys():
             self._weights[name][place].copy_(weights[name])
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +17,6 @@ from evoens.machine.threads import side_by_side
 from evoens.network.inputs import Inputs
 from evoens.plugins.guest import failure
 from evoens.problem import Evaluation
-
-Answer = Callable[[Any], Tensor]
-"""Probabilities for what cases yield: a `Predictor`, or the tail of one."""
 
 Done = TypeVar("Done")
 
@@ -95,55 +93,96 @@ def finite(evaluation: Evaluation) -> bool:
     return len(evaluation.cases) > 0 and bool(torch.isfinite(evaluation.cases).all())
 
 
-def run(trials: Iterator[tuple[EvaluationTask, Answer]], width: int) -> Iterator[EvaluationTask]:
-    """Answer started trials, each by its predictor, and yield them as they end or pause.
+class Lane(Protocol):
+    """Room for some predictors, which are answered in one pass."""
 
-    The networks' passes take turns on `width` threads. All else, making a trial and playing its cases, happens on the
+    places: int
+
+    def predict(self, inputs: Mapping[int, Any]) -> Mapping[int, Tensor | Exception]:
+        """Return the probabilities for the inputs of each place, or the error that its predictor ended with."""
+
+
+AnyLane = TypeVar("AnyLane", bound=Lane)
+Pass = tuple[Mapping[int, Tensor | Exception], float]
+"""What became of each place, and the seconds that all took together."""
+
+
+def run(
+    lanes: Sequence[AnyLane],
+    trials: Iterator[EvaluationTask],
+    prepare: Callable[[EvaluationTask, AnyLane, int], object],
+) -> Iterator[EvaluationTask]:
+    """Send trials on their way, each at a place of a lane, and yield them as they end or pause.
+
+    The lanes' passes take turns on a thread each, the cases of one are played while the others compute, and a place
+    that falls free is taken at once. All but the passes, preparing a predictor and playing its cases, happens on the
     caller's thread, so that nobody's Strategy or Problem meets another thread.
 
     Args:
-        trials: the next is asked for when one has ended and was yielded, so that `width` at most are on their way.
-        width: how many at once; 1 needs no thread.
+        lanes: where predictors are answered; one needs no thread.
+        trials: the next is asked for when there is a place for it, so that no more are on their way.
+        prepare: puts a trial's predictor at a place; what it raises fails the trial.
     """
-    if width > 1:
-        with side_by_side(width) as pool:
-            yield from _on_threads(trials, width, pool)
-    else:
-        for trial, predict in trials:
-            while trial.inputs is not None:
-                _take(trial, partial(trial.timed, partial(predict, trial.inputs)))
-            yield trial
+    seats: list[dict[int, EvaluationTask]] = [{} for _ in lanes]
+    flying: dict[Future[Pass], int] = {}
+    idle = list(range(len(lanes)))
+    with side_by_side(len(lanes)) if len(lanes) > 1 else nullcontext() as pool:
+        while True:
+            while (lane := _emptiest(idle, lanes, seats)) is not None and (trial := next(trials, None)) is not None:
+                place = next(place for place in range(lanes[lane].places) if place not in seats[lane])
+                trial.start(partial(prepare, trial, lanes[lane], place))
+                if trial.inputs is None:
+                    yield trial
+                else:
+                    seats[lane][place] = trial
+            for lane in idle:
+                if seats[lane]:
+                    inputs = {place: trial.inputs for place, trial in seats[lane].items()}
+                    flying[_submit(pool, partial(_pass, lanes[lane], inputs))] = lane
+            if not flying:
+                return
+            idle = []
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                idle.append(flying.pop(future))
+                yield from _answered(seats[idle[-1]], *future.result())
 
 
-def _on_threads(
-    trials: Iterator[tuple[EvaluationTask, Answer]], width: int, pool: ThreadPoolExecutor
-) -> Iterator[EvaluationTask]:
-    waiting: dict[Future[Tensor], tuple[EvaluationTask, Answer]] = {}
-
-    def on_its_way(trial: EvaluationTask, predict: Answer) -> bool:
-        if trial.inputs is not None:
-            waiting[pool.submit(trial.timed, partial(predict, trial.inputs))] = trial, predict
-        return trial.inputs is not None
-
-    while True:
-        while len(waiting) < width and (pair := next(trials, None)) is not None:
-            if not on_its_way(*pair):
-                yield pair[0]
-        if not waiting:
-            return
-        for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-            trial, predict = waiting.pop(future)
-            _take(trial, future.result)
-            if not on_its_way(trial, predict):
-                yield trial
+def _emptiest(idle: Sequence[int], lanes: Sequence[Lane], seats: Sequence[Mapping[int, object]]) -> int | None:
+    """Return the lane with the fewest trials of those that wait and have a place, so that all get as many."""
+    return min((i for i in idle if len(seats[i]) < lanes[i].places), key=lambda i: len(seats[i]), default=None)
 
 
-def _take(trial: EvaluationTask, outputs: Callable[[], Tensor]) -> None:
+def _submit(pool: Executor | None, work: Callable[[], Pass]) -> Future[Pass]:
+    if pool is not None:
+        return pool.submit(work)
+    done: Future[Pass] = Future()
+    done.set_result(work())
+    return done
+
+
+def _pass(lane: Lane, inputs: Mapping[int, Any]) -> Pass:
+    began = time.monotonic()
+    answers: Mapping[int, Tensor | Exception]
     try:
-        answer = outputs()
+        answers = lane.predict(inputs)
     except Exception as error:
-        trial.fail(error)
+        answers = dict.fromkeys(inputs, error)
     except BaseException as error:  # SystemExit, say
-        trial.fail(failure(error, "the network"))
-    else:
-        trial.answer(answer)
+        answers = dict.fromkeys(inputs, failure(error, "the network"))
+    return answers, time.monotonic() - began
+
+
+def _answered(
+    seats: dict[int, EvaluationTask], answers: Mapping[int, Tensor | Exception], seconds: float
+) -> Iterator[EvaluationTask]:
+    """Hand in what a pass has given, and yield the trials that are through, whose places are free again."""
+    for place, answer in answers.items():
+        trial = seats[place]
+        trial.spent += seconds / len(answers)
+        if isinstance(answer, Exception):
+            trial.fail(answer)
+        else:
+            trial.answer(answer)
+        if trial.inputs is None:
+            del seats[place]
+            yield trial

@@ -1,31 +1,16 @@
-"""What children share: on inputs that are the same for all, what their networks do before any of them differs."""
+"""The features of a split, where inputs are the same for all children: computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from evoens.evaluation.plan import Plan
-from evoens.graph.cut import Cut, Features
-from evoens.graph.proof import PROVED, proved_cut
+from evoens.evaluation.trunk import Trunk
+from evoens.graph.cut import Features
 from evoens.network.inputs import Inputs, several
-from evoens.parent import Parent, fuse
-from evoens.plugins.guest import guest
-from evoens.problem import Evaluation, FixedInputs, Problem, Split
-from evoens.scope import touches
-
-
-def touched(parent: Parent, scopes: Iterable[Sequence[str]]) -> tuple[str, ...]:
-    """Return the tensors in which a child with genes of these scopes may differ from the parent."""
-    entries = list(scopes)
-    return tuple(name for name in parent.perturbed if any(touches(scope, name) for scope in entries))
-
-
-def shared_trunk(problem: Problem, parent: Parent, names: Sequence[str]) -> Cut | None:
-    """Return where children that touch the tensors `names` part; None where they share nothing."""
-    return proved_cut(parent, names, problem.probe(PROVED)) if isinstance(problem, FixedInputs) else None
+from evoens.problem import Evaluation, FixedInputs, Split
 
 
 class TrunkCache:
@@ -34,11 +19,8 @@ class TrunkCache:
     A split that does not fit comes in blocks: a group of children goes through one before the next is computed.
     """
 
-    def __init__(self, problem: FixedInputs, trunk: nn.Module, plan: Plan, device: torch.device, limit: int) -> None:
-        self.problem, self.plan, self.device, self.limit = problem, plan, device, limit
-        self._trunk = plan.fit(trunk, device)
-        if plan.layout == "channels_last":
-            fuse(self._trunk)
+    def __init__(self, problem: FixedInputs, trunk: Trunk, limit: int) -> None:
+        self.problem, self.limit, self._trunk = problem, limit, trunk
         self._kept: Split | None = None
         self._block: list[Features] = []
         self._last = False
@@ -75,6 +57,4 @@ class TrunkCache:
 
     def _features(self, inputs: Inputs) -> Features:
         self._home = several(inputs)[0].device
-        with torch.inference_mode(), guest("the network"):
-            features: Features = self._trunk(*self.plan.fit_inputs(inputs, self.device))
-            return self.plan.fit_inputs(features, self.device)
+        return self._trunk.features(inputs)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from evoens.evaluation.result_cache import ResultCache
 from evoens.evaluation.trials import EvaluationTask, run
@@ -134,26 +135,36 @@ class Comparison:
         Raises:
             Exception: whatever ended a measurement.
         """
-        on_their_way: dict[EvaluationTask, Measurement] = {}
+        on_their_way: dict[EvaluationTask, tuple[Measurement, Callable[[], Predictor]]] = {}
 
-        def trials() -> Iterator[tuple[EvaluationTask, Predictor]]:
-            """Start each when there is room for it."""
+        def trials() -> Iterator[EvaluationTask]:
             for one in measurements:
                 fitted = self.competitors[one.name]
                 together, alone = fitted.with_members, self.problem.cases if fitted.likeliest else self.problem.reported
                 cases = self.problem.reported_with_members(one.part) if together else None
-                make = together if together and cases else one.make
-                with guest(f"{one.name} cannot be made"):
-                    predict = make()
                 trial = EvaluationTask(cases or alone(one.part))
-                on_their_way[trial] = one
-                trial.start()
-                yield trial, predict
+                on_their_way[trial] = one, together if together and cases else one.make
+                yield trial
 
-        for trial in run(trials(), lanes(self.device)):
+        def prepare(trial: EvaluationTask, lane: _Lane, place: int) -> None:
+            one, make = on_their_way[trial]
+            with guest(f"{one.name} cannot be made"):
+                lane.predictor = make()
+
+        for trial in run([_Lane() for _ in range(lanes(self.device))], trials(), prepare):
             if isinstance(trial.result, Exception):
                 raise trial.result
-            yield on_their_way.pop(trial), trial.result
+            yield on_their_way.pop(trial)[0], trial.result
+
+
+class _Lane:
+    """Room for one predictor; see `evoens.evaluation.trials.Lane`."""
+
+    places = 1
+    predictor: Predictor
+
+    def predict(self, inputs: Mapping[int, Any]) -> dict[int, Tensor | Exception]:
+        return {place: self.predictor(own) for place, own in inputs.items()}
 
 
 def _statistics(problem: Problem, result: Evaluation) -> dict[str, Statistic]:

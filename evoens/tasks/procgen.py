@@ -155,23 +155,22 @@ class ProcgenProblem(Problem):
         env = LevelEnv(self.settings.game, self.settings.difficulty, levels)
         chance = np.stack([_chance(self.seed, level) for level in levels])
         tape = _Tape(np.asarray(levels), record)
-        stack = np.zeros((len(levels), 64, 64, 3 * self.settings.frame_stack), np.uint8)
-        stack[..., -3:] = env.frames()
+        now = env.frames()
+        seen = [*[np.zeros_like(now)] * (self.settings.frame_stack - 1), now]  # of those playing, the oldest first
         playing, step = np.arange(len(levels)), 0  # places in `levels`, and for each its slot in `env`
         slots = playing
         while len(playing) and step < horizon:
             if 2 * len(playing) <= len(env):
                 env.keep(slots)
                 slots = np.arange(len(playing))
-            inputs = torch.from_numpy(stack[playing]).permute(0, 3, 1, 2)  # channels_last in memory as it is
+            inputs = _stacked(seen)
             probabilities = (yield inputs).double().numpy()
             taken = self._act(probabilities, chance[playing, step])
             frames, rewards, done = env.step(_at(slots, taken, len(env)))
             tape.add(step, playing, inputs=inputs, actions=taken, probabilities=probabilities, rewards=rewards[slots])
             left = ~done[slots]
             playing, slots, step = playing[left], slots[left], step + 1
-            stack[playing, ..., :-3] = stack[playing, ..., 3:]
-            stack[playing, ..., -3:] = frames[slots]
+            seen = [*(frame[left] for frame in seen[1:]), frames[slots]]
         return tape
 
     def _act(self, probabilities: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -181,6 +180,18 @@ class ProcgenProblem(Problem):
             return np.asarray(probabilities.argmax(axis=1))
         below = probabilities.cumsum(axis=1) < chance[:, None] * probabilities.sum(axis=1, keepdims=True)
         return np.asarray(np.minimum(below.sum(axis=1), probabilities.shape[1] - 1))
+
+
+def _stacked(seen: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Return frames `(m, 64, 64, 3)` one upon another, `(m, c, 64, 64)`, in memory as channels_last has it.
+
+    Channel by channel, which is three times as quick as three bytes at a time.
+    """
+    stack = np.empty((*seen[0].shape[:-1], 3 * len(seen)), np.uint8)
+    for place, frame in enumerate(seen):
+        for colour in range(3):
+            stack[..., 3 * place + colour] = frame[..., colour]
+    return torch.from_numpy(stack).permute(0, 3, 1, 2)
 
 
 def _at(places: NDArray[np.int64], values: NDArray[Any], count: int) -> NDArray[Any]:

@@ -14,12 +14,15 @@ from evoens.evaluation.plan import Plan
 
 def test_the_figures_are_complete_and_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(population, "PRODUCT_GFLOP", 0.01)
-    result = json.loads(json.dumps(measure((4, 4, 4), batch=4, children=2, frames=8, rounds=1, squares=(32, 64))))
+    result = json.loads(
+        json.dumps(measure((4, 4, 4), batch=4, children=2, frames=8, steps=3, rounds=1, squares=(32, 64)))
+    )
     rates, flops = result["frames_per_second"], result["gflops"]
     assert all(result[name] > 0 for name in TARGETS)
     assert result["speedup_vs_vmap"] == pytest.approx(rates["plan"] / rates["vmap"])
     assert result["speedup_vs_loop"] == pytest.approx(rates["plan"] / rates["loop"])
     assert result["fraction_of_parent_inference"] == pytest.approx(rates["child"] / rates["parent"])
+    assert result["fraction_of_large_batches"] == pytest.approx(rates["search"] / rates["large"])
     assert result["fraction_of_matmul_peak"] == pytest.approx(flops["plan"] / flops["matmul"])
     assert Plan.from_json(result["plan"]).precision == result["dtype"]
     assert result["matmul_side"] in (32, 64) and result["threads"] >= 1 and result["cpu"]
