@@ -138,6 +138,7 @@ class Comparison:
         on_their_way: dict[EvaluationTask, tuple[Measurement, Callable[[], Predictor]]] = {}
 
         def trials() -> Iterator[EvaluationTask]:
+            """Yield each when there is room for it."""
             for one in measurements:
                 fitted = self.competitors[one.name]
                 together, alone = fitted.with_members, self.problem.cases if fitted.likeliest else self.problem.reported
