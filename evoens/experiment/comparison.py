@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evoens.errors import SpecError
 from evoens.evaluation.result_cache import ResultCache
 from evoens.evaluation.trials import EvaluationTask, run
 from evoens.experiment.stopping import blocks, narrow
@@ -21,6 +22,7 @@ from evoens.scoring.metrics import Statistic, bootstrap, difference
 from evoens.scoring.text import interval, number
 
 BASELINE = "parent"  # from which all differences are taken
+TOLERANCE = 1e-3  # of the sum of probabilities; rounding in bfloat16 stays below
 ENSEMBLE = "ensemble"  # whose difference the verdict is on
 
 
@@ -111,6 +113,8 @@ class Comparison:
                 less = difference(statistic, found[BASELINE][label])
                 block[label] = bootstrap(statistic, self.resamples, self.seed).to_json()
                 block[f"{label}_difference"] = bootstrap(less, self.resamples, self.seed).to_json()
+            if taken := block.keys() & fitted.about.keys():
+                raise SpecError(f"{name}: expected `about` without {', '.join(sorted(taken))}, which is measured")
             alone = self._alone(fitted.members, parts[name], ledger)
             blocks[name] |= {**({"alone": alone} if alone else {}), **fitted.about}
         return blocks
@@ -150,7 +154,7 @@ class Comparison:
         def prepare(trial: EvaluationTask, lane: _Lane, place: int) -> None:
             one, make = on_their_way[trial]
             with guest(f"{one.name} cannot be made"):
-                lane.predictor = make()
+                lane.name, lane.predictor = one.name, make()
 
         for trial in run([_Lane() for _ in range(lanes(self.device))], trials(), prepare):
             if isinstance(trial.result, Exception):
@@ -162,10 +166,20 @@ class _Lane:
     """Room for one predictor; see `evoens.evaluation.trials.Lane`."""
 
     places = 1
+    name: str
     predictor: Predictor
 
     def predict(self, inputs: Mapping[int, Any]) -> dict[int, Tensor | Exception]:
-        return {place: self.predictor(own) for place, own in inputs.items()}
+        return {place: self._asked(own) for place, own in inputs.items()}
+
+    def _asked(self, inputs: Any) -> Tensor:
+        """Ask a predictor, which may be a user's; logits, say, would be measured as if they were probabilities."""
+        with guest(f"{self.name} does not predict"):
+            outputs = self.predictor(inputs)
+            right = bool((outputs >= 0).all()) and bool((outputs.sum(-1) - 1).abs().max() < TOLERANCE)
+            if not right and bool(outputs.isfinite().all()):  # what is not finite has words of its own
+                raise SpecError(f"{self.name}: expected probabilities, which are ≥ 0 and sum to 1, found other numbers")
+        return outputs
 
 
 def _statistics(problem: Problem, result: Evaluation) -> dict[str, Statistic]:

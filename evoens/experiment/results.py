@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from evoens.ensemble import Ensemble
+from evoens.errors import SpecError
 from evoens.evaluation.backend import Backend
 from evoens.experiment.comparison import Comparison, verdict
 from evoens.experiment.cost import cost
@@ -32,9 +33,9 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
         problem,
         experiment.strategy,
         config,
-        members,
+        tuple(members),
         selection.best,
-        _unselected(journal),
+        tuple(_unselected(journal)),
         backend.device,
         experiment.tuned,
         journal.ledger,
@@ -65,7 +66,10 @@ def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[
         journal.progress(place, len(methods), f"fitting {_words(method.name)}")
         with guest(f"{method.name} cannot be fitted"):
             known = journal.ledger.evaluations
-            fitted[method.name] = method.fit(evolved, journal.folder / method.name, journal.training)
+            found = method.fit(evolved, journal.folder / method.name, journal.training)
+            if not isinstance(found, Fitted):
+                raise SpecError(f"{method.name}: expected fit to return Fitted, found {type(found).__name__}")
+            fitted[method.name] = found
         if journal.ledger.evaluations > known:
             journal.save()
     return fitted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ from tiny_run import TinyFrames, config, experiment, right_answers
 from torch import Tensor
 
 from evoens.ensemble import Ensemble
-from evoens.errors import EvoensError
+from evoens.errors import EvoensError, SpecError
 from evoens.evaluation.result_cache import ResultCache
 from evoens.experiment.comparison import Comparison, verdict
 from evoens.genome import Genome
@@ -124,6 +124,34 @@ def test_random_children_are_unselected_and_share_the_cases(
     whole, quarters = ([Split("test", first, n) for first in range(0, 40, n) for _ in range(2)] for n in (40, 10))
     assert measured == whole + quarters + whole + whole  # each by both measures
     assert [len(genomes) for genomes in built] == [*[3] * 5, *[1] * 2]
+
+
+class Odd(Method):
+    """Whatever it is made with."""
+
+    name = "odd"
+
+    def __init__(self, predict: Callable[[torch.Tensor], torch.Tensor], about: dict[str, Any]) -> None:
+        self.fitted = Fitted([lambda: predict], about)
+
+    def fit(self, evolved: Evolved, folder: Path, on_progress: OnProgress) -> Fitted:
+        return self.fitted
+
+
+def test_a_method_that_gives_no_probabilities_is_refused(evolved: Evolved, problem: TinyFrames) -> None:
+    parent = problem.parent.predict
+    for predict, found in (
+        (lambda x: parent(x).log(), "odd: expected probabilities"),
+        (lambda x: parent(x) * 2, "odd: expected probabilities"),
+        (lambda x: parent(x).logits, "odd does not predict"),
+    ):
+        with pytest.raises(SpecError, match=found):
+            run(evolved, problem, None, Odd(predict, {}))
+
+
+def test_what_is_measured_cannot_be_claimed(evolved: Evolved, problem: TinyFrames) -> None:
+    with pytest.raises(SpecError, match="odd: expected `about` without test, test_difference"):
+        run(evolved, problem, None, Odd(problem.parent.predict, {"test_difference": 9, "test": 1.0}))
 
 
 def test_random_children_score_what_their_draws_score(evolved: Evolved, problem: TinyFrames) -> None:
