@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from bowl import SIGMA, Bowl, generation, go, strategy
+from evoens_strategies.noisy import Noisy
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
 from evoens.genome import Gene, Genome
 from evoens.search.es import MOMENTUM, EvolutionStrategy, estimate
-from evoens.strategy import Record
+from evoens.strategy import Context, Record
 
 N = 16
 
@@ -83,3 +84,16 @@ def test_equal_scores_move_nothing_so_that_all_children_are_drawn_again() -> Non
     search = EvolutionStrategy(strategy())
     search.tell([Record(genome, 0.5, 0) for genome in generation(search, 0, N)])
     assert search.centre() == Genome() and len({genome.key for genome in generation(search, 1, N)}) == N
+
+
+def test_the_centre_is_the_sum_of_steps_with_momentum() -> None:
+    search, rng = EvolutionStrategy(Noisy(sigma=0.5)), Random(0)
+    estimates = []
+    for scores in ([3.0, 1.0, 2.0, 0.0], [0.0, 5.0, 1.0, 2.0]):
+        search.ask(4 + bool(search.told), rng, Context(0.5))
+        estimates.append(estimate([genome.genes[-1] for genome in search.awaited], scores))
+        search.told.append(scores)
+    expected = {(gene.seed, gene.mask): 0.75 * x for gene, x in estimates[0].items()}  # half of it, and a quarter
+    expected |= {(gene.seed, gene.mask): 0.5 * x for gene, x in estimates[1].items()}
+    found = {(gene.seed, gene.mask): gene.sign * gene.scale / 0.5 for gene in search.centre().genes}
+    assert found == pytest.approx({key: x for key, x in expected.items() if x})
