@@ -18,6 +18,12 @@ settings.register_profile("fixed", derandomize=True)  # the same examples everyw
 settings.load_profile("fixed")
 
 
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Draw the same untrained networks every time, so that a failure is never luck."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def tiny_problem() -> TinyProblem:
     return TinyProblem()

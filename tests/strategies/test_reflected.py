@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -28,12 +29,15 @@ def parent_of(module: nn.Module) -> Parent:
 
 
 @pytest.mark.parametrize(
-    "module",
-    [LeNet(5, side=20, width=1), nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(256, 5))],
+    ("make", "side"),
+    [
+        (lambda: LeNet(5, side=20, width=1), 20),
+        (lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(256, 5)), 8),
+    ],
 )
-def test_every_other_draw_sees_the_mirror_image(module: nn.Module) -> None:
-    parent = parent_of(module)
-    strategy, x = reflected(parent), torch.rand(7, 3, 20, 20) if isinstance(module, LeNet) else torch.rand(7, 3, 8, 8)
+def test_every_other_draw_sees_the_mirror_image(make: Callable[[], nn.Module], side: int) -> None:
+    parent = parent_of(make())
+    strategy, x = reflected(parent), torch.rand(7, 3, side, side)
     genomes = strategy.ask(8, Random(0))
     assert [len(g.genes) for g in genomes] == [1, 1, 1, 1, 2, 2, 2, 2]
     for genome in genomes:
