@@ -23,6 +23,7 @@ from evoens.graph.proof import PROVED, proved_cut, proved_shrunk
 from evoens.graph.shrink import shrink
 from evoens.known_code import Trust
 from evoens.network.inputs import Inputs, each, several, taken, usable
+from evoens.network.tensors import alias
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
 from evoens.plugins.spec import Located
@@ -50,6 +51,7 @@ class Ensemble:
         preprocessing: how images reach the network; None where it takes its inputs as they are.
         report: what report.json of its run holds; None where the ensemble does not come from a run's folder.
         tuned: where the members' weights are, where children were trained.
+        kept: has what the members' trunk has made of inputs before, and takes what is new.
         device: where the members are; inputs and outputs stay where the caller has them.
     """
 
@@ -66,18 +68,18 @@ class Ensemble:
         preprocessing: Preprocessing | None = None,
         report: Mapping[str, Any] | None = None,
         tuned: TunedWeights | None = None,
+        kept: Kept | None = None,
     ) -> None:
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
         self.rule, self.seed, self.temperature, self.preprocessing = rule, seed, temperature, preprocessing
         self.report = report
-        self.tuned = tuned
+        self.tuned, self.kept = tuned, kept or Kept()
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
         self._places = [different.index(genome) for genome in self.genomes]
         self._grown = [self.weights(genome) for genome in different]
         self._trunk: nn.Module = nn.Identity()
-        self._touched = frozenset[str]()
         self._members: list[Child] = []
         self._asked: Tensor | None = None
         self._making = Lock()
@@ -94,20 +96,26 @@ class Ensemble:
             if isinstance(inputs, Tensor) and len(inputs):
                 self._asked = inputs[:PROVED].clone()
             own = self.parent.weights
-            self._touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
-            found = proved_cut(self.parent, self._touched, inputs)
+            touched = {name for grown in self._grown for name, weight in grown.items() if weight is not own[name]}
+            if self.kept.room and touched <= self.kept.touched:
+                touched = set(self.kept.touched)
+            else:
+                self.kept = Kept()
+            found = proved_cut(self.parent, touched, inputs)
+            if found is None:
+                self.kept = Kept()
             if found:
-                self._trunk = self._placed(found.trunk)
+                self._trunk = self._placed(alias(found.trunk))
                 if self.parent.layout == torch.channels_last:
                     fuse(self._trunk)
             self._members = [self._member(found.tail if found else self.parent.module, own) for own in self._grown]
             self._grown.clear()
 
     def _placed(self, module: nn.Module) -> nn.Module:
-        return copy.deepcopy(module).eval().to(self.device).to(memory_format=self.parent.layout)
+        return module.eval().to(self.device).to(memory_format=self.parent.layout)
 
     def _member(self, module: nn.Module, weights: Mapping[str, Tensor]) -> Child:
-        member = Child(self._placed(module))
+        member = Child(self._placed(copy.deepcopy(module)))
         member.load(weights)
         if self.parent.layout == torch.channels_last:
             member.fuse()
@@ -122,12 +130,18 @@ class Ensemble:
         Raises:
             EvoensError: they are to be shrunk, and torch.fx cannot trace the network, or their outputs are others.
         """
-        grown = [self.parent.child(self.weights(genome)).module for genome in self.genomes]
         if shrunk:
+            grown = [self.parent.child(self.weights(genome)).module for genome in self.genomes]
             return [self._placed(self._shrunk(module)) for module in grown]
-        for parameter in (parameter for module in grown for parameter in module.parameters()):
+        return [self.module(genome) for genome in self.genomes]
+
+    @unset()
+    def module(self, genome: Genome) -> nn.Module:
+        """Return one member's module, made anew, which has gradients; its outputs are logits."""
+        module = self.parent.child(self.weights(genome)).module
+        for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
-        return [self._placed(module) for module in grown]
+        return self._placed(module)
 
     def _shrunk(self, module: nn.Module) -> nn.Module:
         """Prove it on what was asked before, or on noise where the shape of inputs is known; else there is nothing."""
@@ -137,10 +151,19 @@ class Ensemble:
         return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
 
     @unset()
-    def outputs(self, inputs: Inputs, kept: Kept | None = None, batch: int = 0) -> Tensor:
+    def outputs(self, inputs: Inputs) -> Tensor:
         """Return each member's probabilities, `(k, n, c)`, for inputs `(n, *input)`.
 
-        kept: what ensembles of this parent share on recorded inputs, of which these are the `batch`-th batch.
+        Raises:
+            ShapeError: the network does not take these inputs.
+        """
+        features = self.features(inputs)
+        with taken(inputs), torch.inference_mode():
+            found = [member.predict(*features) for member in self._members]
+        return torch.stack([found[place] for place in self._places]).to(several(inputs)[0].device)
+
+    def features(self, inputs: Inputs) -> Features:
+        """Return what the members share of their work on inputs `(n, *input)`; the inputs where they share nothing.
 
         Raises:
             ShapeError: the network does not take these inputs.
@@ -150,9 +173,8 @@ class Ensemble:
                 self.preprocessing.check(inputs)
             self._make(self.parent.laid_out(inputs))
         with taken(inputs), torch.inference_mode():
-            features = (kept or Kept(0)).get((batch, self._touched), lambda: self._features(inputs))
-            found = [member.predict(*features) for member in self._members]
-        return torch.stack([found[place] for place in self._places]).to(several(inputs)[0].device)
+            kind = (self.parent.layout, torch.float32, self.device)
+            return self.kept.get(kind, inputs, lambda: self._features(inputs))
 
     def _features(self, inputs: Inputs) -> Features:
         shared = self._trunk(self.parent.laid_out(each(inputs, lambda part: part.to(self.device))))

@@ -53,6 +53,10 @@ class Backend(Protocol):
     def device(self) -> torch.device:
         """Where the networks of a run's own process are."""
 
+    @property
+    def kept(self) -> Kept:
+        """What ensembles in a run's own process share on fixed inputs."""
+
     def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """Yield the place among `jobs` and the outcome of each, in the order in which they are done.
 

@@ -15,6 +15,7 @@ from evoens.evaluation.trials import EvaluationTask, run
 from evoens.evaluation.trunk import Trunk, shared_trunk
 from evoens.evaluation.trunk_cache import TrunkCache
 from evoens.graph.cut import Cut
+from evoens.graph.feature_cache import Kept
 from evoens.network.inputs import Inputs
 from evoens.parent import Parent
 from evoens.problem import Evaluation, FixedInputs, Problem, Split
@@ -53,6 +54,7 @@ class BatchRunner:
         plan: how many are run at a time, and how.
         device: where.
         settings: how long a child may take, and the memory for all of them.
+        kept: what ensembles share with children of these tensors.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class BatchRunner:
         device: torch.device,
         *,
         settings: EvaluationSettings,
+        kept: Kept,
     ) -> None:
         self.touched, self._problem, self._plan, self._settings = touched, problem, plan, settings
         self._device = device
@@ -71,8 +74,8 @@ class BatchRunner:
         self._lanes: Sequence[Branches | Stack] = ()
         parts = shared_trunk(problem, parent, touched)
         if parts and isinstance(problem, FixedInputs):
-            left = budget(settings.memory) - plan.children * nbytes(parts.tail)
-            self._shared = TrunkCache(problem, Trunk(parts.trunk, plan, device), left)
+            left = budget(settings.memory) - kept.room - plan.children * nbytes(parts.tail)
+            self._shared = TrunkCache(problem, Trunk(parts.trunk, plan, device), left, kept)
             self._lanes = make_runner(parts.tail, touched, plan, device).lanes
         elif parts and plan.batching == "loop":
             self._lanes = self._branches(parts)

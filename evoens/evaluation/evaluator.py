@@ -50,6 +50,9 @@ class Evaluator:
         settings: precision, memory and how long a child may take.
         measuring: is told of each child that begins and ends, and knows in which the process has died.
         tuned: where trained children are; None where they are measured as they are born.
+
+    Attributes:
+        kept: what children of the Strategy's scope share on fixed inputs, also for ensembles of them.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class Evaluator:
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
         self.measuring = measuring or Measuring()
+        self.kept = Kept(self._memory if isinstance(problem, FixedInputs) else 0, self._scope)
         self._latest: BatchRunner | None = None
 
     @property
@@ -100,19 +104,19 @@ class Evaluator:
     def outputs(self, genomes: Sequence[Genome], inputs: Inputs, batch: int = 64, kept: Kept | None = None) -> Tensor:
         """Return each child's probabilities on `inputs` `(n, *input)`, float32, `(k, n, c)`, `batch` inputs a pass.
 
-        kept: what children share on these inputs, where they are asked for again; see `kept`.
+        kept: what children share on these inputs, where they are asked for again; see `room`.
         """
         rows = []
         for start in range(0, len(genomes), GROUP):
             some = genomes[start : start + GROUP]
-            children = Ensemble(self.parent, self.strategy, some, self.device, tuned=self.tuned)
-            found = [children.outputs(part, kept, place) for place, part in enumerate(parts(inputs, batch))]
+            children = Ensemble(self.parent, self.strategy, some, self.device, tuned=self.tuned, kept=kept)
+            found = [children.outputs(part) for part in parts(inputs, batch)]
             rows.append(torch.cat(found, dim=1))
         return torch.cat(rows)
 
-    def kept(self) -> Kept:
-        """Return room for what children share on inputs that are asked for again."""
-        return Kept(budget(self.settings.memory))
+    def room(self, strategy: Strategy) -> Kept:
+        """Return room for what children of a Strategy share on inputs that are asked for again."""
+        return Kept(self._memory, self._touched([strategy.scope]))
 
     def of_born(self) -> Evaluator:
         """Return one that measures children as they are born, before any training."""
@@ -120,6 +124,11 @@ class Evaluator:
         found.tuned, found._latest = None, None
         found._scope = found._touched([self.strategy.scope])
         return found
+
+    @property
+    def _memory(self) -> int:
+        """The bytes for what is shared: half of what there is, as a split's features are had in blocks besides."""
+        return budget(self.settings.memory) // 2
 
     def _quickest(self) -> Plan:
         inputs, fixed = self.problem.probe(PROBE_INPUTS), isinstance(self.problem, FixedInputs)
@@ -172,7 +181,10 @@ class Evaluator:
     def _runner(self, names: tuple[str, ...]) -> BatchRunner:
         if self._latest is None or self._latest.touched != names:
             self._latest = None  # gives its memory back before another takes as much
-            self._latest = BatchRunner(self.problem, self.parent, names, self.plan, self.device, settings=self.settings)
+            kept = self.kept if self.kept.touched == set(names) else Kept()
+            self._latest = BatchRunner(
+                self.problem, self.parent, names, self.plan, self.device, settings=self.settings, kept=kept
+            )
         return self._latest
 
 

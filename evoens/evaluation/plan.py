@@ -15,6 +15,7 @@ from evoens.errors import CheckpointError
 from evoens.graph.cut import Features
 from evoens.machine.threads import side_by_side
 from evoens.network.inputs import Inputs
+from evoens.network.tensors import alias
 from evoens.parent import Child
 from evoens.settings.evaluation import Precision
 
@@ -62,8 +63,8 @@ class Plan:
             raise CheckpointError(f"plan: expected {', '.join(cls.__slots__)}, found {dict(row)}") from error
 
     def fit(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """Return a copy of `module` on `device`, in this layout and precision."""
-        fitted = copy.deepcopy(module).to(device=device, dtype=self._dtype)
+        """Return `module` on `device`, in this layout and precision; what it is already stays in the same memory."""
+        fitted = alias(module).to(device=device, dtype=self._dtype)
         return fitted.to(memory_format=FORMATS[self.layout])  # only tensors with four dimensions have layouts
 
     def fit_inputs(self, inputs: Inputs, device: torch.device) -> Features:
@@ -98,7 +99,7 @@ class Branches:
     ) -> None:
         self.places = places
         self._plan, self._device, self._trunk = plan, device, trunk
-        self._children = [Child(plan.fit(module, device)) for _ in range(places)]
+        self._children = [Child(copy.deepcopy(plan.fit(module, device))) for _ in range(places)]
         if plan.layout == "channels_last":
             for child in self._children:
                 child.fuse()

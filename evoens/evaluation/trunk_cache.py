@@ -7,8 +7,10 @@ from collections.abc import Generator, Iterator
 import torch
 from torch import Tensor
 
+from evoens.evaluation.plan import DTYPES, FORMATS
 from evoens.evaluation.trunk import Trunk
 from evoens.graph.cut import Features
+from evoens.graph.feature_cache import Kept
 from evoens.network.inputs import Inputs, several
 from evoens.problem import Evaluation, FixedInputs, Split
 
@@ -17,10 +19,11 @@ class TrunkCache:
     """The features where children part, for all inputs of a split: computed once, kept while they fit in `limit` bytes.
 
     A split that does not fit comes in blocks: a group of children goes through one before the next is computed.
+    What ensembles of such children share is in `shared`.
     """
 
-    def __init__(self, problem: FixedInputs, trunk: Trunk, limit: int) -> None:
-        self.problem, self.limit, self._trunk = problem, limit, trunk
+    def __init__(self, problem: FixedInputs, trunk: Trunk, limit: int, shared: Kept) -> None:
+        self.problem, self.limit, self._trunk, self._shared = problem, limit, trunk, shared
         self._kept: Split | None = None
         self._block: list[Features] = []
         self._last = False
@@ -57,4 +60,6 @@ class TrunkCache:
 
     def _features(self, inputs: Inputs) -> Features:
         self._home = several(inputs)[0].device
-        return self._trunk.features(inputs)
+        plan = self._trunk.plan
+        kind = (FORMATS[plan.layout], DTYPES[plan.precision], self._trunk.device)
+        return self._shared.get(kind, inputs, lambda: self._trunk.features(inputs))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from evoens.ensemble import Ensemble
 from evoens.errors import SpecError
 from evoens.evaluation.result_cache import ResultCache
 from evoens.evaluation.trials import EvaluationTask, run
@@ -17,7 +19,7 @@ from evoens.machine.threads import lanes
 from evoens.methods.base import Fitted
 from evoens.parent import Predictor
 from evoens.plugins.guest import guest
-from evoens.problem import Evaluation, Problem, Split
+from evoens.problem import Evaluation, FixedInputs, Problem, Split
 from evoens.scoring.metrics import Statistic, bootstrap, difference
 from evoens.scoring.text import interval, number
 
@@ -47,6 +49,7 @@ class Comparison:
         seed: of the bootstrap.
         precision: how closely the ensemble's difference is to be known, from which on no further cases are measured
             (see `narrow`); None: all are.
+        sharing: an ensemble, whose competitors share what it keeps on fixed inputs.
     """
 
     problem: Problem
@@ -55,6 +58,7 @@ class Comparison:
     resamples: int
     seed: int
     precision: float | None = None
+    sharing: Ensemble | None = None
 
     def run(
         self, ledger: ResultCache, on_done: Callable[[str, int, int], None]
@@ -74,6 +78,8 @@ class Comparison:
         for some in rounds:
             missing = [one for one in some if not ledger.has(one.part, one.name)]
             seen += some
+            if missing:
+                self._share()
             for left, (one, evaluation) in zip(reversed(range(len(missing))), self._measure(missing), strict=True):
                 self._note(one, evaluation, ledger)
                 on_done(one.name, len(seen) - left, total)
@@ -86,6 +92,18 @@ class Comparison:
         for fitted in self.competitors.values():
             details = _merged(details, fitted.details(results))
         return found, details
+
+    def _share(self) -> None:
+        """Have what competitors share on all inputs computed once, by all cores, before they ask for it on one each."""
+        problem, sharing = self.problem, self.sharing
+        if sharing is None or not isinstance(problem, FixedInputs):
+            return
+        kept = sharing.kept
+        for inputs in chain(problem.batches(problem.split("select")), problem.batches(problem.split("test"))):
+            if sharing.kept.full:
+                break
+            sharing.features(inputs)
+        kept.close()
 
     def _rounds(self) -> list[Split]:
         """The test split; in blocks, where these may be enough."""

@@ -23,6 +23,7 @@ from evoens.experiment.membership import with_parent
 from evoens.experiment.state import Experiment
 from evoens.genome import Genome
 from evoens.listener import GenerationEnd
+from evoens.machine.allocator import let_go
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
 from evoens.scoring.metrics import reliability
@@ -88,6 +89,7 @@ def _kept(journal: Journal, ensemble: Ensemble, began: tuple[float, int], figure
         samples_per_second=(journal.ledger.samples - began[1]) / seconds,
         seconds=seconds,
     )
+    let_go()  # listeners look at whole networks
     event = GenerationEnd(summary, ensemble, journal.state.population, journal.warn)
     journal.tell(lambda listener: listener.on_generation(event))
     journal.state.generations.append(asdict(event.summary))
@@ -107,6 +109,7 @@ def _ensemble(experiment: Experiment, backend: Backend, ranked: Sequence[Genome]
         rule=own.combine,
         seed=seed,
         tuned=experiment.tuned,
+        kept=backend.kept,
     )
 
 

@@ -17,6 +17,7 @@ from evoens.experiment.identity import identity_of, known_since, with_precision
 from evoens.experiment.state import Experiment, RunState
 from evoens.genome import Genome
 from evoens.listener import Listener, Listeners, Start
+from evoens.machine.allocator import let_go
 from evoens.machine.environment import environment
 from evoens.problem import Split
 from evoens.progress import Progress
@@ -87,6 +88,7 @@ class Journal:
 
     def stage(self, text: str) -> None:
         """Tell that a new stage begins."""
+        let_go()
         self.tell(lambda listener: listener.on_stage(text))
 
     def progress(self, done: int, total: int, text: str) -> None:

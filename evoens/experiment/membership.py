@@ -36,6 +36,7 @@ def with_parent(config: Config, members: Sequence[Genome]) -> list[Genome]:
 def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
     problem, config = experiment.problem, experiment.config
     journal.stage("choosing members on cases that search never saw")
+    backend.kept.clear()  # a run that goes on from here knows nothing of the search split
     measured = _measured(experiment, backend, journal, _candidates(config, journal))
     kept = distinct(
         problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured], experiment.tuned

@@ -39,6 +39,7 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
         backend.device,
         experiment.tuned,
         journal.ledger,
+        backend.kept,
     )
     journal.stage("comparing on cases that neither search nor selection saw")
     competitors = _fitted(experiment, evolved, journal)
@@ -48,7 +49,9 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
         journal.save()
 
     own = config.report
-    comparison = Comparison(problem, competitors, backend.device, own.bootstrap, config.seed, own.precision)
+    comparison = Comparison(
+        problem, competitors, backend.device, own.bootstrap, config.seed, own.precision, evolved.ensemble(members)
+    )
     blocks, details = comparison.run(journal.ledger, on_done)
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)

@@ -36,7 +36,8 @@ def divergence(
     The same draws serve at every σ, so the curve shows the scale and not the luck of the draw; and what comes before
     the first tensor that they touch is computed once for all σ, as far as it fits in `evaluation.memory`.
     """
-    parent, kept = evaluator.outputs([Genome()], inputs)[0].double(), evaluator.kept()
+    kept = evaluator.room(strategy)
+    parent = evaluator.outputs([Genome()], inputs, kept=kept)[0].double()
 
     def at(sigma: float) -> Row:
         """Measure the divergence of children of this σ."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from evoens.errors import EvoensError
-from evoens.network.tensors import first_names
+from evoens.network.tensors import alias, first_names
 from evoens.plugins.guest import guest
 
 Features = tuple[Tensor, ...]
@@ -34,7 +33,7 @@ class Cut:
 
 
 def cut(module: nn.Module, touched: Collection[str]) -> Cut | None:
-    """Cut copies of `module` as late as the `touched` tensors allow.
+    """Cut `module` as late as the `touched` tensors allow; the parts' tensors lie in the memory of the whole one's.
 
     None where there is nothing to share: a touched tensor meets the inputs or has several names, or torch.fx cannot
     trace the module (with Python conditions on values, say).
@@ -62,7 +61,7 @@ def traces(module: nn.Module, touched: Collection[str]) -> bool:
 def _traced(module: nn.Module, tracer: _Tracer) -> fx.Graph | None:
     try:
         with _TRACING, guest("the network"):
-            return tracer.trace(copy.deepcopy(module))
+            return tracer.trace(alias(module))
     except EvoensError:
         return None
 
@@ -114,8 +113,12 @@ class _Part(fx.GraphModule):
     """A trunk or a tail; unlike torch.fx's it prints nothing when it raises."""
 
     def recompile(self) -> Any:
-        """See torch.fx, which puts a call of its own in the place of the module's."""
+        """See torch.fx, which puts a call of its own in the place of the module's.
+
+        It also lets the graph hold its module: a circle, so that gigabytes would wait for Python's garbage collection.
+        """
         code = super().recompile()
+        self.graph.owning_module = None
         type(self).__call__ = _CALL  # type: ignore[method-assign]
         return code
 

@@ -14,6 +14,7 @@ from evoens.children import TunedWeights
 from evoens.ensemble import Ensemble
 from evoens.evaluation.result_cache import ResultCache
 from evoens.genome import Genome
+from evoens.graph.feature_cache import Kept
 from evoens.parent import Predictor
 from evoens.problem import Evaluation, Problem
 from evoens.progress import OnProgress
@@ -35,6 +36,7 @@ class Evolved:
         device: where networks run.
         tuned: where the weights of trained children are.
         ledger: keeps what a Method measures to fit itself.
+        kept: what ensembles of the Strategy's scope share on fixed inputs.
     """
 
     problem: Problem
@@ -46,11 +48,12 @@ class Evolved:
     device: torch.device
     tuned: TunedWeights | None = None
     ledger: ResultCache = field(default_factory=ResultCache)
+    kept: Kept = field(default_factory=Kept)
 
     def ensemble(self, genomes: Sequence[Genome], **more: Any) -> Ensemble:
         """Return children as an ensemble, by the run's rule; `more` goes to `Ensemble`."""
         rule, seed = self.config.selection.combine, self.config.seed
-        more |= {"rule": rule, "seed": seed, "tuned": self.tuned}
+        more |= {"rule": rule, "seed": seed, "tuned": self.tuned, "kept": self.kept}
         return Ensemble(self.problem.parent, self.strategy, genomes, self.device, **more)
 
 

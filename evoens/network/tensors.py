@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from itertools import combinations
 
@@ -11,6 +12,14 @@ from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDict
 from torch.nn.utils.weight_norm import WeightNorm
 
 from evoens.errors import ShapeError, SpecError
+
+
+def alias(module: nn.Module) -> nn.Module:
+    """Return a copy of `module` whose tensors lie in the same memory: for who moves or fuses it, and writes to none."""
+    copies: dict[int, Tensor] = {id(value): value.detach() for value in module.buffers()}
+    for value in module.parameters():
+        copies[id(value)] = nn.Parameter(value.detach(), requires_grad=value.requires_grad)
+    return copy.deepcopy(module, copies)
 
 
 def first_names(module: nn.Module) -> dict[str, str]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from evoens.diversity.distances import NO_GRADIENT
-from evoens.diversity.pictured import Pictured, logits_fn
+from evoens.diversity.pictured import Pictured, logits_fn, pictured
 from evoens.diversity.pictures import png
 from evoens.diversity.saliency import COPIES
 from evoens.diversity.watch import Diversity, watch, watch_answers, watch_outputs
+from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.graph.flops import affordable
 from evoens.listener import GenerationEnd, Listener, Start
 from evoens.network.inputs import shape_of
+from evoens.parent import LogitsFn
 from evoens.plugins.guest import guest
 from evoens.storage.files import write_atomic
 
@@ -44,11 +48,14 @@ class DiversityWatch(Listener):
             return watch_outputs(event.ensemble.outputs(problem.probe()))
         module, shape = problem.parent.module, shape_of(problem.probe(1))
         pictures = problem.pictures(max(FEWEST, affordable(EFFORT / (PASSES * networks), module, shape, PICTURES)))
-        members = [logits_fn(problem, module) for module in event.ensemble.modules()]
         parent = problem.parent.child({}).module  # a copy: a network may keep what it has just computed
         try:
             with guest(NO_GRADIENT):
-                return watch(members, pictures, self._seed, logits_fn(problem, parent))
+                return watch(self._members(event.ensemble), pictures, self._seed, logits_fn(problem, parent))
         except EvoensError as error:
             event.warn(f"what members look at is neither drawn nor compared: {error}")
-            return watch_answers(members, pictures, self._seed)
+            return watch_answers(self._members(event.ensemble), pictures, self._seed)
+
+    def _members(self, ensemble: Ensemble) -> Iterator[LogitsFn]:
+        """Make one member after the other: a network may be large."""
+        return (logits_fn(pictured(self._problem), ensemble.module(genome)) for genome in ensemble.genomes)

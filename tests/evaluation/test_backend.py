@@ -24,12 +24,8 @@ class Elsewhere:
 
     def __init__(self, local: Evaluator) -> None:
         own = local.strategy, local.problem, local.plan, "cpu"
-        self.worker, self.local, self.device, self.sent = (
-            Evaluator(local.parent, *own),
-            local,
-            local.device,
-            list[str](),
-        )
+        self.worker, self.local, self.sent = Evaluator(local.parent, *own), local, list[str]()
+        self.device, self.kept = local.device, local.kept
 
     def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         for place in reversed(range(len(jobs))):

@@ -228,6 +228,7 @@ def test_what_does_not_fit_is_computed_again_to_the_same_bits(
     expected = kept(evaluator(problem, plan, "fc1").evaluate(genomes, SEARCH))
     monkeypatch.setattr(batch_runner, "GROUP", 4)
     monkeypatch.setattr(batch_runner, "nbytes", lambda _: 0)  # of the children's copies
+    monkeypatch.setattr("evoens.evaluation.evaluator.budget", lambda _: 0)  # nothing is kept for ensembles
     for limit, blocks in ((1, 3), (8 * 32 * 4 * 2, 2)):  # nothing fits but the batch that is needed; two batches do
         passes.clear()
         monkeypatch.setattr(batch_runner, "budget", lambda _, limit=limit: limit)

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 FAULTS = """
 import resource, sys
 from evoens.machine.allocator import keep_memory
@@ -37,3 +39,28 @@ def test_memory_that_is_kept_is_not_paged_in_again() -> None:
     plain = int(python(FAULTS, "leave")[1])
     assert kept == "True" or not sys.platform.startswith("linux")
     assert kept != "True" or int(faults) < plain / 3  # now and then the heap still grows
+
+
+IDLE = """
+import re
+from evoens.machine.allocator import keep_memory, let_go
+kept = keep_memory()
+import torch
+
+def rss():
+    return int(re.search(r"VmRSS:\\s+(\\d+)", open("/proc/self/status").read())[1]) >> 10
+some = [torch.ones(16 << 20) for _ in range(16)]  # 1 GiB
+top = torch.ones(16)  # lies above them, so that the heap cannot shrink from its end
+full = rss()
+del some
+idle = rss()
+let_go()
+print(kept, full, idle, rss())
+"""
+
+
+def test_much_that_lies_idle_is_handed_back() -> None:
+    kept, full, idle, after = python(IDLE)
+    if kept != "True":
+        pytest.skip("no glibc")
+    assert int(idle) > int(full) - 100 and int(after) < int(full) - 900
