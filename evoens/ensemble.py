@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -78,10 +79,13 @@ class Ensemble:
             raise CheckpointError("an ensemble: expected at least one member, found none")
         different = list(dict.fromkeys(self.genomes))
         self._places = [different.index(genome) for genome in self.genomes]
+        self._keys = [genome.key for genome in different]
         self._grown = [self.weights(genome) for genome in different]
         self._trunk: nn.Module = nn.Identity()
         self._members: list[Child] = []
         self._asked: Tensor | None = None
+        self._shares = False
+        self._kind: tuple[Hashable, ...] = ()
         self._making = Lock()
 
     def weights(self, genome: Genome) -> dict[str, Tensor]:
@@ -96,14 +100,11 @@ class Ensemble:
             if isinstance(inputs, Tensor) and len(inputs):
                 self._asked = inputs[:PROVED].clone()
             own = self.parent.weights
-            touched = {name for grown in self._grown for name, weight in grown.items() if weight is not own[name]}
-            if self.kept.room and touched <= self.kept.touched:
-                touched = set(self.kept.touched)
-            else:
-                self.kept = Kept()
-            found = proved_cut(self.parent, touched, inputs)
-            if found is None:
-                self.kept = Kept()
+            touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
+            found = proved_cut(self.parent, self.kept.touched, inputs) if touched <= self.kept.touched else None
+            self._shares = found is not None
+            found = found or proved_cut(self.parent, touched, inputs)
+            self._kind = (self._shares or touched, self.tuned is not None, self.parent.layout, self.device)
             if found:
                 self._trunk = self._placed(alias(found.trunk))
                 if self.parent.layout == torch.channels_last:
@@ -157,26 +158,35 @@ class Ensemble:
         Raises:
             ShapeError: the network does not take these inputs.
         """
-        features = self.features(inputs)
+        self._prepare(inputs)
         with taken(inputs), torch.inference_mode():
-            found = [member.predict(*features) for member in self._members]
+            rows = self.kept.rows(inputs)
+            features = cache(lambda: self._features(inputs, rows))
+
+            def answers(key: str, member: Child) -> Tensor:
+                return self.kept.answers((key, *self._kind), rows, lambda: member.predict(*features()))
+
+            found = list(map(answers, self._keys, self._members))
         return torch.stack([found[place] for place in self._places]).to(several(inputs)[0].device)
 
-    def features(self, inputs: Inputs) -> Features:
-        """Return what the members share of their work on inputs `(n, *input)`; the inputs where they share nothing.
+    def share(self, inputs: Inputs) -> None:
+        """Have what the members share of their work on inputs `(n, *input)` kept, as far as `kept` has room."""
+        self._prepare(inputs)
+        if self._shares:
+            with taken(inputs), torch.inference_mode():
+                self._features(inputs, self.kept.rows(inputs))
 
-        Raises:
-            ShapeError: the network does not take these inputs.
-        """
+    def _prepare(self, inputs: Inputs) -> None:
         with taken(inputs):
             if self.preprocessing is not None and isinstance(inputs, Tensor):
                 self.preprocessing.check(inputs)
             self._make(self.parent.laid_out(inputs))
-        with taken(inputs), torch.inference_mode():
-            kind = (self.parent.layout, torch.float32, self.device)
-            return self.kept.get(kind, inputs, lambda: self._features(inputs))
 
-    def _features(self, inputs: Inputs) -> Features:
+    def _features(self, inputs: Inputs, rows: Sequence[Hashable]) -> Features:
+        kind = (self.parent.layout, torch.float32, self.device)
+        return self.kept.features(kind, rows if self._shares else (), lambda: self._computed(inputs))
+
+    def _computed(self, inputs: Inputs) -> Features:
         shared = self._trunk(self.parent.laid_out(each(inputs, lambda part: part.to(self.device))))
         return shared if isinstance(shared, tuple) else (shared,)
 

@@ -73,6 +73,32 @@ def test_an_ensemble_in_memory_is_the_mean_of_the_models_children() -> None:
     assert report["parent"]["test"]["score"] == pytest.approx(right.double().mean().item())
 
 
+@pytest.mark.usefixtures("same_plan")
+@pytest.mark.parametrize(("scope", "share"), [({"scope": ["last"]}, 0.5), ({}, 1)])
+def test_what_children_share_is_computed_once_and_changes_no_bit(
+    scope: dict[str, Any], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, plain = list[int](), nn.Linear.forward
+
+    def counted(self: nn.Linear, x: Tensor) -> Tensor:
+        if self.out_features == 16:  # the layer before the one in which children differ
+            seen.append(len(x))
+        return plain(self, x)
+
+    monkeypatch.setattr(nn.Linear, "forward", counted)
+    asked, scores = {}, {}
+    for memory in (1, 1e-9):
+        seen.clear()
+        settings = {**SMALL, "generations": 2, "sigma": 0.1, **scope}
+        ensemble = evoens.evolve(network(), **data(60, 6), **settings, evaluation={"memory": memory})
+        asked[memory], report = sum(seen), ensemble.report
+        assert report is not None
+        scores[memory] = [report[name] for name in ("parent", "best_child", "random_children", "ensemble")]
+        scores[memory] += [report["candidates"], report["details"], ensemble.temperature]
+    assert scores[1] == scores[1e-9]
+    assert asked[1] <= share * asked[1e-9]
+
+
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, evoens.Ensemble]:
     folder = tmp_path_factory.mktemp("evolved") / "run"

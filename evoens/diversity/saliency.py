@@ -17,6 +17,7 @@ from evoens.parent import LogitsFn
 
 SIGMA = 4.0  # of the faint noise, in grey levels of 255
 COPIES = 4  # noisy copies of each frame in either draw
+PIXELS = 1 << 17  # that are looked at together: a gradient keeps what every layer has made of each
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -78,9 +79,13 @@ def gradients(module: LogitsFn, copies: Tensor, actions: Tensor) -> tuple[Tensor
         seen.append(torch.softmax(module(frames.clone()).float(), dim=-1))
         return seen[-1]
 
-    batch = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last).requires_grad_()
-    found = Saliency(probabilities).attribute(batch, target=actions.repeat(s), abs=False)
-    return seen[-1].detach(), found.detach().unflatten(0, (s, n)).mean(0)
+    batch = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    few = max(1, PIXELS // (batch.shape[-2] * batch.shape[-1]))
+    found, outputs = list[Tensor](), list[Tensor]()
+    for some, own in zip(batch.split(few), actions.repeat(s).split(few), strict=True):
+        found.append(Saliency(probabilities).attribute(some.requires_grad_(), target=own, abs=False).detach())
+        outputs.append(seen.pop().detach())
+    return torch.cat(outputs), torch.cat(found).unflatten(0, (s, n)).mean(0)
 
 
 def greedy_actions(module: LogitsFn, frames: Tensor) -> Tensor:

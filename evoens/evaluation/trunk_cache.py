@@ -62,4 +62,4 @@ class TrunkCache:
         self._home = several(inputs)[0].device
         plan = self._trunk.plan
         kind = (FORMATS[plan.layout], DTYPES[plan.precision], self._trunk.device)
-        return self._shared.get(kind, inputs, lambda: self._trunk.features(inputs))
+        return self._shared.features(kind, self._shared.rows(inputs), lambda: self._trunk.features(inputs))

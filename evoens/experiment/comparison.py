@@ -100,9 +100,9 @@ class Comparison:
             return
         kept = sharing.kept
         for inputs in chain(problem.batches(problem.split("select")), problem.batches(problem.split("test"))):
-            if sharing.kept.full:
+            if kept.full:
                 break
-            sharing.features(inputs)
+            sharing.share(inputs)
         kept.close()
 
     def _rounds(self) -> list[Split]:

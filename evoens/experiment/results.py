@@ -53,6 +53,8 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
         problem, competitors, backend.device, own.bootstrap, config.seed, own.precision, evolved.ensemble(members)
     )
     blocks, details = comparison.run(journal.ledger, on_done)
+    backend.kept.clear()
+    backend.kept.close()
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
     _save_ensemble(experiment, journal, ensemble)

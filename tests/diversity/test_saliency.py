@@ -43,6 +43,17 @@ def test_maps_match_the_closed_form_averaged_before_the_absolute_value() -> None
     assert torch.allclose(got.outputs, torch.softmax(module(copies.flatten(0, 1).clone()), -1), atol=1e-6)
 
 
+def test_many_pixels_are_looked_at_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = Linear(), frames()
+    copies, actions = noisy_copies(seen, 5, 30.0, seed=2), greedy_actions(module, seen)
+    whole = view(module, copies, actions)
+    for pixels in (1, 4 * 5 * 6):
+        monkeypatch.setattr("evoens.diversity.saliency.PIXELS", pixels)
+        some = view(module, copies, actions)
+        torch.testing.assert_close(some.outputs, whole.outputs)
+        torch.testing.assert_close(some.maps, whole.maps)
+
+
 def test_the_frames_given_are_left_as_they_are() -> None:
     module, seen = Linear(), frames()
     copies = noisy_copies(seen, 2, 4.0, seed=2)

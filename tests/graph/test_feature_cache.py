@@ -23,40 +23,44 @@ class Trunk:
         return (inputs.flatten(1)[:, :2].contiguous(),)
 
 
+def asked(kept: Kept, kind: str, inputs: Tensor, trunk: Trunk) -> Features:
+    return kept.features(kind, kept.rows(inputs), lambda: trunk(inputs))
+
+
 def test_equal_inputs_are_asked_about_once() -> None:
     kept, trunk = Kept(2 * SIZE), Trunk()
     for some in (INPUTS[:4], INPUTS[:4].clone(), INPUTS[:4].contiguous(memory_format=torch.channels_last)):
-        assert torch.equal(kept.get("a", some, lambda some=some: trunk(some))[0], INPUTS[:4].flatten(1)[:, :2])
+        assert torch.equal(asked(kept, "a", some, trunk)[0], INPUTS[:4].flatten(1)[:, :2])
     assert trunk.asked == 1
     for kind, others in (("b", INPUTS[:4]), ("a", INPUTS[:4].double()), ("a", INPUTS[:4].view(4, 48))):
         before = trunk.asked
-        kept.get(kind, others, lambda others=others: trunk(others))
+        asked(kept, kind, others, trunk)
         assert trunk.asked == before + 1
 
 
 def test_rows_are_found_only_once_it_is_closed() -> None:
     kept, trunk = Kept(2 * SIZE), Trunk()
     for some in (INPUTS[:4], INPUTS[4:]):
-        kept.get("a", some, lambda some=some: trunk(some))
-    kept.get("a", INPUTS[3:6], lambda: trunk(INPUTS[3:6]))
+        asked(kept, "a", some, trunk)
+    asked(kept, "a", INPUTS[3:6], trunk)
     assert trunk.asked == 3
     kept.close()
-    (found,) = kept.get("a", INPUTS[[6, 3]], lambda: trunk(INPUTS))
+    (found,) = asked(kept, "a", INPUTS[[6, 3]], trunk)
     assert trunk.asked == 3 and torch.equal(found, INPUTS[[6, 3]].flatten(1)[:, :2])
     stranger = INPUTS[[6, 3]] + 1
-    assert torch.equal(kept.get("a", stranger, lambda: trunk(stranger))[0], stranger.flatten(1)[:, :2])
+    assert torch.equal(asked(kept, "a", stranger, trunk)[0], stranger.flatten(1)[:, :2])
 
 
 def test_what_does_not_fit_is_computed_again_and_nothing_after_it_is_kept() -> None:
     kept, trunk = Kept(SIZE), Trunk()
     for _ in range(2):
         for some in (INPUTS[:4], INPUTS[4:], INPUTS[4:5]):
-            kept.get("a", some, lambda some=some: trunk(some))
+            asked(kept, "a", some, trunk)
     assert kept.full and trunk.asked == 1 + 2 + 2
     kept.clear()
     assert not kept.full
-    kept.get("a", INPUTS[4:], lambda: trunk(INPUTS[4:]))
-    kept.get("a", INPUTS[4:], lambda: trunk(INPUTS[4:]))
+    asked(kept, "a", INPUTS[4:], trunk)
+    asked(kept, "a", INPUTS[4:], trunk)
     assert trunk.asked == 6
 
 
@@ -64,5 +68,19 @@ def test_without_room_nothing_is_looked_at() -> None:
     kept, trunk = Kept(), Trunk()
     assert kept.full
     for _ in range(2):
-        kept.get("a", INPUTS, lambda: trunk(INPUTS))
+        asked(kept, "a", INPUTS, trunk)
     assert trunk.asked == 2
+
+
+def test_answers_are_those_of_the_same_network_to_the_very_batch() -> None:
+    kept, trunk = Kept(4 * SIZE), Trunk()
+
+    def answers(who: str, inputs: Tensor) -> Tensor:
+        return kept.answers(who, kept.rows(inputs), lambda: trunk(inputs)[0])
+
+    kept.close()  # answers are taken nevertheless
+    for who, inputs, times in (("a", INPUTS[:4], 1), ("a", INPUTS[:4].clone(), 1), ("b", INPUTS[:4], 2)):
+        assert torch.equal(answers(who, inputs), INPUTS[:4].flatten(1)[:, :2]) and trunk.asked == times
+    answers("a", INPUTS[:3])
+    answers("a", INPUTS[[1, 0, 2, 3]])
+    assert trunk.asked == 4

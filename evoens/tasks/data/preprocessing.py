@@ -113,7 +113,7 @@ class Normalise:
         return self._rows[width, device]
 
 
-BATCH, SIDE = 500, 64  # images a pass, of this side; of larger ones as many as have no more pixels
+BATCH, SIDE = 500, 32  # images a pass, of this side; of larger ones as many as have no more pixels
 WHOLE = 0.02  # as near a whole number as what float32 has made of a byte comes
 DARK, BRIGHT = 0.02, 0.98  # what pictures from 0 to 1 reach
 
