@@ -15,6 +15,7 @@ from evoens.experiment.state import Experiment, Selection
 from evoens.experiment.stopping import stopping
 from evoens.genome import Genome
 from evoens.listener import RunEnd
+from evoens.machine.allocator import let_go
 from evoens.machine.environment import versions
 from evoens.methods.base import Evolved, Fitted
 from evoens.methods.compared import compared
@@ -55,6 +56,7 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
     blocks, details = comparison.run(journal.ledger, on_done)
     backend.kept.clear()
     backend.kept.close()
+    let_go()
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
     _save_ensemble(experiment, journal, ensemble)
