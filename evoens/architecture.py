@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib
 import inspect
@@ -76,6 +77,17 @@ class Architecture:
         if not isinstance(module, nn.Module):
             raise SpecError(f'"{self.target}": expected a torch.nn.Module, found {type(module).__name__}')
         return module if self.target.startswith("evoens.") else adapted(module, self.target)
+
+    def outline(self) -> nn.Module:
+        """Build the module for its tensors' names and shapes alone: where its code is known, without their memory.
+
+        Raises:
+            SpecError: as `build`.
+        """
+        if not self.own:
+            with contextlib.suppress(SpecError), torch.device("meta"):
+                return self.build()
+        return self.build()
 
     def _builder(self) -> Callable[..., object]:
         """Return the class or function; nothing else may be called, since the name comes from a file."""

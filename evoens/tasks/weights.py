@@ -54,7 +54,7 @@ def read_weights(
 def _own(path: Path, architecture: Architecture, chosen: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights of a user's own file, and which of several these are."""
     content = read_file(path)
-    wanted = list(_wanted(architecture.build()))
+    wanted = list(_wanted(architecture.outline()))
     several = next(filter(None, (state_dicts(content, one) for one in wanted)), [])
     if several:
         taken = _chosen(path, several, chosen) if chosen is not None else several[0]
@@ -110,7 +110,7 @@ def _said(path: Path, taken: Found, others: list[Found]) -> dict[str, Any]:
 
 def _require_fit(path: Path, weights: dict[str, Tensor], architecture: Architecture) -> None:
     """Raise unless every tensor is there and of its shape; BatchNorm's count of batches may be missing."""
-    module = architecture.build()
+    module = architecture.outline()
     weights.update(named(module, weights))
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     for name in expected:
