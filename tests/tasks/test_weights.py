@@ -205,6 +205,13 @@ def squeezenet() -> Architecture:
     return architecture("torchvision.models:squeezenet1_1", 1000, (3, 32, 32))
 
 
+def test_names_and_shapes_take_no_memory(squeezenet: Architecture) -> None:
+    whole = squeezenet.build().state_dict()
+    outline = squeezenet.outline().state_dict()
+    assert all(value.is_meta for value in outline.values())
+    assert {name: value.shape for name, value in outline.items()} == {k: v.shape for k, v in whole.items()}
+
+
 def test_torchvisions_own(squeezenet: Architecture, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = squeezenet.build().state_dict()
     asked: list[str] = []
