@@ -82,10 +82,10 @@ def gradients(module: LogitsFn, copies: Tensor, actions: Tensor) -> tuple[Tensor
     batch = copies.flatten(0, 1).contiguous(memory_format=torch.channels_last)
     few = max(1, PIXELS // (batch.shape[-2] * batch.shape[-1]))
     found, outputs = list[Tensor](), list[Tensor]()
-    for some, own in zip(batch.split(few), actions.repeat(s).split(few), strict=True):
+    for some, own in zip(torch.split(batch, few), torch.split(actions.repeat(s), few), strict=True):
         found.append(Saliency(probabilities).attribute(some.requires_grad_(), target=own, abs=False).detach())
         outputs.append(seen.pop().detach())
-    return torch.cat(outputs), torch.cat(found).unflatten(0, (s, n)).mean(0)
+    return torch.cat(outputs), torch.cat(found).reshape(copies.shape).mean(0)
 
 
 def greedy_actions(module: LogitsFn, frames: Tensor) -> Tensor:
