@@ -71,7 +71,7 @@ def gradients(module: LogitsFn, copies: Tensor, actions: Tensor) -> tuple[Tensor
     Returns:
         The probabilities `(s·n, classes)` of the copies, and the mean gradients `(n, c, h, w)`.
     """
-    s, n = copies.shape[:2]
+    s = len(copies)
     seen: list[Tensor] = []
 
     def probabilities(frames: Tensor) -> Tensor:
