@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -201,9 +202,10 @@ class Asked(Protocol):
 
 
 def learnt(who: Asked) -> dict[str, Any]:
-    """Return one's state; SpecError where it raises something."""
+    """Return one's state, as a run that goes on will find it; SpecError where it raises something, or is no JSON."""
     with guest(f"{type(who).__name__}.state_dict"):
-        return who.state_dict()
+        state: dict[str, Any] = json.loads(json.dumps(who.state_dict()))
+        return state
 
 
 def learn(who: Asked, state: dict[str, Any]) -> None:

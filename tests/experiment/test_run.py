@@ -593,6 +593,12 @@ def test_a_strategy_that_learns_goes_on_with_what_it_knew(tmp_path: Path, kill: 
     assert outcome_of(tmp_path / "b") == outcome_of(tmp_path / "a")
 
 
+def test_a_state_that_cannot_be_kept_is_one_sentence(tmp_path: Path) -> None:
+    spec = strategy_file(tmp_path, ADAPTS.replace('"sigma": self.sigma}', '"sigma": self.sigma, "log": print}'))
+    with pytest.raises(SpecError, match=r"Adapts\.state_dict: .*builtin_function_or_method is not JSON serializable"):
+        execute(tmp_path / "a", config(strategy={"sigma": 0.4}), spec=f"{spec}:Adapts")
+
+
 @pytest.mark.usefixtures("no_page")
 def test_a_damaged_newest_checkpoint_falls_back_and_says_so(
     finished: Path, tmp_path: Path, kill: Callable[..., None]
