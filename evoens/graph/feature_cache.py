@@ -39,10 +39,10 @@ class Kept:
             some.clear()
 
     def close(self) -> None:
-        """Take no more features; those of inputs that are rows of several batches are found from now on.
+        """Take no more features, but answers; features of rows from several batches are found together from now on.
 
-        Not before: the last bits of a row may hang on the batch it was in, so that they must not depend on who came
-        first.
+        Not before: last bits may hang on the batch a row was in, and on the threads there were, so that they must not
+        depend on who came first.
         """
         self._closed = self.full = True
 
@@ -71,8 +71,8 @@ class Kept:
         return features
 
     def answers(self, who: Hashable, rows: Sequence[Hashable], compute: Callable[[], Tensor]) -> Tensor:
-        """Return a network's answers to a batch, computed where this very batch was not answered before."""
-        if not rows:
+        """Return a network's answers to a batch, computed where it has not answered this very batch since `close`."""
+        if not rows or not self._closed:
             return compute()
         if (known := self._answers.get((who, *rows))) is not None:
             return known

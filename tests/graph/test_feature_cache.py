@@ -78,7 +78,11 @@ def test_answers_are_those_of_the_same_network_to_the_very_batch() -> None:
     def answers(who: str, inputs: Tensor) -> Tensor:
         return kept.answers(who, kept.rows(inputs), lambda: trunk(inputs)[0])
 
-    kept.close()  # answers are taken nevertheless
+    for times in (1, 2):  # none is kept
+        answers("a", INPUTS[:4])
+        assert trunk.asked == times
+    trunk.asked = 0
+    kept.close()
     for who, inputs, times in (("a", INPUTS[:4], 1), ("a", INPUTS[:4].clone(), 1), ("b", INPUTS[:4], 2)):
         assert torch.equal(answers(who, inputs), INPUTS[:4].flatten(1)[:, :2]) and trunk.asked == times
     answers("a", INPUTS[:3])
