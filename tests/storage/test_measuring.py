@@ -21,7 +21,9 @@ from evoens.report.console import Reporter
 from evoens.storage.measuring import Measuring
 
 
-def test_who_began_and_did_not_end_is_suspect_then_fatal_until_it_is_measured_to_its_end(tmp_path: Path) -> None:
+def test_who_began_and_did_not_end_is_suspect_and_fatal_if_alone_twice(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "measuring"
     first = Measuring(path)
     for key in ("a", "b", "c"):
@@ -33,13 +35,25 @@ def test_who_began_and_did_not_end_is_suspect_then_fatal_until_it_is_measured_to
     second.end("a")  # it was not `a`
     second.begin("c")
     third = Measuring(path)
-    assert [third.suspect(key) for key in "abc"] == [False, False, True]
-    assert [third.fatal(key) for key in "abc"] == [False, False, True]
+    assert [third.suspect(key) for key in "abc"] == [False, False, True] and not third.fatal("c")
+    third.begin("c")
     fourth = Measuring(path)
-    assert fourth.fatal("c")  # wherever the process died this time
-    fourth.begin("c")
-    fourth.end("c")
+    assert [fourth.fatal(key) for key in "abc"] == [False, False, True]
+    fifth = Measuring(path)
+    assert fifth.fatal("c")  # wherever the process died this time
+    fifth.begin("c")
+    fifth.end("c")
     assert not Measuring(path).suspect("c")
+
+
+def test_who_is_never_alone_is_never_fatal(tmp_path: Path) -> None:
+    path = tmp_path / "measuring"
+    for _ in range(4):
+        ours = Measuring(path)
+        ours.begin("a")
+        ours.begin("b")
+    last = Measuring(path)
+    assert [(last.suspect(key), last.fatal(key)) for key in "abc"] == [(True, False), (True, False), (False, False)]
 
 
 def test_an_end_in_order_accuses_nobody_and_leaves_no_file(tmp_path: Path) -> None:
@@ -101,7 +115,7 @@ def in_a_process(folder: Path, spec: str, more: Mapping[str, str] = MappingProxy
 def test_a_child_in_which_the_process_died_twice_has_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, code: int
 ) -> None:
-    """And it alone, though others were on their way beside it at the first death."""
+    """And it alone."""
     monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
     settings = config(search={"generations": 1, "elites": 0})
     execute(tmp_path / "whole", settings)

@@ -225,7 +225,7 @@ def test_an_epoch_that_the_process_lives_through_clears_a_child(tuner: Callable[
             return progress  # asked at each step
 
         def train_mask(self, name: str, weight: Tensor, gene: Gene, progress: float, step: int) -> Tensor:
-            deaths[int(3 * progress)] = _read(ours.folder / TRAINING)[child.key]
+            deaths[int(3 * progress)] = _read(ours.folder / TRAINING)[1][child.key]
             return super().train_mask(name, weight, gene, progress, step)
 
     ours, (child,) = tuner("watched", strategy=Watched(1.0)), children(1)
