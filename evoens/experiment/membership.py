@@ -13,17 +13,18 @@ from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.genome import Genome
 from evoens.problem import Evaluation
+from evoens.search.base import Row, Search
 from evoens.settings.config import CANDIDATES, Config
 
 
-def settle_members(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
-    """Return the members of the run's ensemble, chosen once on the select split among those that search found best.
+def settle_members(experiment: Experiment, backend: Backend, journal: Journal, search: Search) -> Selection:
+    """Return the members of the run's ensemble, chosen once on the select split among the candidates of the search.
 
     Raises:
         EvoensError: every candidate failed.
     """
     if journal.state.selection is None:
-        journal.state.selection = _select(experiment, backend, journal).to_json()
+        journal.state.selection = _select(experiment, backend, journal, search).to_json()
         journal.save()
     return Selection.from_json(journal.state.selection)
 
@@ -33,11 +34,11 @@ def with_parent(config: Config, members: Sequence[Genome]) -> list[Genome]:
     return [*members, Genome()] if config.selection.parent else list(members)
 
 
-def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
+def _select(experiment: Experiment, backend: Backend, journal: Journal, search: Search) -> Selection:
     problem, config = experiment.problem, experiment.config
     journal.stage("choosing members on cases that search never saw")
     backend.kept.clear()  # a run that goes on from here knows nothing of the search split
-    measured = _measured(experiment, backend, journal, _candidates(config, journal))
+    measured = _measured(experiment, backend, journal, _candidates(config, journal, search))
     kept = distinct(
         problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured], experiment.tuned
     )
@@ -54,11 +55,15 @@ def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selec
     )
 
 
-def _candidates(config: Config, journal: Journal) -> list[Genome]:
-    """Return the children with the highest fitness, so many for each place."""
-    rows = {row["key"]: row for row in journal.state.population if row["status"] == "ok"}
-    found = sorted(rows.values(), key=lambda row: -row["fitness"])[: CANDIDATES * config.selection.size]
+def _candidates(config: Config, journal: Journal, search: Search) -> list[Genome]:
+    """Return the children that the search thinks best, so many for each place, or as many as it has."""
+    found = search.candidates(alive(journal.state.population), CANDIDATES * config.selection.size)
     return [Genome.from_json(row["genome"]) for row in found]
+
+
+def alive(population: Sequence[Row]) -> list[Row]:
+    """Return the rows of population.jsonl of different children that did not fail."""
+    return list({row["key"]: row for row in population if row["status"] == "ok"}.values())
 
 
 def _measured(

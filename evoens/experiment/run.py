@@ -11,7 +11,7 @@ from evoens.evaluation.backend import Backend
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
-from evoens.experiment.membership import settle_members
+from evoens.experiment.membership import alive, settle_members
 from evoens.experiment.preflight import preflight
 from evoens.experiment.results import conclude
 from evoens.experiment.scope_search import settle_scope
@@ -65,7 +65,8 @@ class Run:
             for number in range(len(journal.state.generations), experiment.config.search.generations):
                 evolve(experiment, backend, search, journal, number)
             self.experiment = experiment = replace(experiment, strategy=search.strategy)
-            conclude(experiment, backend, journal, settle_members(experiment, backend, journal))
+            selection = settle_members(experiment, backend, journal, search)
+            conclude(experiment, backend, journal, selection, search.report(alive(journal.state.population)))
             journal.state.finished = True
             journal.save()
         return journal.folder
