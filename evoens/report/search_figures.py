@@ -30,9 +30,15 @@ def front(rows: Sequence[Row], found: Sequence[str], members: Sequence[str], lab
             axis.plot(x[best], y[best], "o", color=BLUE, label="of the front")
             axis.plot(x[chosen], y[chosen], "D", color=INK, fillstyle="none", markersize=9, label="member")
             axis.locator_params(axis="x", nbins=4 if len(others) > 1 else 6)
-            titled(axis, other.capitalize(), labels[first], labels[other])
+            axis.margins(0.08)
+            titled(axis, named(other), labels[first], labels[other])
         figure.legend(*axis.get_legend_handles_labels(), loc="outside lower left", ncols=3)
         return svg(figure)
+
+
+def named(objective: str) -> str:
+    """Return an objective as it stands in a head."""
+    return "NLL" if objective == "nll" else objective.capitalize()
 
 
 def archive(found: Row, members: Sequence[str], labels: Sequence[str], unit: str) -> str:

@@ -58,7 +58,7 @@ def _front(facts: Facts, found: Json) -> Section:
     every = [{"key": row["key"], "score": row["fitness"], **row.get("traits", {})} for row in facts.scored]
     plot = search_figures.front(every, [row["key"] for row in children], facts.members, labels)
     words = f"Scatter plots of all children by {names[0]} and the other objectives, the Pareto front marked."
-    table = Table(rows, ["Child’s key", "Generation", *map(str.capitalize, names), ""], _caption(len(children)))
+    table = Table(rows, ["Child’s key", "Generation", *map(search_figures.named, names), ""], _caption(len(children)))
     return Section("front", "Pareto front", text, [table], [drawn(plot, words)])
 
 

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]
+BLOCK = 1 << 24  # comparisons that are made together, so that many points take no more memory
 
 
-def fronts(values: ArrayLike) -> list[list[int]]:
-    """Return the places of the points that none dominates, then of those that only these dominate, and so on.
+def fronts(values: ArrayLike) -> Iterator[list[int]]:
+    """Yield the places of the points that none dominates, then of those that only these dominate, and so on.
 
     One dominates another that is nowhere better, and somewhere worse (fast non-dominated sorting, Deb et al. 2002).
 
     values: `(n, objectives)`, finite.
     """
     points = np.asarray(values, np.float64)
-    left, found = np.arange(len(points)), list[list[int]]()
+    left = np.arange(len(points))
     while len(left):
-        free = ~_dominated(points[left])
-        found.append(left[free].tolist())
-        left = left[~free]
-    return found
+        worse = _dominated(points[left])
+        yield left[~worse].tolist()
+        left = left[worse]
 
 
 def crowding(values: ArrayLike) -> Points:
@@ -44,8 +44,8 @@ def crowding(values: ArrayLike) -> Points:
     return room
 
 
-def crowded_order(values: ArrayLike) -> list[int]:
-    """Return all places, the best first: by front, within one by room, then the earlier (≺ₙ of Deb et al. 2002).
+def crowded_best(values: ArrayLike, n: int) -> list[int]:
+    """Return the places of the `n` best: by front, within one by room, then the earlier (≺ₙ of Deb et al. 2002).
 
     values: `(n, objectives)`, finite.
     """
@@ -53,7 +53,9 @@ def crowded_order(values: ArrayLike) -> list[int]:
     for front in fronts(points):
         room = crowding(points[front])
         found += [front[i] for i in np.argsort(-room, kind="stable")]
-    return found
+        if len(found) >= n:
+            break
+    return found[:n]
 
 
 def hypervolume(values: ArrayLike, reference: Sequence[float]) -> float:
@@ -66,16 +68,27 @@ def hypervolume(values: ArrayLike, reference: Sequence[float]) -> float:
 
 
 def _volume(points: Points) -> float:
-    """The volume of the union of boxes from the origin to each point."""
+    """The volume of the union of boxes from the origin to each point.
+
+    In ascending order by the first objective each point adds a box of its own width there, less what later ones have.
+    """
+    if not len(points) or points.shape[1] == 1:
+        return float(points.max(initial=0.0))
     points = np.unique(points, axis=0)
-    points = points[~_dominated(points)] if len(points) else points
+    points = points[~_dominated(points)]
+    rest = points[:, 1:]
     return sum(
-        float(np.prod(point)) - _volume(np.minimum(points[place + 1 :], point)) for place, point in enumerate(points)
+        float(width) * (float(np.prod(rest[i])) - _volume(np.minimum(rest[i + 1 :], rest[i])))
+        for i, width in enumerate(points[:, 0])
     )
 
 
 def _dominated(points: Points) -> NDArray[np.bool_]:
     """Which points another dominates, `(n,)`."""
-    a, b = points[:, None], points[None]
-    found: NDArray[np.bool_] = ((b >= a).all(-1) & (b > a).any(-1)).any(1)
-    return found
+
+    def worse(some: Points) -> NDArray[np.bool_]:
+        a, b = some[:, None], points[None]
+        found: NDArray[np.bool_] = ((b >= a).all(-1) & (b > a).any(-1)).any(1)
+        return found
+
+    return np.concatenate([worse(some) for some in np.array_split(points, 1 + points.size * len(points) // BLOCK)])

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from evoens.genome import Genome
-from evoens.scoring.pareto import crowded_order, fronts, hypervolume
+from evoens.scoring.pareto import crowded_best, fronts, hypervolume
 from evoens.search.base import Row
 from evoens.search.replayed import Directed, mixtures
 from evoens.strategy import Context, Record, Strategy
@@ -75,14 +75,14 @@ class NSGA2(Directed):
     def candidates(self, rows: Sequence[Row], n: int) -> list[Row]:
         """Return the front, then who only it dominates, and so on; of a front those with most room first."""
         whole = self._whole(rows)
-        return [whole[place] for place in crowded_order(self._of(whole))[:n]]
+        return [whole[place] for place in crowded_best(self._of(whole), n)]
 
     def report(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the front: `objectives`, whether `more` is better, and of each child its `key` and what it reached."""
         whole = self._whole(rows)
         children = [
             {"key": whole[place]["key"], **{name: _reached(whole[place], name) for name in self.objectives}}
-            for place in fronts(self._of(whole))[0]
+            for place in next(fronts(self._of(whole)), [])
         ]
         more = [SENSES[name] > 0 for name in self.objectives]
         return {"front": {"objectives": list(self.objectives), "more": more, "children": children}}
@@ -95,7 +95,7 @@ class NSGA2(Directed):
         children = self._first(first, drawn)
         for told, size in zip(self.told, later, strict=True):
             parents, values = torch.cat([parents, children]), np.concatenate([values, np.array(told)])
-            best = crowded_order(values)[: len(told)]
+            best = crowded_best(values, len(told))
             parents, values = parents[best], values[best]
             children = self._bred(parents, size, drawn)
         return children
@@ -110,7 +110,7 @@ class NSGA2(Directed):
         k, spread = self.dimensions, 1 / math.sqrt(self.dimensions)
         mothers, fathers = parents[torch.randint(len(parents), (2, n, 2), generator=drawn).amin(-1)]
         children = torch.where(torch.rand(n, k, generator=drawn) < 0.5, mothers, fathers)
-        moved = children + spread / 2 * _normals(n, k, drawn)
+        moved = children + spread / 4 * _normals(n, k, drawn)
         other = torch.where(children == 0, spread * _normals(n, k, drawn), 0.0)
         switched = torch.rand(n, k, generator=drawn) < 1 / k
         children = torch.where(switched, other, torch.where(children == 0, 0.0, moved))
