@@ -26,6 +26,7 @@ from evoens.experiment.traits import traits
 from evoens.genome import Genome
 from evoens.listener import GenerationEnd
 from evoens.machine.allocator import let_go
+from evoens.plugins.guest import guest
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
 from evoens.scoring.metrics import reliability
@@ -74,13 +75,15 @@ def evolve(experiment: Experiment, backend: Backend, search: Search, journal: Jo
     ]
     _warn_of_chance(experiment, journal, number, reliable)
     ensemble = _ensemble(experiment, backend, [genome for genome, _ in ranked])
+    with guest(f"{type(search).__name__}.figures"):
+        reached = search.figures()
     figures = {
         "fitness": _fitness([scores[key] for key in children], parent.evaluation.score),
         "ensemble": _score_so_far(experiment, journal, number, ensemble),
         "reliability": reliable,
         "failed": len(outcomes) - len(children),
         "sigma": search.strategy.sigma if experiment.strategy.scaled else None,
-        "search": search.figures(),
+        "search": reached,
     }
     return _kept(journal, ensemble, began, {"generation": number, **figures})
 

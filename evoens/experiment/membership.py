@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.errors import EvoensError
+from evoens.errors import EvoensError, SpecError
 from evoens.evaluation.backend import Backend, measure
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
@@ -12,6 +12,7 @@ from evoens.experiment.distinct import distinct
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.genome import Genome
+from evoens.plugins.guest import guest
 from evoens.problem import Evaluation
 from evoens.search.base import Row, Search
 from evoens.settings.config import CANDIDATES, Config
@@ -57,7 +58,11 @@ def _select(experiment: Experiment, backend: Backend, journal: Journal, search: 
 
 def _candidates(config: Config, journal: Journal, search: Search) -> list[Genome]:
     """Return the children that the search thinks best, so many for each place, or as many as it has."""
-    found = search.candidates(alive(journal.state.population), CANDIDATES * config.selection.size)
+    whose = f"{type(search).__name__}.candidates"
+    with guest(whose):
+        found = search.candidates(alive(journal.state.population), CANDIDATES * config.selection.size)
+    if not found:
+        raise SpecError(f"{whose}: expected some of the children, found none")
     return [Genome.from_json(row["genome"]) for row in found]
 
 

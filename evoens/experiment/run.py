@@ -18,6 +18,7 @@ from evoens.experiment.scope_search import settle_scope
 from evoens.experiment.sigma_search import settle_sigma
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
+from evoens.plugins.guest import guest
 from evoens.search.base import Search
 from evoens.strategy import learn, learnt
 
@@ -66,7 +67,9 @@ class Run:
                 evolve(experiment, backend, search, journal, number)
             self.experiment = experiment = replace(experiment, strategy=search.strategy)
             selection = settle_members(experiment, backend, journal, search)
-            conclude(experiment, backend, journal, selection, search.report(alive(journal.state.population)))
+            with guest(f"{type(search).__name__}.report"):
+                found = search.report(alive(journal.state.population))
+            conclude(experiment, backend, journal, selection, found)
             journal.state.finished = True
             journal.save()
         return journal.folder

@@ -54,8 +54,8 @@ def test_the_front_is_a_table_and_a_scatter_plot(tmp_path: Path, drawn: list[Fig
     assert table.rows[1][2:] == ["1.5", "0.25", "member"] and len(table.rows) == 2
     (axis,) = drawn[0].axes
     assert (axis.get_xlabel(), axis.get_ylabel()) == ("episode return", "NLL, nats")
-    others, front, members = (line.get_xydata() for line in axis.lines)
-    assert len(front) == 1 and len(members) >= 1  # the other of the front is not in this population
+    others, best, members = (line.get_xydata() for line in axis.lines)
+    assert len(best) == 1 and len(members) >= 1  # the other of the front is not in this population
     assert np.isnan(others[:, 1]).sum() <= 1
 
 
