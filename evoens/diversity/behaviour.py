@@ -48,7 +48,7 @@ class Behaviour:
 def behaviours() -> dict[str, Behaviour]:
     """Return every descriptor by its name: the distance to the parent by each measure, and what needs no parent."""
     distances = (
-        Behaviour(m.name, f"distance to the parent by {m.name}", "1 − it" if m.alike else m.unit)
+        Behaviour(m.name, f"distance to the parent by {m.name}", f"1 − {m.title}" if m.alike else m.unit)
         for m in MEASURES.values()
     )
     alone = (

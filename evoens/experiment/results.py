@@ -66,7 +66,7 @@ def conclude(
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
     _save_ensemble(experiment, journal, ensemble)
-    report = {**_report(experiment, journal, selection, blocks, ensemble), **found, "details": details}
+    report = {**found, **_report(experiment, journal, selection, blocks, ensemble), "details": details}
     journal.write("report.json", json.dumps(report, indent=1) + "\n")
     journal.tell(lambda listener: listener.on_report(RunEnd(journal.folder, ensemble, report)))
     return report

@@ -45,10 +45,8 @@ def traits(
             found = pairwise_distances(experiment, backend, [Genome(), *genomes], name, known)[0, 1:]
         return list(map(float, found))
 
-    columns = [values(name) for name in names]
-    return (
-        [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)] if names else [{} for _ in genomes]
-    )
+    columns = {name: values(name) for name in names}
+    return [{name: column[place] for name, column in columns.items()} for place in range(len(genomes))]
 
 
 def require_traits(experiment: Experiment, names: Sequence[str]) -> None:
