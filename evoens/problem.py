@@ -125,6 +125,8 @@ class Problem(ABC):
     """How images reach the network, which an ensemble takes along; None where inputs are taken as they are."""
     block: int | None = None
     """How many test cases are measured before it is asked whether they are enough; None: all, as they cost little."""
+    beside_the_score: tuple[str, ...] = ()
+    """What evaluations on the search split have in `extra_metrics`: a mean `(1,)` each, as there are many children."""
     more_data_hint: str = "more cases"
     """What tells children apart better, and how the YAML asks for it."""
 

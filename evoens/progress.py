@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Generation:
         evaluations: measurements paid for since the run began.
         samples_per_second: inputs predicted per second of this generation.
         seconds: how long it took.
+        search: how far the search has come, by figures of its own (`Search.figures`).
     """
 
     generation: int
@@ -44,6 +45,7 @@ class Generation:
     evaluations: int
     samples_per_second: float
     seconds: float
+    search: dict[str, float] = field(default_factory=dict)
 
 
 OnProgress = Callable[[Progress], None]

@@ -6,7 +6,7 @@ import copy
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, ClassVar, Protocol
 
@@ -21,11 +21,15 @@ from evoens.plugins.guest import guest
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One evaluated child: its genome and its score on the search split, in the problem's unit."""
+    """One evaluated child: its genome and its score on the search split, in the problem's unit.
+
+    `traits` is what a Search that asks for more has measured beside the score, by name.
+    """
 
     genome: Genome
     score: float
     generation: int
+    traits: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

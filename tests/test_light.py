@@ -71,6 +71,15 @@ def test_a_search_of_evotorchs_is_checked_without_it() -> None:
     assert loaded(f"{source}\nassert not code", EVOTORCH) == []
 
 
+def test_an_archive_is_checked_without_pyribs_being_loaded_and_its_absence_is_said_in_one_line() -> None:
+    source = RUN.format(arguments=["run", "digits_noisy", "--dry-run", "--set=search.by=map-elites", "--quiet"])
+    assert loaded(f"{source}\nassert not code", ("ribs", *EVOTORCH)) == []
+    done = python(f"{source}\nsys.exit(code)", "ribs")
+    (line,) = done.stderr.strip().splitlines()
+    assert done.returncode == 2 and "search.by=map-elites: expected the package ribs" in line
+    assert "pip install 'evoens[qd]'" in line
+
+
 def test_what_plays_without_procgen_says_so_too() -> None:
     source = (
         "from evoens.errors import ProblemError\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from evoens.errors import SpecError
 from evoens.plugins.guest import guest
 from evoens.plugins.signature import read_signature
 from evoens.plugins.spec import locate
-from evoens.settings.base import SCALING, SEARCHES
+from evoens.settings.base import ARCHIVE, NO_RIBS, SCALING, SEARCHES
 from evoens.settings.config import Config
 from evoens.settings.fault import Fault, related
 from evoens.tasks import named_type, task_type
@@ -157,7 +158,9 @@ def _strategy_faults(config: Config, base: Path) -> Iterator[Fault]:
 
 
 def _class_faults(config: Config, base: Path) -> Iterator[Fault]:
-    """Which of a user's own classes, a Search and Methods, are not there."""
+    """Which of a user's own classes, a Search and Methods, are not there; and a package that a search needs."""
+    if config.search.by == ARCHIVE and find_spec("ribs") is None:
+        yield Fault(("search", "by"), NO_RIBS)
     named: list[tuple[Keys, str]] = [(("report", "methods"), spec) for spec in config.report.methods]
     if config.search.by not in SEARCHES:
         named.append((("search", "by"), config.search.by))

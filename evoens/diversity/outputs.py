@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -66,6 +67,21 @@ def pairwise_cosine(p: Tensor, q: Tensor) -> Tensor:
         `(k, k)` float64; 1 for members that answer alike.
     """
     return _products(p, q, _direction, _direction) / p.shape[1]
+
+
+def confidence(p: Tensor) -> Tensor:
+    """Mean probability of the class that is put first, of each of k members `(k, n, c)`: `(k,)` float64, 1/c to 1."""
+    return p.double().amax(-1).mean(-1)
+
+
+def balance(p: Tensor) -> Tensor:
+    """Entropy of how often each class is put first, over its largest: `(k, n, c)` → `(k,)` float64, 0 to 1.
+
+    0 for a member that answers one class alone, 1 for one that answers all equally often (Pielou's evenness).
+    """
+    shares = torch.nn.functional.one_hot(p.argmax(-1), p.shape[-1]).double().mean(-2)
+    entropy: Tensor = torch.special.entr(shares).sum(-1)
+    return entropy / math.log(max(2, p.shape[-1]))
 
 
 def off_diagonal_mean(matrix: Tensor) -> float:

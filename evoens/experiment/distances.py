@@ -47,10 +47,20 @@ def require_distances(experiment: Experiment) -> None:
         EvoensError: the problem has no pictures, or the network no gradient by them.
     """
     for name, own in (("search", experiment.config.search), ("selection", experiment.config.selection)):
-        if not own.diversity or MEASURES[own.diversity_by].hash is None:
-            continue
-        expected = f"expected one of {', '.join(m.name for m in of_outputs())}, found {own.diversity_by}"
-        with about(name, "diversity_by"), guest(f"{name}.diversity_by: {expected}: {NO_GRADIENT}", EvoensError):
-            if not isinstance(experiment.problem, Pictured):
-                raise EvoensError(f"{name}.diversity_by: {expected}, since the problem has no pictures")
-            _by_saliency(experiment, [Genome()], own.diversity_by)
+        if own.diversity:
+            require_distance(experiment, name, "diversity_by", own.diversity_by)
+
+
+def require_distance(experiment: Experiment, section: str, key: str, measure: str) -> None:
+    """Have the parent looked at, where this measure, which is at `section.key` of the YAML, needs it.
+
+    Raises:
+        EvoensError: the problem has no pictures, or the network no gradient by them.
+    """
+    if MEASURES[measure].hash is None:
+        return
+    expected = f"expected one of {', '.join(m.name for m in of_outputs())}, found {measure}"
+    with about(section, key), guest(f"{section}.{key}: {expected}: {NO_GRADIENT}", EvoensError):
+        if not isinstance(experiment.problem, Pictured):
+            raise EvoensError(f"{section}.{key}: {expected}, since the problem has no pictures")
+        _by_saliency(experiment, [Genome()], measure)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from random import Random
 from typing import Any
@@ -21,9 +22,11 @@ from evoens.experiment.distinct import distinct
 from evoens.experiment.journal import Journal
 from evoens.experiment.membership import with_parent
 from evoens.experiment.state import Experiment
+from evoens.experiment.traits import traits
 from evoens.genome import Genome
 from evoens.listener import GenerationEnd
 from evoens.machine.allocator import let_go
+from evoens.plugins.guest import guest
 from evoens.problem import FixedInputs, Split
 from evoens.progress import Generation
 from evoens.scoring.metrics import reliability
@@ -60,21 +63,27 @@ def evolve(experiment: Experiment, backend: Backend, search: Search, journal: Jo
     children = [genome.key for genome, _ in _alive(number, outcomes)]
     scores = {genome.key: float(cases.mean()) for genome, cases in pool}
     shaped = _shaped(experiment, backend, [genome for genome, _ in pool], scores)
-    tell(search, [Record(o.genome, shaped[o.genome.key], number) for o in outcomes if o.evaluation is not None])
+    measured = [outcome for outcome in outcomes if outcome.evaluation is not None]
+    rows = traits(experiment, backend, search.traits, measured)
+    records = [Record(o.genome, shaped[o.genome.key], number, row) for o, row in zip(measured, rows, strict=True)]
+    tell(search, [record for record in records if all(map(math.isfinite, record.traits.values()))])
     journal.state.strategy = learnt(search)
-    _note(journal, number, outcomes, scores)
+    _note(journal, number, outcomes, scores, {record.genome.key: record.traits for record in records})
     ranked = [pool[i] for i in selection.top([shaped[genome.key] for genome, _ in pool], len(pool))]
     journal.state.elites = [
         {"genome": genome.to_json(), "cases": cases.tolist()} for genome, cases in ranked[: config.search.elites]
     ]
     _warn_of_chance(experiment, journal, number, reliable)
     ensemble = _ensemble(experiment, backend, [genome for genome, _ in ranked])
+    with guest(f"{type(search).__name__}.figures"):
+        reached = search.figures()
     figures = {
         "fitness": _fitness([scores[key] for key in children], parent.evaluation.score),
         "ensemble": _score_so_far(experiment, journal, number, ensemble),
         "reliability": reliable,
         "failed": len(outcomes) - len(children),
         "sigma": search.strategy.sigma if experiment.strategy.scaled else None,
+        "search": reached,
     }
     return _kept(journal, ensemble, began, {"generation": number, **figures})
 
@@ -214,12 +223,20 @@ def _shaped(
     return {genome.key: scores[genome.key] + float(more) for genome, more in zip(genomes, bonus, strict=True)}
 
 
-def _note(journal: Journal, number: int, outcomes: Sequence[Outcome], scores: dict[str, float]) -> None:
-    """Write a row of population.jsonl for each child, and say who failed."""
+def _note(
+    journal: Journal,
+    number: int,
+    outcomes: Sequence[Outcome],
+    scores: dict[str, float],
+    reached: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Write a row of population.jsonl for each child, with the traits it has `reached`, and say who failed."""
     for outcome in outcomes:
         failed = outcome.evaluation is None
         row = {"generation": number, "key": outcome.genome.key, "genome": outcome.genome.to_json()}
         row |= {"status": outcome.status, "fitness": None if failed else scores[outcome.genome.key]}
+        if own := reached.get(outcome.genome.key):
+            row["traits"] = {name: x if math.isfinite(x) else None for name, x in own.items()}
         journal.state.population.append(row)
         if failed:
             journal.warn(f"generation {number + 1}: child {outcome.genome.key[:12]} failed: {outcome.error}")

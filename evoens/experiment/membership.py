@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evoens.errors import EvoensError
+from evoens.errors import EvoensError, SpecError
 from evoens.evaluation.backend import Backend, measure
 from evoens.experiment import selection
 from evoens.experiment.distances import pairwise_distances
@@ -12,18 +12,20 @@ from evoens.experiment.distinct import distinct
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.genome import Genome
+from evoens.plugins.guest import guest
 from evoens.problem import Evaluation
+from evoens.search.base import Row, Search
 from evoens.settings.config import CANDIDATES, Config
 
 
-def settle_members(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
-    """Return the members of the run's ensemble, chosen once on the select split among those that search found best.
+def settle_members(experiment: Experiment, backend: Backend, journal: Journal, search: Search) -> Selection:
+    """Return the members of the run's ensemble, chosen once on the select split among the candidates of the search.
 
     Raises:
         EvoensError: every candidate failed.
     """
     if journal.state.selection is None:
-        journal.state.selection = _select(experiment, backend, journal).to_json()
+        journal.state.selection = _select(experiment, backend, journal, search).to_json()
         journal.save()
     return Selection.from_json(journal.state.selection)
 
@@ -33,11 +35,11 @@ def with_parent(config: Config, members: Sequence[Genome]) -> list[Genome]:
     return [*members, Genome()] if config.selection.parent else list(members)
 
 
-def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selection:
+def _select(experiment: Experiment, backend: Backend, journal: Journal, search: Search) -> Selection:
     problem, config = experiment.problem, experiment.config
     journal.stage("choosing members on cases that search never saw")
     backend.kept.clear()  # a run that goes on from here knows nothing of the search split
-    measured = _measured(experiment, backend, journal, _candidates(config, journal))
+    measured = _measured(experiment, backend, journal, _candidates(config, journal, search))
     kept = distinct(
         problem.parent, experiment.strategy, [(genome, e.cases) for genome, e in measured], experiment.tuned
     )
@@ -54,11 +56,19 @@ def _select(experiment: Experiment, backend: Backend, journal: Journal) -> Selec
     )
 
 
-def _candidates(config: Config, journal: Journal) -> list[Genome]:
-    """Return the children with the highest fitness, so many for each place."""
-    rows = {row["key"]: row for row in journal.state.population if row["status"] == "ok"}
-    found = sorted(rows.values(), key=lambda row: -row["fitness"])[: CANDIDATES * config.selection.size]
+def _candidates(config: Config, journal: Journal, search: Search) -> list[Genome]:
+    """Return the children that the search thinks best, so many for each place, or as many as it has."""
+    whose = f"{type(search).__name__}.candidates"
+    with guest(whose):
+        found = search.candidates(alive(journal.state.population), CANDIDATES * config.selection.size)
+    if not found:
+        raise SpecError(f"{whose}: expected some of the children, found none")
     return [Genome.from_json(row["genome"]) for row in found]
+
+
+def alive(population: Sequence[Row]) -> list[Row]:
+    """Return the rows of population.jsonl of different children that did not fail."""
+    return list({row["key"]: row for row in population if row["status"] == "ok"}.values())
 
 
 def _measured(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from evoens.experiment.distances import require_distances
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
+from evoens.experiment.traits import require_traits
 from evoens.graph.reach import SMALL, reach
 from evoens.graph.soundness import ASKED, check
 
@@ -19,6 +20,7 @@ def preflight(experiment: Experiment, journal: Journal) -> None:
     share, reached = reach(parent)
     (journal.warn if share < SMALL else journal.stage)(reached)
     require_distances(experiment)
+    require_traits(experiment, experiment.search(experiment.strategy).traits)
     sound = check(parent, experiment.problem.probe(ASKED))
     for sentence in (*experiment.config.remarks, *parent.notes, *sound, *experiment.cautions):
         journal.warn(sentence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from evoens.ensemble import Ensemble
@@ -24,8 +25,13 @@ from evoens.plugins.guest import guest
 ENSEMBLE = "ensemble"  # the folder of what is handed back
 
 
-def conclude(experiment: Experiment, backend: Backend, journal: Journal, selection: Selection) -> dict[str, Any]:
-    """Measure the competitors on the test split, write what a run leaves, and return its report; idempotent."""
+def conclude(
+    experiment: Experiment, backend: Backend, journal: Journal, selection: Selection, found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Measure the competitors on the test split, write what a run leaves, and return its report; idempotent.
+
+    found: what the report has of the search alone.
+    """
     members, config, problem = selection.members, experiment.config, experiment.problem
     different, size = len({genome.key for genome in members if genome.genes}), config.selection.size
     if different < size:
@@ -60,7 +66,7 @@ def conclude(experiment: Experiment, backend: Backend, journal: Journal, selecti
     temperature = details.get("temperature", {}).get("ensemble")
     ensemble = evolved.ensemble(members, temperature=temperature, preprocessing=problem.preprocessing)
     _save_ensemble(experiment, journal, ensemble)
-    report = {**_report(experiment, journal, selection, blocks, ensemble), "details": details}
+    report = {**found, **_report(experiment, journal, selection, blocks, ensemble), "details": details}
     journal.write("report.json", json.dumps(report, indent=1) + "\n")
     journal.tell(lambda listener: listener.on_report(RunEnd(journal.folder, ensemble, report)))
     return report

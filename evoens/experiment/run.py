@@ -11,13 +11,14 @@ from evoens.evaluation.backend import Backend
 from evoens.evaluation.evaluator import Evaluator, Plan
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
-from evoens.experiment.membership import settle_members
+from evoens.experiment.membership import alive, settle_members
 from evoens.experiment.preflight import preflight
 from evoens.experiment.results import conclude
 from evoens.experiment.scope_search import settle_scope
 from evoens.experiment.sigma_search import settle_sigma
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
+from evoens.plugins.guest import guest
 from evoens.search.base import Search
 from evoens.strategy import learn, learnt
 
@@ -65,7 +66,10 @@ class Run:
             for number in range(len(journal.state.generations), experiment.config.search.generations):
                 evolve(experiment, backend, search, journal, number)
             self.experiment = experiment = replace(experiment, strategy=search.strategy)
-            conclude(experiment, backend, journal, settle_members(experiment, backend, journal))
+            selection = settle_members(experiment, backend, journal, search)
+            with guest(f"{type(search).__name__}.report"):
+                found = search.report(alive(journal.state.population))
+            conclude(experiment, backend, journal, selection, found)
             journal.state.finished = True
             journal.save()
         return journal.folder

@@ -23,9 +23,11 @@ from evoens.scope import resolve
 from evoens.search.base import Search
 from evoens.search.elites import Elites
 from evoens.search.es import EvolutionStrategy
+from evoens.search.map_elites import MapElites
+from evoens.search.nsga2 import NSGA2
 from evoens.search.subspace import Subspace
-from evoens.settings.base import SUBSPACES
-from evoens.settings.config import DIMENSIONS, Config, StrategySettings
+from evoens.settings.base import ARCHIVE, PARETO, SUBSPACES
+from evoens.settings.config import CELLS, DIMENSIONS, MEASURES, OBJECTIVES, Config, StrategySettings
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks import own_files
@@ -134,6 +136,12 @@ def open_search(config: Config, base: Path) -> tuple[Callable[[Strategy], Search
         return Elites, None
     if by == "es":
         return EvolutionStrategy, None
+    own = config.search
+    if by == ARCHIVE:
+        return partial(MapElites, measures=own.measures or MEASURES, cells=own.cells or CELLS), None
+    if by == PARETO:
+        objectives = own.objectives or OBJECTIVES
+        return partial(NSGA2, objectives=objectives, dimensions=own.dimensions or DIMENSIONS), None
     if by in SUBSPACES:
         return partial(Subspace, algorithm=by, dimensions=config.search.dimensions or DIMENSIONS), None
     with about("search", "by"):

@@ -87,6 +87,15 @@ TERMS = (
         ("reliab.",),
     ),
     Term("elite", "A child that the next generation starts from.", ("elites",)),
+    Term(
+        "Pareto front",
+        "The children that no other dominates: none is at least as good by every objective, and better by one.",
+    ),
+    Term(
+        "hypervolume",
+        "The volume of all that a front dominates above a fixed point: it grows where the front moves or gets denser.",
+    ),
+    Term("archive", "The best child in each cell of a grid over two measures of what children are like (MAP-Elites)."),
     Term("search split", "The cases by which children are compared while they evolve."),
     Term("select split", "Cases that search never saw, by which the members are chosen.", ("select",)),
     Term(

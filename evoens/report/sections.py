@@ -17,6 +17,7 @@ from evoens.report.parts import Picture, Section, Table, drawn, uri
 from evoens.report.reliability import reliability
 from evoens.report.result import result
 from evoens.report.scope import scope
+from evoens.report.searched import searched
 from evoens.report.style import svg
 from evoens.report.tables import KL_PARENT
 from evoens.scoring.text import duration, number
@@ -33,7 +34,7 @@ def sections(facts: Facts) -> list[Section]:
     rest = [make(facts) for make in (_sigma, _parent, _cost, going_on, _settings)]
     beside = [*reliability(facts), *independent(facts), *corruption(facts), *films(facts)]
     return [
-        *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search)),
+        *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search, *searched(facts))),
         *analyses(facts),
         *scope(facts),
         *rest,

@@ -125,6 +125,8 @@ def _scalars(g: Generation) -> Iterator[tuple[str, float]]:
     if g.sigma is not None:
         yield "search/sigma", g.sigma
     yield "search/failed", g.failed
+    for name, value in g.search.items():
+        yield f"search/{name}", value
     yield "search/evaluations", g.evaluations
     yield "speed/samples_per_second", g.samples_per_second
     yield "speed/seconds", g.seconds

@@ -87,6 +87,8 @@ class Report(TypedDict, total=False):
     trust_region: Any
     generations: int
     candidates: list[dict[str, Any]]
+    front: dict[str, Any]
+    archive: dict[str, Any]
     cost: dict[str, Any]
     artifact: dict[str, Any]
     parent_card: Any

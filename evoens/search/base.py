@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
 from evoens.genome import Genome
 from evoens.strategy import Context, Record, Strategy
+
+Row = Mapping[str, Any]
+"""A child as in population.jsonl: `{key, genome, generation, status, fitness}`, and `traits` where any are measured."""
 
 
 class Search(ABC):
@@ -23,7 +26,13 @@ class Search(ABC):
 
     Args:
         strategy: what children are made by, with σ, scope and parent as the run has found them.
+
+    Attributes:
+        traits: what each child is measured by beside its score, of the names that `search.objectives` and
+            `search.measures` of a YAML know; a child of which one is not finite is told as if it had failed.
     """
+
+    traits: Sequence[str] = ()
 
     def __init__(self, strategy: Strategy) -> None:
         self.strategy = strategy
@@ -37,6 +46,24 @@ class Search(ABC):
 
     def tell(self, records: Sequence[Record]) -> None:  # noqa: B027 (a search may well not care)
         """Learn from the evaluated children of a generation; only finite scores are told, higher is better."""
+
+    def figures(self) -> dict[str, float]:
+        """Return how far the search has come, numbers by name, for each generation's record; the base has none."""
+        return {}
+
+    def candidates(self, rows: Sequence[Row], n: int) -> list[Row]:
+        """Return the children that may become members, the best first: here the `n` of the highest fitness.
+
+        rows: all different children that did not fail, in the order in which they were measured.
+        """
+        return sorted(rows, key=lambda row: -row["fitness"])[:n]
+
+    def report(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Return what report.json has of this search alone, JSON by its keys there; the base has nothing.
+
+        rows: as for `candidates`.
+        """
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that `ask` and `tell` have changed, as JSON values; the base has no such state."""

@@ -33,7 +33,7 @@ class Replayed(Search):
 
     def __init__(self, strategy: Strategy) -> None:
         super().__init__(strategy)
-        self.told: list[list[float]] = []
+        self.told: list[list[Any]] = []
         self.awaited: list[Genome] = []
         self._seed: int | None = None
         name = type(strategy).__name__
@@ -60,6 +60,43 @@ class Replayed(Search):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `Search`."""
         self._seed, self.told = state["seed"], [list(scores) for scores in state["told"]]
+
+
+class Directed(Replayed):
+    """A Search among mixtures of k genes of the Strategy, the same for all children: a child is c ∈ R^k.
+
+    The k genes are what the Strategy asks for, without those that differ from another in their sign alone; they are
+    drawn once from the run's seed.
+
+    Args:
+        strategy: see `Replayed`.
+        dimensions: k.
+    """
+
+    def __init__(self, strategy: Strategy, dimensions: int) -> None:
+        super().__init__(strategy)
+        self.dimensions = dimensions
+
+    def directions(self, rng: Random) -> list[Gene]:
+        """Return the k genes, each with the Strategy's scale.
+
+        Raises:
+            SpecError: the Strategy has fewer.
+        """
+        again, found = Random(self.seed(rng)), dict[Gene, Gene]()
+        while len(found) < self.dimensions:
+            before = len(found)
+            for gene in draws(self.strategy, self.dimensions, again):
+                found.setdefault(replace(gene, sign=1), gene)
+            if len(found) == before:
+                name = type(self.strategy).__name__
+                raise SpecError(f"search.dimensions: expected at most {before}, as {name} has, found {self.dimensions}")
+        return list(found.values())[: self.dimensions]
+
+
+def mixtures(genes: Sequence[Gene], points: Sequence[Sequence[float]]) -> list[Genome]:
+    """Return the child at each point c ∈ R^k: the i-th gene c_i times as strong, left out where c_i is 0."""
+    return [Genome(tuple(scaled(g, c) for g, c in zip(genes, point, strict=True) if c)) for point in points]
 
 
 def draws(strategy: Strategy, n: int, rng: Random) -> list[Gene]:

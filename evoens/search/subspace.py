@@ -6,7 +6,6 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +13,22 @@ import torch
 from torch import Tensor
 
 from evoens.errors import SpecError
-from evoens.genome import Gene, Genome
-from evoens.search.replayed import Replayed, draws, scaled
+from evoens.genome import Genome
+from evoens.search.replayed import Directed, mixtures
 from evoens.strategy import Context, Strategy
 
 if TYPE_CHECKING:
     from evotorch.algorithms import SearchAlgorithm
 
 
-class Subspace(Replayed):
+class Subspace(Directed):
     """Searches c ∈ R^k: a child is k genes of the Strategy, the same for all, the i-th c_i times as strong.
 
-    The k genes are what the Strategy asks for, without those that differ from another in their sign alone; they are
-    drawn once from the run's seed. A typical child of the first generation is as far from its parent as any child of
-    scale σ, since ‖c‖ is 1 on average: k genes of σ/√k each. From then on the algorithm moves and shapes its
-    distribution as it sees fit. The centre of the distribution is one of the children, but for the first generation,
-    whose centre is the parent, and `ga`, which has a population in its place. What is missing to the number of children
-    that are asked for (`pgpe` and `ga` go in pairs) is drawn around the centre, and the algorithm hears nothing of it.
+    A typical child of the first generation is as far from its parent as any child of scale σ, since ‖c‖ is 1 on
+    average: k genes of σ/√k each. From then on the algorithm moves and shapes its distribution as it sees fit. The
+    centre of the distribution is one of the children, but for the first generation, whose centre is the parent, and
+    `ga`, which has a population in its place. What is missing to the number of children that are asked for (`pgpe` and
+    `ga` go in pairs) is drawn around the centre, and the algorithm hears nothing of it.
 
     The algorithm is run anew from its seed for each generation, over the scores told so far. That takes it one
     or two milliseconds for each generation before: little beside measuring children, for some hundreds of them.
@@ -42,8 +40,8 @@ class Subspace(Replayed):
     """
 
     def __init__(self, strategy: Strategy, algorithm: str, dimensions: int) -> None:
-        super().__init__(strategy)
-        self.algorithm, self.dimensions = algorithm, dimensions
+        super().__init__(strategy, dimensions)
+        self.algorithm = algorithm
 
     def ask(self, n: int, rng: Random, context: Context) -> list[Genome]:
         """See `Search`.
@@ -61,25 +59,9 @@ class Subspace(Replayed):
             points.append(centre)
         spread = 1 / math.sqrt(self.dimensions)
         points += [[rng.gauss(x, spread) for x in centre] for _ in range(n - len(points))]
-        genomes = [Genome(tuple(scaled(g, c) for g, c in zip(genes, point, strict=True) if c)) for point in points]
+        genomes = mixtures(genes, points)
         self.awaited = genomes[:popsize]
         return genomes
-
-    def directions(self, rng: Random) -> list[Gene]:
-        """Return the k genes, each with the Strategy's scale.
-
-        Raises:
-            SpecError: the Strategy has fewer.
-        """
-        again, found = Random(self.seed(rng)), dict[Gene, Gene]()
-        while len(found) < self.dimensions:
-            before = len(found)
-            for gene in draws(self.strategy, self.dimensions, again):
-                found.setdefault(replace(gene, sign=1), gene)
-            if len(found) == before:
-                name = type(self.strategy).__name__
-                raise SpecError(f"search.dimensions: expected at most {before}, as {name} has, found {self.dimensions}")
-        return list(found.values())[: self.dimensions]
 
     def asked(self, popsize: int, rng: Random) -> tuple[list[list[float]], list[float]]:
         """Return the points of the next generation, `popsize` × k, and their centre, zero where there is none."""

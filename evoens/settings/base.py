@@ -55,10 +55,12 @@ MethodText = Annotated[
         json_schema_extra={"expected": "path/to/file.py:Class or package.module:Class"},
     ),
 ]
-SearchName = Literal["elites", "es", "cma-es", "snes", "xnes", "pgpe", "cem", "ga"]
+ARCHIVE, PARETO = "map-elites", "nsga2"
+SearchName = Literal["elites", "map-elites", "es", "cma-es", "snes", "xnes", "pgpe", "cem", "ga", "nsga2"]
 SEARCHES: tuple[str, ...] = get_args(SearchName)
-SCALING, SUBSPACES = SEARCHES[1:], SEARCHES[2:]
+SCALING, SUBSPACES = SEARCHES[2:], SEARCHES[3:]
 """Searches that change how strong a gene is, so that they need a Strategy's scale; those in few directions."""
+NO_RIBS = "expected the package ribs (pyribs) for map-elites, found none: pip install 'evoens[qd]'"
 SearchText = SearchName | MethodText
 Layer = Annotated[str, Field(min_length=1)]
 Scope = Annotated[

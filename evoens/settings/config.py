@@ -8,6 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from evoens.settings.base import (
+    ARCHIVE,
+    PARETO,
     SCALING,
     SUBSPACES,
     ClassText,
@@ -24,13 +26,17 @@ from evoens.settings.base import (
     SearchText,
     Section,
 )
-from evoens.settings.diversity import DiversitySettings, MeasureName
+from evoens.settings.diversity import BehaviourName, DiversitySettings, MeasureName
 from evoens.settings.evaluation import EvaluationSettings
 
 SO_FAR = 16  # games by which the ensemble so far is watched: a whole evaluation of it would cost k children
 CANDIDATES = 2  # measured on the select split for each member's place, as in the dissertation: 8 of 16
 FEWEST, DIMENSIONS = 5, 16  # children of a generation from which a search learns; directions where nothing is said
+OBJECTIVES, MEASURES, CELLS = ("score", "diversity"), ("kl", "confidence"), 8  # of nsga2 and map-elites
 ELITES, MEMBERS = 4, 8  # where nothing is said, of a population that is large enough: else half of it, and all
+
+
+ObjectiveName = Literal["score", "diversity", "nll", "sparsity", "size"]
 
 
 class StrategySettings(Section):
@@ -96,13 +102,27 @@ class SearchSettings(Section):
     elites: Annotated[int, Field(ge=0)] = ELITES
     """The best children that stay and breed; half the population at most, unless more are given."""
     by: SearchText = "elites"
-    """Who asks for children: `elites` has the Strategy breed the best, and the others need its scale.
+    """Who asks for children: `elites` has the Strategy breed the best, `map-elites` the best of each kind.
 
-    `es` moves a centre by all draws (Salimans et al. 2017), `cma-es`, `snes`, `xnes`, `pgpe`, `cem` and `ga` are
-    EvoTorch's, in a few random directions; or a Search of your own.
+    The others need its scale: `es` moves a centre by all draws (Salimans et al. 2017); `cma-es`, `snes`, `xnes`,
+    `pgpe`, `cem` and `ga` are EvoTorch's, in a few random directions, where `nsga2` has several objectives (Deb et al.
+    2002). Or a Search of your own.
     """
     dimensions: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """In how many directions EvoTorch's algorithms search; null is 16 for these."""
+    """In how many directions EvoTorch's algorithms and `nsga2` search; null is 16 for these."""
+    objectives: tuple[ObjectiveName, ...] | None = None
+    """What `nsga2` weighs, two or more; null is `score` and `diversity` for it.
+
+    `diversity` is the mean distance to the others of a generation, by `diversity_by`; `nll` needs labels; `sparsity` is
+    the share of weights that are as in the parent; `size` is the number of genes, and fewer are better.
+    """
+    measures: tuple[BehaviourName, BehaviourName] | None = None
+    """By which two measures `map-elites` tells kinds of children apart; null is `kl` and `confidence` for it.
+
+    The distance to the parent by a measure of diversity, or `confidence`, or `balance` of the answered classes.
+    """
+    cells: Annotated[int, Field(ge=2, le=100)] | None = None
+    """Into how many kinds `map-elites` divides each of its two measures; null is 8 for it."""
     diversity: Annotated[float, Field(ge=0)] = 0.0
     """What a child's mean distance to the others is worth in its fitness."""
     diversity_by: MeasureName = "disagreement"
@@ -111,10 +131,22 @@ class SearchSettings(Section):
     """More cases for the children that are still in contention; null measures all alike."""
 
     def conflicts(self) -> Iterator[Conflict]:
-        """Only a subspace has dimensions; a distribution is learnt from several children."""
-        if self.dimensions is not None and self.by not in SUBSPACES:
-            message = f"expected null, since {self.by} is none of {', '.join(SUBSPACES)}; found {self.dimensions}"
-            yield Conflict("dimensions", "by", message)
+        """A key belongs to searches that know it; a distribution is learnt from several children."""
+        knows = {"dimensions": SUBSPACES, "objectives": (PARETO,), "measures": (ARCHIVE,), "cells": (ARCHIVE,)}
+        for key, searches in knows.items():
+            found = getattr(self, key)
+            if found is not None and self.by not in searches:
+                one = f"none of {', '.join(searches)}" if len(searches) > 1 else f"not {searches[0]}"
+                text = found if isinstance(found, int) else f"[{', '.join(found)}]"
+                yield Conflict(key, "by", f"expected null, since {self.by} is {one}; found {text}")
+        for key in ("objectives", "measures"):
+            several = getattr(self, key)
+            if several is not None and not 2 <= len(several) == len(set(several)):
+                text = f"[{', '.join(several)}]"
+                yield Conflict(key, "by", f"expected two or more for {self.by}, each once, found {text}")
+        if self.diversity and self.by in (PARETO, ARCHIVE):
+            message = f"expected 0, since {self.by} keeps different children itself, found {self.diversity}"
+            yield Conflict("diversity", "by", message)
         if self.by in SCALING and self.population < FEWEST:
             yield Conflict("population", "by", f"expected at least {FEWEST} for {self.by}, found {self.population}")
 

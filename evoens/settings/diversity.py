@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field
 
+from evoens.diversity.behaviour import behaviours
 from evoens.diversity.measures import MEASURES
 from evoens.settings.base import Fraction, Layer, Natural, Section
 
@@ -26,6 +27,21 @@ def _choices(schema: dict[str, Any]) -> None:
 
 MeasureName = Annotated[str, AfterValidator(_measure), Field(json_schema_extra=_choices)]
 """Of what two members answer; or, by a hash, of what they look at."""
+
+
+def _behaviour(name: str) -> str:
+    """Refuse what is no descriptor of a child."""
+    if name not in behaviours():
+        raise ValueError(f"expected one of {', '.join(behaviours())}")
+    return name
+
+
+def _descriptors(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(behaviours())
+
+
+BehaviourName = Annotated[str, AfterValidator(_behaviour), Field(json_schema_extra=_descriptors)]
+"""Of what one child is like by itself: its distance to the parent by a measure, or what its answers are."""
 Several = Annotated[int, Field(ge=4)]
 
 

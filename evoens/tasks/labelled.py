@@ -48,6 +48,7 @@ class LabelledProblem(FixedInputs):
         ProblemError: the parent does not take these inputs, or gives no logits, one for each class.
     """
 
+    beside_the_score = ("nll",)
     more_data_hint = "more cases in the search split"
 
     def __init__(
@@ -108,7 +109,8 @@ class LabelledProblem(FixedInputs):
         """See `FixedInputs.score_outputs`; the probabilities of the select split are kept."""
         labels = self.part(split).labels
         kept = {"outputs": outputs} if split.name == "select" else {}
-        return Evaluation(self._scores(outputs, labels), len(labels), artifacts=kept)
+        beside = {"nll": calibration.nll(outputs, labels).mean()[None]} if split.name == "search" else {}
+        return Evaluation(self._scores(outputs, labels), len(labels), beside, kept)
 
     def _scores(self, outputs: Tensor, labels: Tensor) -> Tensor:
         if self.scored_by == "accuracy":

@@ -439,7 +439,8 @@ def test_the_resolved_config_has_every_key() -> None:
     value = read_yaml(Path(write(resolved_yaml(loaded.config, loaded.base), "r.yaml"))).value
     assert value["parent"]["train"]["learning_rate"] == 0.0005
     search = {"population": 16, "generations": 1, "elites": 4, "diversity": 0.0, "diversity_by": "disagreement"}
-    assert value["search"] == {**search, "by": "elites", "dimensions": None, "racing": None}
+    none = dict.fromkeys(("dimensions", "objectives", "measures", "cells", "racing"))
+    assert value["search"] == {**search, **none, "by": "elites"}
     assert value["strategy"] == {"class": "noisy", "sigma": "auto", "density": 0.5, "parts": 2, "scope": None}
 
 

@@ -40,6 +40,7 @@ def generation(number: int, best: float = 12.0) -> Generation:
         evaluations=17,
         samples_per_second=5000.0,
         seconds=60.0,
+        search={"hypervolume": 0.5 + number},
     )
 
 
@@ -91,8 +92,9 @@ def log(folder: Path) -> EventAccumulator:
 
 def test_every_number_of_a_generation_is_a_curve(log: EventAccumulator) -> None:
     assert scalar(log, "search/reliability")[0] == (1, pytest.approx(0.4))
+    assert scalar(log, "search/hypervolume") == [(1, 0.5), (2, 1.5)]
     assert scalar(log, "speed/samples_per_second")[0] == (1, 5000.0)
-    expected = {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations")}
+    expected = {f"search/{name}" for name in ("sigma", "reliability", "failed", "evaluations", "hypervolume")}
     expected |= {"speed/samples_per_second", "speed/seconds"}
     expected |= {f"results/{name}" for name in ("parent", "best_child", "random_children", "ensemble")}
     expected |= {f"between runs/{name}" for name in ("best", "mean", "worst", "parent", "ensemble")}

@@ -74,8 +74,9 @@ def test_one_that_is_asked_again_before_it_is_told_asks_for_the_same(make: Make,
 def test_a_child_that_failed_counts_as_the_worst_that_was_measured(by: str) -> None:
     search = open_search(config(search={"by": by}), Path())[0](strategy())
     genomes = generation(search, 0, N)
-    search.tell([Record(genome, 3.0 - place, 0) for place, genome in enumerate(genomes) if place])  # all but the first
-    scores = search.state_dict()["told"][0]
+    traits = dict.fromkeys(search.traits, 0.5)
+    search.tell([Record(g, 3.0 - place, 0, traits) for place, g in enumerate(genomes) if place])  # all but the first
+    scores = [score[0] if by == "nsga2" else score for score in search.state_dict()["told"][0]]
     assert scores[0] == min(scores) and scores[1:] == [3.0 - place for place in range(1, len(scores))]
     assert len({genome.key for genome in generation(search, 1, N)}) == N
 
@@ -93,17 +94,21 @@ class Fails(Noisy):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("by", ["es", "cma-es", "ga"])
+@pytest.mark.parametrize("by", ["es", "cma-es", "ga", "nsga2", "map-elites"])
 def test_a_run_goes_on_where_it_was_stopped_in_the_middle_of_a_generation(
     tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Children that are not finite are among those before."""
     monkeypatch.setattr(listeners, "write_report", lambda folder: folder / "report.html")  # which takes the longest
-    (tmp_path / "fails.py").write_text(FAILS.format(limit=0.29 if by == "es" else 0.15))
+    (tmp_path / "fails.py").write_text(FAILS.format(limit=0.29 if by in ("es", "map-elites") else 0.15))
     spec, settings = f"{tmp_path / 'fails.py'}:Fails", config(search={"by": by, "generations": 3})
 
     def rows(folder: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (tmp_path / folder / "population.jsonl").read_text().splitlines()]
+
+    def report(folder: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((tmp_path / folder / "report.json").read_text())
+        return found
 
     execute(tmp_path / "whole", settings, spec=spec)
     found = rows("whole")
@@ -119,6 +124,9 @@ def test_a_run_goes_on_where_it_was_stopped_in_the_middle_of_a_generation(
         execute(tmp_path / "cut", settings, spec=spec, problem=TinyFrames(before=stop))
     execute(tmp_path / "cut", settings, spec=spec)
     assert rows("cut") == found
+    front, archive = ([report(folder).get(key) for folder in ("whole", "cut")] for key in ("front", "archive"))
+    assert front[0] == front[1] and bool(front[0]) == (by == "nsga2")
+    assert archive[0] == archive[1] and bool(archive[0]) == (by == "map-elites")
 
 
 def test_what_goes_together_is_checked_before_a_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,6 +143,18 @@ def test_what_goes_together_is_checked_before_a_run(capsys: pytest.CaptureFixtur
         "search.by=es", "strategy={class: sparse}", "tune={}"
     )
     assert "expected at least 5 for snes, found 4" in said("search.by=snes", "search.population=4")
+    assert "search.by=nsga: expected one of" in said("search.by=nsga")
+    few = "search.objectives=[score]: expected two or more for nsga2, each once, found [score]"
+    assert few in said("search.by=nsga2", "search.objectives=[score]")
+    assert 'found "diversty"; did you mean "diversity"?' in said("search.by=nsga2", "search.objectives=[nll, diversty]")
+    assert "two or more for nsga2, each once" in said("search.by=nsga2", "search.objectives=[nll, nll]")
+    unknown = said("search.by=map-elites", "search.measures=[kl, confidense]")
+    assert "search.measures[1]: expected one of kl, " in unknown and 'did you mean "confidence"?' in unknown
+    assert "expected a list of 2" in said("search.by=map-elites", "search.measures=[kl]")
+    assert "each once, found [kl, kl]" in said("search.by=map-elites", "search.measures=[kl, kl]")
+    assert "search.cells=4: expected null, since elites is not map-elites; found 4" in said("search.cells=4")
+    assert "since ga is not nsga2; found [score, nll]" in said("search.by=ga", "search.objectives=[score, nll]")
+    assert "since nsga2 keeps different children itself" in said("search.by=nsga2", "search.diversity=0.1")
 
 
 def test_a_search_that_cannot_be_made_is_said(tmp_path: Path) -> None:

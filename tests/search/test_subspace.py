@@ -21,7 +21,7 @@ from evoens.errors import SpecError
 from evoens.genome import Gene, Genome
 from evoens.search.replayed import scaled
 from evoens.search.subspace import ALGORITHMS, Subspace
-from evoens.settings.base import SUBSPACES
+from evoens.settings.base import PARETO, SUBSPACES
 from evoens.strategy import Record
 
 K, N = 8, 16
@@ -43,7 +43,7 @@ def coordinates(search: Subspace, genome: Genome) -> list[float]:
 
 
 def test_all_that_a_yaml_can_name_are_there() -> None:
-    assert set(ALGORITHMS) == set(SUBSPACES)
+    assert {*ALGORITHMS, PARETO} == set(SUBSPACES)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

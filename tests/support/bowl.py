@@ -40,9 +40,18 @@ class Bowl:
         weights = initial_weights(self.whose.parent, self.whose, genome)
         return torch.cat([weight.double().flatten() for weight in weights.values()])
 
+    def moved(self, genome: Genome) -> Tensor:
+        steps = [gene.sign * gene.scale * self.step(replace(gene, sign=1, scale=1.0)) for gene in genome.genes]
+        return torch.stack(steps).sum(0)
+
     def score(self, genome: Genome) -> float:
-        moved = sum(gene.sign * gene.scale * self.step(replace(gene, sign=1, scale=1.0)) for gene in genome.genes)
-        return -float(((self.origin + moved - self.best) ** 2).sum()) / self.parent
+        return -float(((self.origin + self.moved(genome) - self.best) ** 2).sum()) / self.parent
+
+    def record(self, search: Search, genome: Genome, number: int) -> Record:
+        """The traits that a search asks for are how far each part of the weights has moved."""
+        parts = self.moved(genome).abs().split(7)
+        traits = {name: float(part.mean()) for name, part in zip(search.traits, parts, strict=False)}
+        return Record(genome, self.score(genome), number, traits)
 
     def step(self, gene: Gene) -> Tensor:
         """Where a gene of scale 1 leads, by eq. 4.8 and in float64."""
@@ -72,7 +81,7 @@ def go(search: Search, bowl: Bowl, generations: int, n: int, first: int = 0) -> 
     asked = []
     for number in range(first, first + generations):
         genomes = generation(search, number, n)
-        search.tell([Record(genome, bowl.score(genome), number) for genome in genomes])
+        search.tell([bowl.record(search, genome, number) for genome in genomes])
         search.load_state_dict(json.loads(json.dumps(search.state_dict())))
         asked.append(genomes)
     return asked

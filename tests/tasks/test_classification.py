@@ -289,6 +289,14 @@ def random_outputs(n: int, seed: int) -> Tensor:
     return torch.softmax(2 * torch.randn(n, CLASSES, generator=torch.Generator().manual_seed(seed)), 1)
 
 
+def test_a_childs_likelihood_is_known_on_the_search_split(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make()
+    outputs, labels = known(problem, "search")
+    evaluation = problem.score_outputs(problem.split("search"), torch.as_tensor(outputs))
+    assert evaluation.extra_metrics["nll"].tolist() == pytest.approx([log_loss(labels, outputs)])
+    assert tuple(evaluation.extra_metrics) == problem.beside_the_score
+
+
 @pytest.mark.parametrize("by", ["accuracy", "nll", "calibrated-nll"])
 def test_members_are_judged_by_what_their_evaluations_kept(make: Callable[..., ClassificationProblem], by: str) -> None:
     problem = make(members_by=by)
