@@ -96,18 +96,13 @@ class RayBackend:
                 while waiting and self._idle:
                     place = waiting.popleft()
                     self._begin(jobs[place], place)
-                for place, outcome in self._ended(jobs):
-                    if outcome is None:
-                        deaths[place] += 1
-                        if deaths[place] < FATAL:
-                            waiting.appendleft(place)
-                            continue
-                        died = f"the process died {FATAL} times while this child was measured"
-                        outcome = _failed(jobs[place], died)
-                    if jobs[place].genome.genes:
-                        self._local.measuring.end(jobs[place].genome.key)
-                    left -= 1
-                    yield place, outcome
+                for place, found in self._ended(jobs):
+                    deaths[place] += found is None
+                    if found is None and deaths[place] < FATAL:
+                        waiting.appendleft(place)
+                    else:
+                        left -= 1
+                        yield place, self._through(jobs[place], found)
         finally:
             self._dismiss([answer for answer, task in self._busy.items() if task.place is not None])
 
@@ -132,6 +127,12 @@ class RayBackend:
         if job.genome.genes:
             self._local.measuring.begin(job.genome.key)
         self._busy[worker.measure.remote(job.to_json())] = _Task(worker, place, time.monotonic())
+
+    def _through(self, job: Job, found: Outcome | None) -> Outcome:
+        """Return the outcome of a job that is not done again."""
+        if job.genome.genes:
+            self._local.measuring.end(job.genome.key)
+        return found or _failed(job, f"the process died {FATAL} times while this child was measured")
 
     def _ended(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome | None]]:
         """Wait for a worker; yield the places of jobs that are through, with None where their worker has died."""
