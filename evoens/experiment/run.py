@@ -86,7 +86,7 @@ class Run:
             yield local
         else:
             self.journal.stage("starting workers")
-            with ray_workers(local, _opening(self.experiment, local), settings) as backend:
+            with ray_workers(local, opening_of(self.experiment, local), settings) as backend:
                 yield backend
 
 
@@ -99,7 +99,7 @@ def _search(experiment: Experiment, journal: Journal) -> Search:
     return search
 
 
-def _opening(experiment: Experiment, local: Evaluator) -> Opening:
+def opening_of(experiment: Experiment, local: Evaluator) -> Opening:
     """Return what a worker must know to measure children as `local` does."""
     return Opening(
         problem=experiment.spec or experiment.problem,
