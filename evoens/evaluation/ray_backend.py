@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import math
 import os
@@ -73,11 +74,7 @@ class RayBackend:
         self._ground = ground(local.parent)
         self._count, options = _room(ray, local.device, settings)
         self._worker = ray.remote(**options)(Worker)
-        try:
-            self._opening = ray.put(opening)
-        except Exception as error:  # a user's own classes say whatever they like to being pickled
-            message = f"backend.type: expected local, as the problem cannot travel to workers: {one_line(error)}"
-            raise EvoensError(message, ("backend", "type")) from error
+        self._opening = _sent(ray, opening)
         self._idle = list[Any]()
         self._busy = dict[Any, _Task]()
         self._died_opening = 0
@@ -189,6 +186,21 @@ class RayBackend:
 
 def _failed(job: Job, why: str) -> Outcome:
     return Outcome(job.genome, None, one_line(ProblemError(why)))
+
+
+def _sent(ray: ModuleType, opening: Opening) -> Any:
+    """Put into Ray's store, once, what all workers fetch."""
+    copyreg.pickle(torch.memory_format, _by_name)  # else by any module that has imported torch, which workers may lack
+    try:
+        return ray.put(opening)
+    except Exception as error:  # a user's own classes say whatever they like to being pickled
+        why = one_line(error.__cause__ or error)
+        message = f"backend.type: expected local, as the problem cannot travel to workers: {why}"
+        raise EvoensError(message, ("backend", "type")) from error
+
+
+def _by_name(layout: torch.memory_format) -> tuple[Any, ...]:
+    return getattr, (torch, str(layout).removeprefix("torch."))
 
 
 def _unopened(error: Any) -> EvoensError:

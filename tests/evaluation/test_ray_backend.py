@@ -6,8 +6,10 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,14 @@ import evoens
 from evoens import noise
 from evoens.config.load import build, load
 from evoens.errors import EvoensError
-from evoens.evaluation.backend import Job
+from evoens.evaluation.backend import Job, measure
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import Plan
 from evoens.evaluation.ray_backend import RayBackend, ray_workers
 from evoens.experiment.run import Run, opening_of
 from evoens.experiment.state import Experiment
 from evoens.genome import Gene, Genome, Mask
+from evoens.plugins.guest import listening
 from evoens.problem import Split
 from evoens.report import listeners
 from evoens.settings.backend import BackendSettings
@@ -130,6 +133,14 @@ def workers() -> list[int]:
     return found
 
 
+def gone() -> bool:
+    """Whether all workers have ended, or do within seconds."""
+    ends = time.monotonic() + 10
+    while workers() and time.monotonic() < ends:
+        time.sleep(0.05)
+    return not workers()
+
+
 class Killer(Listener):
     """Kills a worker in the middle of each generation, with `kill -9` from outside."""
 
@@ -143,27 +154,23 @@ class Killer(Listener):
             os.kill(self.killed[-1], signal.SIGKILL)
 
 
-RACING = "search.racing={step: 10, levels: 40}"
-
-
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on the local backend."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(listeners, "write_report", lambda folder: folder / "report.html")
         patch.setattr("evoens.evaluation.evaluator.quickest", lambda *_: Plan(children=2))
-        return run_of(tmp_path_factory.mktemp("here") / "run", "search.generations=3").execute()
+        return run_of(tmp_path_factory.mktemp("here") / "run", "search.generations=2").execute()
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_has_the_same_bits_with_workers_though_some_are_killed(here: Path, tmp_path: Path, number: int) -> None:
-    settings = ("search.generations=3", "backend.type=ray", f"backend.workers={number}")
+    settings = ("search.generations=2", "backend.type=ray", f"backend.workers={number}")
     killer = Killer()
-    build(load("digits_noisy", [*SMALL, *settings]), tmp_path / "run", killer)
-    run = run_of(tmp_path / "there", *settings)
-    Run(run.experiment, tmp_path / "there", [killer]).execute()
-    assert len(set(killer.killed)) == 3
-    assert_same(here, tmp_path / "there")
+    run = build(load("digits_noisy", [*SMALL, *settings]), tmp_path, Listener())
+    Run(run.experiment, tmp_path, [killer]).execute()
+    assert len(set(killer.killed)) == 2
+    assert_same(here, tmp_path)
 
 
 def test_children_that_were_trained_here_are_measured_there(tmp_path: Path) -> None:
@@ -173,3 +180,135 @@ def test_children_that_were_trained_here_are_measured_there(tmp_path: Path) -> N
         for kind in ("local", "ray")
     ]
     assert_same(*found)
+
+
+# ---- children that end or hold up the process
+
+
+class Local:
+    """An experiment, and what measures its children in this process."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        problem = experiment.problem
+        self.evaluator = Evaluator(problem.parent, experiment.strategy, problem, None, "cpu")
+
+    @contextmanager
+    def with_workers(self, number: int = 2, timeout: float | None = None) -> Iterator[RayBackend]:
+        settings = BackendSettings(type="ray", workers=number, timeout=timeout)
+        with ray_workers(self.evaluator, opening_of(self.experiment, self.evaluator), settings) as backend:
+            yield backend
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Local:
+    (tmp_path / "evil.py").write_text(EVIL)
+    settings = (f"strategy.class={tmp_path / 'evil.py'}:Evil", f"strategy.folder={tmp_path}")
+    return Local(run_of(tmp_path / "run", *settings).experiment)
+
+
+def child(seed: int, *extra: tuple[str, float]) -> Genome:
+    return Genome((Gene(seed, 0.2, mask=Mask(seed, 0.5), extra=extra),))
+
+
+TWICE = "ProblemError: the process died 2 times while this child was measured"
+SLOW = pytest.mark.slow  # each death is a worker that has to start anew
+
+
+@pytest.mark.parametrize(
+    ("once", "twice"),
+    [
+        (("kill",), ("leave",)),
+        pytest.param(("term", "leave"), ("kill", "kill"), marks=SLOW),
+        pytest.param(("crash",), ("crash",), marks=SLOW),
+    ],
+)
+def test_a_child_is_measured_again_when_its_worker_dies_and_fails_alone_the_second_time(
+    evil: Local, once: tuple[str, ...], twice: tuple[str, ...]
+) -> None:
+    again = [child(10 + place, (how, 1.0)) for place, how in enumerate(once)]
+    bad = [child(20 + place, (how, 2.0)) for place, how in enumerate(twice)]
+    said = [child(30, ("quit", 9.0)), child(31, ("press", 9.0))]
+    good = [Genome(), *again, *map(child, range(6))]
+    split = Split("search", 3, 50)
+    with evil.with_workers() as backend:
+        found = measure(backend, [*bad, *said, *good], split)
+    with listening():
+        known = evil.evaluator.evaluate([*said, *good], split)
+    assert [outcome.error for outcome in found[: len(bad)]] == [TWICE] * len(bad)
+    assert [outcome.error for outcome in found[len(bad) :]] == [outcome.error for outcome in known]
+    for mine, theirs in zip(found[len(bad) + len(said) :], known[len(said) :], strict=True):
+        assert mine.evaluation is not None and theirs.evaluation is not None
+        assert torch.equal(mine.evaluation.cases, theirs.evaluation.cases) and mine.evaluation.samples == 50
+    assert evil.evaluator.measuring.since == {}
+
+
+def test_a_child_that_hangs_is_given_up_and_others_are_not(evil: Local) -> None:
+    genomes = [child(0, ("hang", 9.0)), child(1), child(2)]
+    with evil.with_workers(1, timeout=3) as backend:
+        hanging, *others = measure(backend, genomes, Split("search", 0, 60))
+    assert hanging.error == "ProblemError: took longer than backend.timeout, 3 s"
+    assert [outcome.status for outcome in others] == ["ok", "ok"] and gone()
+
+
+# ---- what travels
+
+
+def test_a_job_is_small(evil: Local) -> None:
+    deep = child(2**64 - 1)
+    for seed in range(9):
+        deep = deep.stacked(Gene(2**64 - seed - 1, 0.123456789012345, -1, Mask(2**64 - seed - 1, 0.5, 2, 1)))
+    assert len(json.dumps(Job(deep, Split("search", 0, 10_000)).to_json())) < 2000
+
+
+def test_a_network_and_tensors_in_memory_travel_too() -> None:
+    class Net(nn.Module):
+        """Of a class that no worker could import."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(6, 16), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(torch.relu(self.first(x)))  # type: ignore[no-any-return]
+
+    model = Net()
+    inputs = {name: noise.normals(1, name, (60, 6)) for name in ("search", "select", "test")}
+    cases = {name: (x, x[:, :3].argmax(1)) for name, x in inputs.items()}
+    small: dict[str, Any] = {"population": 4, "size": 2, "random_draws": 2, "bootstrap": 100, "sigma": 0.1}
+    found = [
+        evoens.evolve(model, **cases, **small, backend={"type": kind}, quiet=True, strategy="noisy")
+        for kind in ("local", "ray")
+    ]
+    assert found[0].genomes == found[1].genomes
+    assert timeless(found[0].report) == timeless(found[1].report)
+
+
+def test_what_cannot_travel_is_said(evil: Local) -> None:
+    evil.experiment = replace(evil.experiment, arguments={"lock": threading.Lock()})
+    with pytest.raises(
+        EvoensError, match=r"backend.type: expected local, as the problem cannot travel .* cannot pickle"
+    ):
+        evil.with_workers().__enter__()
+
+
+def test_workers_that_cannot_open_the_problem_say_why(evil: Local) -> None:
+    spec = evil.experiment.spec
+    assert spec is not None
+    evil.experiment = replace(evil.experiment, spec=replace(spec, files={**spec.files, "digits.json": b"{}"}))
+    why = r"a worker of Ray failed: CheckpointError: .*digits.json: expected a parent's card"
+    with pytest.raises(EvoensError, match=why), evil.with_workers(1) as backend:
+        measure(backend, [child(0)], Split("search", 0, 10))
+    assert gone()
+
+
+def test_another_parent_is_refused(evil: Local) -> None:
+    next(iter(evil.evaluator.parent.weights.values())).add_(1)
+    why = r"expected workers of Ray with the same parent \(fingerprint\), "
+    with pytest.raises(EvoensError, match=why), evil.with_workers(1) as backend:
+        measure(backend, [child(0)], Split("search", 0, 10))
+
+
+def test_more_workers_than_cores_are_refused(evil: Local) -> None:
+    with pytest.raises(EvoensError, match=r"backend.workers: expected at most 2, as Ray has so many cores, found 3"):
+        evil.with_workers(3).__enter__()
