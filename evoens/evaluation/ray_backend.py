@@ -78,7 +78,6 @@ class RayBackend:
         self._idle = list[Any]()
         self._busy = dict[Any, _Task]()
         self._died_opening = 0
-        self._fill()
 
     def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """See `Backend.map`. A child has failed in which two workers died, or that took longer than it may.
@@ -89,7 +88,7 @@ class RayBackend:
         waiting, deaths, left = deque(range(len(jobs))), Counter[int](), len(jobs)
         try:
             while left:
-                self._fill()
+                self._fill(left)
                 while waiting and self._idle:
                     place = waiting.popleft()
                     self._begin(jobs[place], place)
@@ -113,9 +112,9 @@ class RayBackend:
         while self._idle:
             self._ray.kill(self._idle.pop())
 
-    def _fill(self) -> None:
-        """Have as many workers as there are to be; they open the problem while others measure."""
-        while len(self._idle) + len(self._busy) < self._count:
+    def _fill(self, jobs: int) -> None:
+        """Have as many workers as these jobs can use; they open the problem while others measure."""
+        while len(self._idle) + len(self._busy) < min(self._count, jobs):
             worker = self._worker.remote()
             self._busy[worker.open.remote(self._opening)] = _Task(worker, None, time.monotonic())
 
@@ -153,10 +152,17 @@ class RayBackend:
                     yield task.place, Outcome.unpacked(*found)
                 else:
                     self._require_same(found)
-        for answer, task in list(self._busy.items()):
-            if task.place is not None and self._left(task) <= 0:
-                self._dismiss([answer])
-                yield task.place, _failed(jobs[task.place], f"took longer than backend.timeout, {self._timeout:g} s")
+        for place in self._late():
+            yield place, _failed(jobs[place], f"took longer than backend.timeout, {self._timeout:g} s")
+
+    def _late(self) -> list[int]:
+        """End the jobs that have taken too long, and return their places; one whose answer is here is not late."""
+        late = [answer for answer, task in self._busy.items() if self._left(task) <= 0]
+        if late:
+            _, late = self._ray.wait(late, num_returns=len(late), timeout=0)
+        places = [place for answer in late if (place := self._busy[answer].place) is not None]
+        self._dismiss(late)
+        return places
 
     def _dismiss(self, answers: Sequence[Any]) -> None:
         """Kill the workers from whom these answers are awaited."""
@@ -164,11 +170,13 @@ class RayBackend:
             self._ray.kill(self._busy.pop(answer).worker)
 
     def _left(self, task: _Task) -> float:
-        """Return the seconds that a job still may take."""
-        return math.inf if self._timeout is None else task.began + self._timeout - time.monotonic()
+        """Return the seconds that a job still may take; opening the problem may take any time."""
+        if self._timeout is None or task.place is None:
+            return math.inf
+        return task.began + self._timeout - time.monotonic()
 
     def _patience(self) -> float | None:
-        left = min((self._left(task) for task in self._busy.values() if task.place is not None), default=math.inf)
+        left = min(map(self._left, self._busy.values()))
         return None if left == math.inf else max(0.0, left)
 
     def _count_death(self) -> None:

@@ -102,7 +102,7 @@ def _search(experiment: Experiment, journal: Journal) -> Search:
 def opening_of(experiment: Experiment, local: Evaluator) -> Opening:
     """Return what a worker must know to measure children as `local` does."""
     return Opening(
-        problem=experiment.spec or experiment.problem,
+        problem=experiment.spec.packed() if experiment.spec else experiment.problem,
         source=experiment.source,
         arguments=experiment.arguments,
         scope=local.strategy.scope,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,24 @@ class TaskSpec:
         config: the checked YAML, as JSON.
         base: the folder from which its relative paths start, and those of the data.
         parent: what `Task.load` takes.
-        files: the bytes of the parent's weights and card, by their names; none where they are no files here.
+        files: the bytes of the parent's weights and card, by their names, once they are `packed`.
     """
 
     config: Mapping[str, Any]
     base: Path
     parent: Path
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Config, base: Path, parent: Path) -> TaskSpec:
-        """Return what `open` needs; the parent's files are read now."""
-        files = {file.name: file.read_bytes() for file in {parent, *parent_files(parent)} if file.is_file()}
-        path = parent.absolute() if parent.exists() else parent
-        return cls(config.model_dump(mode="json", by_alias=True), base.absolute(), path, files)
+        """Return what `open` needs on this machine."""
+        path = parent.absolute() if parent.exists() else parent  # torchvision's own are no files here
+        return cls(config.model_dump(mode="json", by_alias=True), base.absolute(), path)
+
+    def packed(self) -> TaskSpec:
+        """Return it with the parent's files, for another machine."""
+        files = {file.name: file.read_bytes() for file in {self.parent, *parent_files(self.parent)} if file.is_file()}
+        return replace(self, files=files)
 
     def open(self) -> Problem:
         """Return the problem with its parent, opened anew from the data."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import torch
+from fresh import ENVIRONMENT
 from tiny_run import Listener, timeless
 from torch import Tensor, nn
 
@@ -293,10 +296,10 @@ def test_what_cannot_travel_is_said(evil: Local) -> None:
 
 
 def test_workers_that_cannot_open_the_problem_say_why(evil: Local) -> None:
-    spec = evil.experiment.spec
-    assert spec is not None
-    evil.experiment = replace(evil.experiment, spec=replace(spec, files={**spec.files, "digits.json": b"{}"}))
-    why = r"a worker of Ray failed: CheckpointError: .*digits.json: expected a parent's card"
+    assert evil.experiment.spec is not None
+    spec = replace(evil.experiment.spec, parent=Path("gone.safetensors"))
+    evil.experiment = replace(evil.experiment, spec=spec)
+    why = r"a worker of Ray failed: CheckpointError: .*gone.safetensors"
     with pytest.raises(EvoensError, match=why), evil.with_workers(1) as backend:
         measure(backend, [child(0)], Split("search", 0, 10))
     assert gone()
@@ -312,3 +315,24 @@ def test_another_parent_is_refused(evil: Local) -> None:
 def test_more_workers_than_cores_are_refused(evil: Local) -> None:
     with pytest.raises(EvoensError, match=r"backend.workers: expected at most 2, as Ray has so many cores, found 3"):
         evil.with_workers(3).__enter__()
+
+
+# ---- Ray itself
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_ray_with_the_run(tmp_path: Path) -> None:
+    (tmp_path / "evil.py").write_text(EVIL.replace("for what", "time.sleep(0.03)\n        for what"))
+    settings = ("backend.type=ray", "backend.workers=2", f"strategy.class={tmp_path / 'evil.py'}:Evil")
+    call = ["run", "digits_noisy", "--quiet", f"--runs={tmp_path}", *(f"--set={one}" for one in (*SMALL, *settings))]
+    source = f"import signal\nsignal.signal(2, signal.default_int_handler)\nfrom evoens.cli import main\nmain({call})"
+    run = subprocess.Popen(
+        [sys.executable, "-c", source], env=ENVIRONMENT, start_new_session=True, text=True, stderr=subprocess.PIPE
+    )
+    measuring = tmp_path / "digits_noisy/measuring.txt"
+    while not (measuring.exists() and measuring.stat().st_size and workers()):
+        assert run.poll() is None, run.stderr and run.stderr.read()
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate()
+    assert (run.returncode, said.splitlines()[0]) == (130, "interrupted; go on with:") and gone()

@@ -28,7 +28,7 @@ def test_it_is_the_same_from_another_folder(kind: str, tmp_path: Path, monkeypat
     task = open_task(loaded.config, loaded.base)
     parent, _ = task.load(path)
     here = task.problem(parent)
-    spec = TaskSpec.of(loaded.config, loaded.base, path)
+    spec = TaskSpec.of(loaded.config, loaded.base, path).packed()
     assert sum(map(len, spec.files.values())) >= path.stat().st_size
     spec = TaskSpec(json.loads(json.dumps(spec.config)), spec.base, Path("elsewhere", path.name), spec.files)
     (tmp_path / "other").mkdir()
