@@ -32,6 +32,7 @@ from evoens.storage.measuring import FATAL
 if TYPE_CHECKING:
     from types import ModuleType
 
+OPENINGS = 5  # workers in a row that may die while they open the problem: one may be killed for want of memory
 TRAVELS = (WAIT_POLICY, ROUNDING, "EVOENS_DATA")
 """Variables of the environment that a worker on another machine must have, too."""
 
@@ -181,8 +182,8 @@ class RayBackend:
 
     def _count_death(self) -> None:
         self._died_opening += 1
-        if self._died_opening == FATAL:
-            raise EvoensError(f"workers of Ray died {FATAL} times while they opened the problem")
+        if self._died_opening == OPENINGS:
+            raise EvoensError(f"{OPENINGS} workers of Ray in a row died while they opened the problem")
 
     def _require_same(self, found: Mapping[str, Any]) -> None:
         """Refuse a worker in which the same child might have other bits."""
