@@ -34,6 +34,7 @@ from evoens.tasks.labelled import LabelledProblem
 from evoens.tasks.tensors import Tensors, read_tensors, require_alike, seen_before
 
 _FIXED = {"name", "problem", "problem.type", "strategy", "parent", "parent.checkpoint", "data", "data.root"}
+_WHOLE = "backend."  # keys that are named with their section: `timeout` is that of `evaluation`
 
 
 def evolve(
@@ -169,7 +170,7 @@ def _path(keyword: str, known: list[str]) -> str:
     """Return the dotted key that a keyword means."""
     if keyword in known or ("." in keyword and keyword not in _FIXED):
         return keyword
-    found = [path for path in known if path.rpartition(".")[2] == keyword]
+    found = [path for path in known if path.rpartition(".")[2] == keyword and not path.startswith(_WHOLE)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from evoens.genome import Genome
@@ -44,6 +45,36 @@ class Outcome:
     def status(self) -> str:
         """`"ok"` or `"failed"`."""
         return "ok" if self.error is None else "failed"
+
+    def packed(self) -> tuple[dict[str, Any], bytes]:
+        """Return plain values, and all tensors to the bit as safetensors; `unpacked` is the inverse.
+
+        `Evaluation.members` stay behind: those are ensembles' only.
+        """
+        row = {"genome": self.genome.to_json(), "error": self.error, "samples": None}
+        if (found := self.evaluation) is None:
+            return row, b""
+        named = {"": found.cases, **_under("extra", found.extra_metrics), **_under("kept", found.artifacts)}
+        whole = {name: value.clone(memory_format=torch.contiguous_format) for name, value in named.items()}
+        return {**row, "samples": found.samples}, save(whole)
+
+    @classmethod
+    def unpacked(cls, row: dict[str, Any], tensors: bytes) -> Outcome:
+        """Return what `packed` gave."""
+        genome = Genome.from_json(row["genome"])
+        if row["samples"] is None:
+            return cls(genome, None, row["error"])
+        named = load(tensors)
+        own = (named[""], row["samples"], _within("extra", named), _within("kept", named))
+        return cls(genome, Evaluation(*own), row["error"])
+
+
+def _under(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{kind}/{name}": value for name, value in tensors.items()}
+
+
+def _within(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(f"{kind}/"): value for name, value in tensors.items() if name.startswith(f"{kind}/")}
 
 
 class Backend(Protocol):

@@ -19,7 +19,8 @@ from evoens.storage.checkpoint import filled
 
 DATA = "data (pixels or labels)"
 ANSWERS = "what the network answers"  # by which whatever else its code reads is known
-APART: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}}  # what a run may go on without
+APART: dict[str, Any] = {"diversity": True, "evaluation": {"timeout", "memory"}, "backend": True}
+"""What a run may go on without."""
 
 
 def identity_of(experiment: Experiment) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from evoens.children import TunedWeights
 from evoens.evaluation.backend import Backend
 from evoens.evaluation.evaluator import Evaluator, Plan
+from evoens.evaluation.ray_backend import ray_workers
+from evoens.evaluation.ray_worker import Opening
 from evoens.experiment.evolution import evolve
 from evoens.experiment.journal import TUNED, Journal
 from evoens.experiment.membership import alive, settle_members
@@ -31,7 +36,7 @@ class Run:
         folder: where everything is written.
         listeners: are told what happens.
         force: go on even when something has changed since the last checkpoint.
-        backend: where children are measured, made from what measures them here; that itself by default.
+        backend: where children are measured, made from what measures them here; by default as the settings say.
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class Run:
         listeners: Iterable[Listener] = (),
         force: bool = False,
         *,
-        backend: Callable[[Evaluator], Backend] = lambda local: local,
+        backend: Callable[[Evaluator], Backend] | None = None,
     ) -> None:
         if experiment.problem.tunes:
             experiment = replace(experiment, tuned=TunedWeights(folder / TUNED))
@@ -62,17 +67,31 @@ class Run:
             experiment = experiment.within(scope=settle_scope(experiment, journal))
             local = _local(experiment, journal)
             experiment = experiment.within(sigma=settle_sigma(experiment, local, journal))
-            backend, search = self._backend(local), _search(experiment, journal)
-            for number in range(len(journal.state.generations), experiment.config.search.generations):
-                evolve(experiment, backend, search, journal, number)
-            self.experiment = experiment = replace(experiment, strategy=search.strategy)
-            selection = settle_members(experiment, backend, journal, search)
-            with guest(f"{type(search).__name__}.report"):
-                found = search.report(alive(journal.state.population))
-            conclude(experiment, backend, journal, selection, found)
+            search = _search(experiment, journal)
+            with self._opened(local) as backend:
+                for number in range(len(journal.state.generations), experiment.config.search.generations):
+                    evolve(experiment, backend, search, journal, number)
+                self.experiment = experiment = replace(experiment, strategy=search.strategy)
+                selection = settle_members(experiment, backend, journal, search)
+                with guest(f"{type(search).__name__}.report"):
+                    found = search.report(alive(journal.state.population))
+                conclude(experiment, backend, journal, selection, found)
             journal.state.finished = True
             journal.save()
         return journal.folder
+
+    @contextmanager
+    def _opened(self, local: Evaluator) -> Iterator[Backend]:
+        """Have children measured where they are to be, as long as this lasts."""
+        settings = self.experiment.config.backend
+        if self._backend is not None:
+            yield self._backend(local)
+        elif settings.type == "local":
+            yield local
+        else:
+            self.journal.stage("starting workers")
+            with ray_workers(local, opening_of(self.experiment, local), settings) as backend:
+                yield backend
 
 
 def _search(experiment: Experiment, journal: Journal) -> Search:
@@ -82,6 +101,22 @@ def _search(experiment: Experiment, journal: Journal) -> Search:
         learn(search, journal.state.strategy)
     journal.state.strategy = learnt(search)
     return search
+
+
+def opening_of(experiment: Experiment, local: Evaluator) -> Opening:
+    """Return what a worker must know to measure children as `local` does."""
+    return Opening(
+        problem=experiment.spec.packed() if experiment.spec else experiment.problem,
+        source=experiment.source,
+        arguments=experiment.arguments,
+        scope=local.strategy.scope,
+        plan=local.plan.to_json(),
+        settings=local.settings,
+        device=local.device.type,
+        tuned=local.tuned and TunedWeights(local.tuned.folder.absolute()),
+        threads=torch.get_num_threads(),
+        folder=Path.cwd(),
+    )
 
 
 def _local(experiment: Experiment, journal: Journal) -> Evaluator:

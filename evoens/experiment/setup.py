@@ -32,6 +32,7 @@ from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks import own_files
 from evoens.tasks.task import Task, trainer
+from evoens.tasks.task_spec import TaskSpec
 
 TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "independent", "pictures", "tb", "tuned")
 """No Method's name: the keys of report.json, and the folders of a run."""
@@ -72,7 +73,8 @@ def open_experiment(
         parent, card = task.load(path)
         problem = task.problem(parent)
         files = own_files(config.problem.type, base)
-        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure, files)
+        spec = TaskSpec.of(config, base, path)
+        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure, files, spec)
 
     return experiment_on(pose, config, resolved, base)
 
@@ -86,6 +88,7 @@ class Posed(NamedTuple):
     cautions: Sequence[str]
     unsure: str = ""
     task_files: Mapping[str, str] = {}
+    spec: TaskSpec | None = None
 
 
 def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base: Path) -> Experiment:
@@ -94,7 +97,7 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
     methods, (search, search_source) = own_methods(config, base), open_search(config, base)
-    problem, card, data, cautions, unsure, files = pose()
+    problem, card, data, cautions, unsure, files, spec = pose()
     strategy = cls(**arguments).within(scope=scope(config, problem.parent), parent=problem.parent)
     require_search(search, strategy)
     return Experiment(
@@ -112,6 +115,7 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
         task_files=files,
         search=search,
         search_source=search_source,
+        spec=spec,
     )
 
 

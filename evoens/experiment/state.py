@@ -15,6 +15,7 @@ from evoens.search.base import Search
 from evoens.search.elites import Elites
 from evoens.settings.config import Config
 from evoens.strategy import Strategy
+from evoens.tasks.task_spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Experiment:
         task_files: the sha256 of each file of a task of the user's own.
         search: makes who asks for children; `search_source`, where a user's own comes from.
         tuned: where the weights of its children are, where they are trained.
+        spec: what another process opens the problem by; None where nothing but memory has it.
     """
 
     config: Config
@@ -53,6 +55,7 @@ class Experiment:
     search: Callable[[Strategy], Search] = Elites
     search_source: Located | None = None
     tuned: TunedWeights | None = None
+    spec: TaskSpec | None = None
 
     @property
     def sigma(self) -> float | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from evoens.settings.backend import BackendSettings
 from evoens.settings.base import (
     ARCHIVE,
     PARETO,
@@ -220,6 +221,7 @@ class Config(Section):
     parent: ParentSettings
     strategy: StrategySettings
     evaluation: EvaluationSettings = EvaluationSettings()
+    backend: BackendSettings = BackendSettings()
     trust_region: TrustRegionSettings = TrustRegionSettings()
     search: SearchSettings = SearchSettings()
     selection: SelectionSettings = SelectionSettings()
@@ -250,7 +252,7 @@ class Config(Section):
         return (f"{every}: {one if self.search.generations == 1 else several}",)
 
     def conflicts(self) -> Iterator[Conflict]:
-        """The ensemble and the elites come from the population."""
+        """The ensemble and the elites come from the population; a cluster does not see what children learnt here."""
         population = self.search.population
         if self.selection.size > population:
             message = f"expected at most search.population ({population}), found {self.selection.size}"
@@ -258,3 +260,6 @@ class Config(Section):
         if self.search.elites >= population:
             message = f"expected fewer than search.population ({population}), found {self.search.elites}"
             yield Conflict("search.elites", "search.population", message)
+        if self.backend.address is not None and getattr(self, "tune", None) is not None:
+            message = f"expected null with tune, as trained children lie on this machine, found {self.backend.address}"
+            yield Conflict("backend.address", "tune", message)

@@ -59,13 +59,13 @@ def own_files(name: str, base: Path) -> dict[str, str]:
     return {Path(str(found.module)).name: found.sha256, **(found.code.helpers if found.code else {})}
 
 
-def parse_config(value: Mapping[str, Any], base: Path = Path()) -> Config:
-    """Return the checked settings of a YAML's value.
+def parse_config(value: Mapping[str, Any], base: Path = Path(), *, strict: bool | None = None) -> Config:
+    """Return the checked settings of a YAML's value; `strict=False` takes lists for tuples, which JSON has not.
 
     Raises:
         ValidationError: pydantic's, with all that is wrong.
     """
-    return task_type(named_type(value), base).settings.model_validate(value)
+    return task_type(named_type(value), base).settings.model_validate(value, strict=strict)
 
 
 def open_task(config: Config, base: Path, told: OnCount = no_progress) -> Task:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from evoens.evaluation.backend import Job, Outcome, measure
 from evoens.evaluation.evaluator import Evaluator
 from evoens.experiment.run import Run
 from evoens.genome import Gene, Genome, Mask
-from evoens.problem import Split
+from evoens.problem import Evaluation, Split
 from tests.support.tiny_run import config, experiment
 
 
@@ -42,6 +43,32 @@ def test_a_job_comes_back_from_its_text_as_it_was() -> None:
     genome = Genome((Gene(2**62 + 1, 0.1, -1, Mask(5, 0.25, 4, 3, "exact"), scope=("a", "b")),))
     for job in (Job(genome, Split("select", 3, 7)), Job(Genome(), Split("search", 0, 1))):
         assert Job.from_json(json.loads(json.dumps(job.to_json()))) == job
+
+
+def test_an_outcome_comes_back_to_the_bit() -> None:
+    genome = Genome((Gene(1, 0.1),))
+    table = torch.tensor([[0.1, -0.0], [5e-324, torch.inf]], dtype=torch.float64)
+    kept = {
+        "outputs": torch.rand(3, 4).T,
+        "cases": torch.tensor([True, False]),
+        "a/b": torch.zeros((), dtype=torch.int),
+    }
+    sent = Outcome(genome, Evaluation(table[:, 0], 7, {"nll": table[0], "extra/": table}, kept), None)
+    row, tensors = sent.packed()
+    found = Outcome.unpacked(json.loads(json.dumps(row)), tensors)
+    assert found.genome == genome and found.error is None and found.evaluation is not None
+    assert found.evaluation.samples == 7
+    assert found.evaluation.cases.numpy().tobytes() == np.array([0.1, 5e-324]).tobytes()
+    assert sent.evaluation is not None
+    for mine, theirs in (
+        (found.evaluation.extra_metrics, sent.evaluation.extra_metrics),
+        (found.evaluation.artifacts, sent.evaluation.artifacts),
+    ):
+        assert mine.keys() == theirs.keys()
+        for name, value in mine.items():
+            assert value.dtype == theirs[name].dtype and value.numpy().tobytes() == theirs[name].numpy().tobytes()
+    failed = Outcome(genome, None, "ValueError: no")
+    assert Outcome.unpacked(*failed.packed()) == failed
 
 
 @pytest.mark.usefixtures("one_thread")
