@@ -36,6 +36,7 @@ def traits(
         return answers[0]
 
     def values(name: str) -> list[float]:
+        """Return what each child is by one name."""
         if name in _OWN:
             return _OWN[name](experiment, backend, outcomes)
         if (behaviour := behaviours()[name]).function:

@@ -166,7 +166,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return run_of(tmp_path_factory.mktemp("here") / "run", "search.generations=2").execute()
 
 
-@pytest.mark.parametrize("number", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 2])
 def test_a_run_has_the_same_bits_with_workers_though_some_are_killed(here: Path, tmp_path: Path, number: int) -> None:
     settings = ("search.generations=2", "backend.type=ray", f"backend.workers={number}")
     killer = Killer()
