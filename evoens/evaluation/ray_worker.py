@@ -61,9 +61,7 @@ class Worker:
         """Open the problem and return what decides bits here; see `ground`."""
         keep_memory()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray would raise SystemExit, as if the child had done it
-        signal.signal(
-            signal.SIGINT, signal.default_int_handler
-        )  # a run in the background ignores it, and so would this
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # which a run in the background ignores
         if opening.folder.is_dir():
             os.chdir(opening.folder)  # where paths may start, too
         torch.set_num_threads(opening.threads)
