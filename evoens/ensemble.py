@@ -101,7 +101,8 @@ class Ensemble:
                 self._asked = inputs[:PROVED].clone()
             own = self.parent.weights
             touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
-            found = proved_cut(self.parent, self.kept.touched, inputs) if touched <= self.kept.touched else None
+            within = self.kept.room and touched <= self.kept.touched
+            found = proved_cut(self.parent, self.kept.touched, inputs) if within else None
             self._shares = found is not None
             found = found or proved_cut(self.parent, touched, inputs)
             self._kind = (self._shares or touched, self.tuned is not None, self.parent.layout, self.device)
