@@ -7,7 +7,8 @@ from collections.abc import Generator, Sequence
 
 import pytest
 import torch
-from evoens_strategies.noisy import Noisy
+from counted import rows_of
+from faulty import Faulty
 from torch import Tensor, nn
 
 from evoens.children import initial_weights
@@ -74,17 +75,6 @@ class Walks(Problem):
         return EnsembleObjective(self.images, lambda outputs: 0.0)
 
 
-class Faulty(Noisy):
-    """Breaks on genes of certain seeds, each in its own way."""
-
-    def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
-        if gene.seed == 1:
-            raise RuntimeError("this gene is broken")
-        if gene.seed == 2:
-            return torch.full_like(weight, torch.nan)
-        return super().perturb(name, weight, gene)
-
-
 def evaluator(problem: Problem, plan: Plan, layer: str = "linear", **more: EvaluationSettings) -> Evaluator:
     strategy = Faulty(sigma=0.3).within(scope=resolve(layer, problem.parent.perturbed))
     return Evaluator(problem.parent, strategy, problem, plan, "cpu", **more)
@@ -110,15 +100,7 @@ def alone(problem: Problem, genome: Genome, split: Split, layer: str = "linear")
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each pass of a trunk had, but for those that prove it."""
-    seen: list[int] = []
-    plain = Trunk.__call__
-
-    def counted(self: Trunk, rows: Tensor) -> tuple[Tensor, ...]:
-        seen.append(len(rows))
-        return plain(self, rows)
-
-    monkeypatch.setattr(Trunk, "__call__", counted)
-    return seen
+    return rows_of(monkeypatch, Trunk, "__call__")
 
 
 @plans

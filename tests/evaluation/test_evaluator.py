@@ -11,6 +11,7 @@ from collections.abc import Generator
 import pytest
 import torch
 from evoens_strategies.noisy import Noisy
+from faulty import Faulty
 from fresh import ENVIRONMENT
 from tiny import FIRST, TinyProblem, tiny_parent
 from torch import Tensor
@@ -38,23 +39,6 @@ class Uneven(TinyProblem):
             rows, size = rows[size:], 1 + int(outputs[-1].sum(0)[0] * 7) % 9
         kept = torch.cat(outputs)
         return Evaluation(kept.amax(-1).double(), split.count, artifacts={"outputs": kept})
-
-
-class Faulty(Noisy):
-    """Breaks on genes of certain seeds, each in its own way."""
-
-    def perturb(self, name: str, weight: Tensor, gene: Gene) -> Tensor:
-        if gene.seed == 1:
-            raise RuntimeError("this gene is broken")
-        if gene.seed == 2:
-            return torch.full_like(weight, torch.nan)
-        if gene.seed == 3:
-            return torch.zeros(1)
-        if gene.seed == 4:
-            raise KeyboardInterrupt
-        if gene.seed == 5:
-            raise StopIteration
-        return super().perturb(name, weight, gene)
 
 
 def genomes(n: int) -> list[Genome]:

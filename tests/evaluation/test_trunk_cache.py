@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from counted import rows_of
 from evoens_strategies.noisy import Noisy
 from torch import Tensor, nn
 
@@ -113,15 +114,7 @@ def evaluator(
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many inputs each pass of a trunk had."""
-    seen: list[int] = []
-    plain = TrunkCache._features
-
-    def counted(self: TrunkCache, inputs: Tensor) -> tuple[Tensor, ...]:
-        seen.append(len(inputs))
-        return plain(self, inputs)
-
-    monkeypatch.setattr(TrunkCache, "_features", counted)
-    return seen
+    return rows_of(monkeypatch, TrunkCache, "_features")
 
 
 # ---- the same children
