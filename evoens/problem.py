@@ -31,9 +31,9 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Cases `first` to `first + count − 1` of one of the three disjoint splits."""
+    """Cases `first` to `first + count − 1` of one of the three disjoint splits, or of what the parent has learnt."""
 
-    name: SplitName
+    name: SplitName | Literal["train"]
     first: int
     count: int
 

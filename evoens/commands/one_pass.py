@@ -35,6 +35,7 @@ from evoens.tasks.data.sources import OWN
 from evoens.tasks.networks.catalogue import architecture
 
 INPUTS = 4  # that take the pass
+FRAMES = 64  # that do, where games are played many at a time
 CLASSES, COLOURS = 10, 3  # of a network that only shows what it takes, where the data would tell
 COPIES = 2  # of each member: one that predicts, one that is looked into
 
@@ -56,11 +57,13 @@ def one_pass(
 ) -> dict[str, Any]:
     """Return `seconds` and `gigabytes` of the run, and of one input's pass `seconds_a_pass`.
 
-    Training is left out, and so is what children save by sharing what comes before the layers that they touch.
+    Training is left out, but for that of a policy that is trained first, `parent_seconds`; and so is what children save
+    by sharing what comes before the layers that they touch.
 
     Args:
         loaded: the checked YAML.
-        found: what is known already: of games `passes`, where the parent's card tells how long they last.
+        found: what is known already: of games `passes`, where the parent's card tells how long they last, and
+            `training_passes` of a parent that is trained first.
         folder: of the run; nothing is written there.
         retrain: the parent is to be trained anew.
 
@@ -72,7 +75,7 @@ def one_pass(
     _downloads_nothing(loaded)
     _takes_little(loaded)
     parent, problem = _begun(loaded, folder, retrain)
-    seconds, widest = _pass(parent.module, problem.probe(INPUTS))
+    seconds, widest = _pass(parent.module, problem.probe(INPUTS if isinstance(problem, FixedInputs) else FRAMES))
     passes, batch = found.get("passes"), INPUTS
     if isinstance(problem, FixedInputs):
         search = config.trust_region
@@ -86,7 +89,8 @@ def one_pass(
     side_by_side = lanes(torch.device("cpu"))
     taken = nbytes(parent.module) * (1 + side_by_side + members) + side_by_side * widest * batch
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    own = {"seconds": round(seconds * passes)} if passes else {}
+    counted = {"seconds": passes, "parent_seconds": found.get("training_passes")}
+    own = {name: round(seconds * number) for name, number in counted.items() if number}
     return {"seconds_a_pass": round(seconds, 6), **own, "gigabytes": round((peak + taken) / GIGABYTE, 2)}
 
 

@@ -74,7 +74,7 @@ def conclude(
 
 def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[str, Fitted]:
     """Let every Method make what it competes with; each has a folder of its own."""
-    fitted, methods = {}, compared([own for _, own in experiment.methods])
+    methods, fitted = compared([own for _, own in experiment.methods]), dict[str, Fitted]()
     for place, method in enumerate(methods):
         journal.progress(place, len(methods), f"fitting {_words(method.name)}")
         with guest(f"{method.name} cannot be fitted"):
@@ -82,7 +82,7 @@ def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[
             found = method.fit(evolved, journal.folder / method.name, journal.training)
             if not isinstance(found, Fitted):
                 raise SpecError(f"{method.name}: expected fit to return Fitted, found {type(found).__name__}")
-            fitted[method.name] = found
+            fitted |= {method.name: found, **found.also}
         if journal.ledger.evaluations > known:
             journal.save()
     return fitted

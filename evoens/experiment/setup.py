@@ -34,7 +34,7 @@ from evoens.tasks import own_files
 from evoens.tasks.task import Task, trainer
 from evoens.tasks.task_spec import TaskSpec
 
-TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "independent", "pictures", "tb", "tuned")
+TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "independent", "pictures", "seen", "tb", "tuned")
 """No Method's name: the keys of report.json, and the folders of a run."""
 
 

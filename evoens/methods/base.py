@@ -75,6 +75,7 @@ class Fitted:
             one name goes together.
         likeliest: the name of a competitor of the same likeliest answers, whose measures beside the score are then its
             own as well, and are not measured again.
+        also: further competitors, by name, which have come of the same work.
     """
 
     parts: Sequence[Callable[[], Predictor]] = ()
@@ -83,6 +84,7 @@ class Fitted:
     with_members: Callable[[], Predictor] | None = None
     details: Callable[[Mapping[str, Evaluation]], Mapping[str, Any]] = _no_details
     likeliest: str = ""
+    also: Mapping[str, Fitted] = field(default_factory=dict)
 
 
 class Method(ABC):

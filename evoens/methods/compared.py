@@ -13,9 +13,10 @@ from evoens.methods.evolved import EvolvedEnsemble
 from evoens.methods.independent import Independent
 from evoens.methods.parent import ParentAlone
 from evoens.methods.random_children import RandomChildren
+from evoens.methods.seen import Seen
 from evoens.methods.soup import Soup
 from evoens.methods.tempered import Tempered
-from evoens.methods.trained_on import TrainedOn
+from evoens.methods.trained_on import OneChild, TrainedOn
 from evoens.plugins.guest import guest
 from evoens.plugins.spec import Located, load_class, locate
 
@@ -23,8 +24,8 @@ from evoens.plugins.spec import Located, load_class, locate
 def compared(further: Sequence[Method] = ()) -> list[Method]:
     """Return all Methods of a comparison, in the order of its table: `further` ones come before the ensemble."""
     alone, evolved = [ParentAlone(), Tempered("parent")], [EvolvedEnsemble(), Tempered("ensemble")]
-    trained = [TrainedOn(), Soup()]
-    return [*alone, BestChild(), RandomChildren(), *trained, *further, *evolved, Independent()]
+    trained = [TrainedOn(), OneChild(), Soup()]
+    return [*alone, BestChild(), RandomChildren(), *trained, *further, *evolved, Independent(), Seen()]
 
 
 def open_methods(specs: Sequence[str], base: Path, taken: Sequence[str]) -> list[tuple[Located, Method]]:

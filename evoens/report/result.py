@@ -23,7 +23,7 @@ def result(facts: Facts) -> Section:
     units = list(dict.fromkeys(measure["unit"] for measure in facts.measures))
     groups = [[measure for measure in facts.measures if measure["unit"] == unit] for unit in units]
     words = [text, *_stopping(facts), _drawn_at_random(facts)]
-    tables = [*(_comparison(facts, group) for group in groups), *_temperatures(facts)]
+    tables = [*(_comparison(facts, group) for group in groups), *_temperatures(facts), *_seen(facts)]
     return Section(name, title, words, tables, [_forest(facts, group) for group in groups])
 
 
@@ -66,6 +66,21 @@ def _drawn_at_random(facts: Facts) -> str:
         f"{_capital(named('random_children', drawn))}: {drawn['draws']} draws from the {drawn['of']}, which share the "
         "test cases between them."
     )
+
+
+def _seen(facts: Facts) -> list[Table]:
+    """What parent and ensemble reach on cases that the parent has learnt on, where these were measured."""
+    found = facts.report.get("details", {}).get("seen")
+    if not found:
+        return []
+    digits = facts.measures[0]["digits"]
+    rows = [
+        [_capital(name), *(interval(block, digits) for block in (found[name], facts.report[name]["test"]))]
+        for name in ("parent", "ensemble")
+    ]
+    caption = f"{found['parent']['n']} cases of those that the parent has learnt on; the rest of the way to the test "
+    caption += "cases is what was learnt by heart."
+    return [Table(rows, ["", "Learnt on", "Unseen"], caption)]
 
 
 def _stopping(facts: Facts) -> list[str]:

@@ -75,6 +75,8 @@ class Report(TypedDict, total=False):
     best_child: Contestant
     random_children: Contestant
     trained_on: Contestant
+    averaged: Contestant
+    one_child: Contestant
     soup: Contestant
     ensemble: Contestant
     parent_tempered: Contestant

@@ -95,6 +95,16 @@ class ProcgenSettings(ProblemSettings):
     max_episode_steps: Natural | None = None
     """Where games of the search and select splits are ended; null plays them out, as test games always are."""
     levels: SplitLevels = SplitLevels()
+    seen: Natural | None = None
+    """How many of the train levels parent and ensemble play, too, in the end; the difference from test levels is what
+    was learnt by heart."""
+
+    def conflicts(self) -> Iterator[Conflict]:
+        """There must be as many train levels as are to be played."""
+        yield from super().conflicts()
+        count = self.levels.train.count
+        if self.seen and 0 < count < self.seen:
+            yield Conflict("seen", "levels.train.count", f"expected at most {count} train levels, found {self.seen}")
 
     @property
     def counts(self) -> dict[str, int]:

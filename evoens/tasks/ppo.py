@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from evoens.errors import CheckpointError, ConfigError
@@ -29,8 +31,10 @@ from evoens.tasks.export import newest, write_parent
 from evoens.tasks.networks.impala import ACTIONS, ImpalaPolicy
 from evoens.tasks.policy_training import PolicyTraining
 from evoens.tasks.precision import precision_of
+from evoens.tasks.procgen_env import EnvStates
 from evoens.tasks.sb3 import Training, by_policy_names
 
+MEAN = "mean/"  # before the names of averaged weights in a checkpoint
 _POINTS = 200  # of the learning curve, at most, on a card
 _CURVE = ("steps", "seconds", "episodes", "return_mean", "length_mean")
 
@@ -45,7 +49,7 @@ class TrainedParent:
     curve: list[dict[str, Any]]
 
 
-def _identity(settings: PPOSettings, problem: ProcgenSettings, seed: int) -> dict[str, Any]:
+def training_identity(settings: PPOSettings, problem: ProcgenSettings, seed: int) -> dict[str, Any]:
     """All that decides the bits of a training; the number of steps may grow."""
     return {
         "settings": settings.model_dump(mode="json", exclude={"steps"}),
@@ -95,9 +99,9 @@ def train_parent(
             f"minibatches: expected a divisor of envs × rollout ({settings.frames_of_rollout}), "
             f"found {settings.minibatches}"
         )
-    training = _train(
+    training = train_in(
         lambda precision: Training(settings, problem, seed, precision),
-        _identity(settings, problem, seed),
+        training_identity(settings, problem, seed),
         settings.steps,
         folder,
         on_progress=on_progress,
@@ -117,8 +121,8 @@ def train_further(
     *,
     warmup: int,
     on_progress: OnProgress | None = None,
-) -> Parent:
-    """Train `parent` on by PPO in `folder`, or go on there; return what it has become, a parent of its own.
+) -> tuple[Parent, Parent]:
+    """Train `parent` on by PPO in `folder`, or go on there; return what it becomes, and the mean of its last weights.
 
     Args:
         parent: an `ImpalaPolicy`, which stays as it is.
@@ -132,21 +136,57 @@ def train_further(
     Raises:
         CheckpointError: as `train_parent`.
     """
-    identity = {**_identity(settings, problem, seed), "warmup": warmup, "parent": parent.fingerprint}
-    training = _train(
-        lambda precision: PolicyTraining(settings, problem, seed, precision, weights=parent.weights, warmup=warmup),
+    identity = {**training_identity(settings, problem, seed), "warmup": warmup, "parent": parent.fingerprint}
+    training = train_in(
+        lambda precision: Averaged(settings, problem, seed, precision, weights=parent.weights, warmup=warmup),
         identity,
         settings.steps,
         folder,
         on_progress=on_progress,
     )
-    return Parent.from_weights(parent.architecture, {**parent.weights, **training.policy_weights()})
+    last = training.policy_weights()
+    return _with(parent, last), _with(parent, training.mean or last)
+
+
+def _with(parent: Parent, weights: Mapping[str, Tensor]) -> Parent:
+    return Parent.from_weights(parent.architecture, {**parent.weights, **weights})
+
+
+class Averaged(PolicyTraining):
+    """See `PolicyTraining`; it keeps the mean of the weights after each update of the last quarter of its steps.
+
+    Stochastic weight averaging begins there, too (Izmailov et al. 2018, section 3.2).
+    """
+
+    mean: Mapping[str, Tensor] = MappingProxyType({})
+    averaged = 0
+
+    def rollout_and_update(self) -> dict[str, Any]:
+        """See `PolicyTraining.rollout_and_update`."""
+        record = super().rollout_and_update()
+        if 4 * self.steps > 3 * self.settings.steps:
+            self.averaged += 1
+            weights = {name: weight.detach() for name, weight in self.policy_weights().items()}
+            self.mean = {n: torch.lerp(self.mean.get(n, w), w, 1 / self.averaged) for n, w in weights.items()}
+        return record
+
+    def _state(self, games: EnvStates) -> dict[str, Any]:
+        return {**super()._state(games), "averaged": self.averaged}
+
+    def _tensors(self, games: EnvStates) -> dict[str, Tensor]:
+        return {**super()._tensors(games), **{f"{MEAN}{name}": weight for name, weight in self.mean.items()}}
+
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        """See `Training.restore`; one of before there was a mean begins it here."""
+        super().restore(state, tensors)
+        self.mean = {name.removeprefix(MEAN): v for name, v in tensors.items() if name.startswith(MEAN)}
+        self.averaged = state.get("averaged", 0)
 
 
 Made = TypeVar("Made", bound=Training)
 
 
-def _train(
+def train_in(
     make: Callable[[str], Made],
     identity: Mapping[str, Any],
     steps: int,
@@ -157,7 +197,18 @@ def _train(
     stop_after: int | None = None,
     force: bool = False,
 ) -> Made:
-    """Do as `train_parent`: `make` gives the training at its beginning, `identity` what must be as it was to go on."""
+    """Train in `folder` as `train_parent` does.
+
+    Args:
+        make: gives the training at its beginning, in a precision.
+        identity: what must be as it was to go on.
+        steps: when it ends.
+        folder: this and what follows are as for `train_parent`.
+        on_progress: called after every rollout.
+        tensorboard: whether to write scalars.
+        stop_after: stop at this many steps.
+        force: warn, do not refuse.
+    """
     keep_memory()
     store = CheckpointStore(folder / "checkpoints")
     with RunLock(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -12,11 +13,13 @@ from evoens.children import initial_weights
 from evoens.errors import ProblemError
 from evoens.genome import Genome
 from evoens.parent import Parent
+from evoens.progress import OnProgress
 from evoens.settings.procgen import Levels, PolicyTuneSettings, PPOSettings, ProcgenSettings
 from evoens.strategy import Strategy
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.networks.impala import Block, ImpalaPolicy
 from evoens.tasks.policy_training import PolicyTraining
+from evoens.tasks.ppo import train_in, training_identity
 from evoens.tasks.precision import precision_of
 from evoens.tasks.tuning import TuningPlan, child_seed
 
@@ -87,6 +90,34 @@ class PPORecipe:
         own = {name: weight for name, weight in training.policy_weights().items() if name in self.parent.perturbed}
         training.masking = GeneMasking(self.strategy, genome, own, training.model.policy.optimizer)
         return training
+
+
+def train_one(
+    recipe: PPORecipe, genome: Genome, folder: Path, on_progress: OnProgress | None = None
+) -> Mapping[str, Tensor]:
+    """Train one child by itself, by all cores, in `folder`, or go on there; return its weights.
+
+    Args:
+        recipe: how, and for how long.
+        genome: the child's.
+        folder: as for `evoens.tasks.ppo.train_parent`.
+        on_progress: called after every rollout.
+
+    Raises:
+        CheckpointError: as `train_parent`.
+        ProblemError: the training has diverged.
+    """
+    own = {"warmup": recipe.settings.critic_warmup, "parent": recipe.parent.fingerprint, "genome": genome.to_json()}
+    identity = {**training_identity(recipe.ppo, recipe.problem, recipe.seed), **own}
+    threads = torch.get_num_threads()
+    training = train_in(
+        lambda precision: recipe.begin(genome, 0, 1, TuningPlan(1, threads, precision, False)),
+        identity,
+        recipe.amount,
+        folder,
+        on_progress=on_progress,
+    )
+    return training.finish()
 
 
 def part_of(levels: Levels, place: int, count: int) -> Levels:

@@ -54,6 +54,7 @@ class ProcgenProblem(Problem):
         self.rule, cap = settings.action, settings.max_episode_steps
         self.not_comparable_reason = f"games are cut after {cap} steps here, and on the test split never" if cap else ""
         self.action_temperatures = settings.action_temperatures
+        self.seen = Split("train", 0, settings.seen) if settings.seen else None
         rules = (self.rule, "greedy" if self.rule == "sampled" else "sampled")
         self.measures = tuple(Measure(rule, f"{rule} actions", "episode return") for rule in rules)
         self._seen: Tensor | None = None
@@ -147,8 +148,8 @@ class ProcgenProblem(Problem):
         return shown, float(tape.returns[0])
 
     def _horizon(self, split: Split) -> int:
-        """Return how many steps a game of `split` may take; only `test` says how a policy does to the very end."""
-        cap = None if split.name == "test" else self.settings.max_episode_steps
+        """Return how many steps a game of `split` may take; what is reported says how a policy does to the very end."""
+        cap = None if split.name in ("train", "test") else self.settings.max_episode_steps
         return min(cap or LONGEST, LONGEST)
 
     def _play(self, levels: Sequence[int], horizon: int, record: bool) -> Generator[Tensor, Tensor, _Tape]:

@@ -14,7 +14,7 @@ from evoens.scoring.text import number
 from evoens.settings.procgen import PolicyTuneSettings, ProcgenSettings
 from evoens.strategy import Strategy
 from evoens.tasks.ppo import train_further
-from evoens.tasks.ppo_children import PPORecipe, ppo_settings
+from evoens.tasks.ppo_children import PPORecipe, ppo_settings, train_one
 from evoens.tasks.procgen import ProcgenProblem
 from evoens.tasks.tuning import Tuner
 
@@ -43,7 +43,16 @@ class TunedProcgen(ProcgenProblem):
         score = number(own["test"]["score"], self.measures[0].digits)
         return f"The parent trained on for as many frames as all children ({own['frames']:,}) reaches {score}."
 
-    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> Parent:
+    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> tuple[Parent, Parent]:
         """See `evoens.methods.trained_on.TrainableFurther`: as children are trained, but on all train levels."""
         own, warmup = ppo_settings(self.parent, self.tuning, children * self.tuned_frames), self.tuning.critic_warmup
         return train_further(self.parent, own, self.settings, self.seed, folder, warmup=warmup, on_progress=on_progress)
+
+    def one_child(
+        self, strategy: Strategy, genome: Genome, children: int, folder: Path, on_progress: OnProgress
+    ) -> Parent:
+        """See `evoens.methods.trained_on.TrainableFurther`: on all train levels."""
+        whole = self.tuning.model_copy(update={"frames": children * self.tuned_frames, "levels": "all"})
+        recipe = PPORecipe(self.parent, strategy, self.settings, whole, self.seed)
+        weights = train_one(recipe, genome, folder, on_progress)
+        return Parent.from_weights(self.parent.architecture, {**self.parent.weights, **weights})

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from evoens.tasks.procgen_task import ProcgenTask
 
 BACKWARD = 2  # a backward pass costs about two forward passes
+ONE_NETWORK = ("trained_on", "averaged", "one_child", "soup")  # of which each plays the test levels
 RULES = 2  # of action, by which a policy plays the test levels
 ONE_RULE = "test, one rule"  # by which alone one at a temperature plays them
-WHOLE = ("test", ONE_RULE)  # of which no game is cut
+SEEN = "train levels, one rule"
+WHOLE = ("test", ONE_RULE, SEEN)  # of which no game is cut
 
 
 class ProcgenType(TaskType):
@@ -55,12 +57,15 @@ class ProcgenType(TaskType):
         """
         levels, trained, stages = _levels(config), _frames(config), {**stages, **_tempered(config, stages)}
         if trained:
-            stages["test, the parent trained on and soup"] = (2, "test", 1)
+            stages["test, one network of as many frames"] = (len(ONE_NETWORK), "test", 1)
+        if config.problem.seen:
+            (*_, members) = stages["test, random children and ensemble"]
+            stages |= {f"train, {who}": (1, SEEN, size) for who, size in (("parent", 1), ("ensemble", members))}
         games = {name: children * levels[split] for name, (children, split, _) in stages.items()}
         found: dict[str, Any] = {
             "splits": {name: str(levels) for name, levels in config.problem.levels if name != "train"},
             "episodes": sum(games.values()),
-            "training_steps": 0 if card is not None else config.parent.train.steps,
+            **_parent_training(config, card),
             **({"training_frames": trained} if trained else {}),
         }
         lasts, speed = _length(card), _passes_per_second(card)
@@ -121,7 +126,14 @@ def _levels(config: ProcgenConfig) -> dict[str, int]:
     counts, racing = config.problem.counts, config.search.racing
     so_far = min(SO_FAR, counts["search"])
     searched = max(counts["search"], racing.levels if racing else 0)
-    return {**counts, "search": searched, "so far": so_far, "test": RULES * counts["test"], ONE_RULE: counts["test"]}
+    return {
+        **counts,
+        "search": searched,
+        "so far": so_far,
+        "test": RULES * counts["test"],
+        ONE_RULE: counts["test"],
+        SEEN: config.problem.seen or 0,
+    }
 
 
 def _tempered(config: ProcgenConfig, stages: Stages) -> Stages:
@@ -135,11 +147,19 @@ def _tempered(config: ProcgenConfig, stages: Stages) -> Stages:
 
 
 def _frames(config: ProcgenConfig) -> dict[str, int]:
-    """How many frames children learn from, where they are trained, and the parent trained on as long as all of them."""
+    """How many frames children learn from, where they are trained, and one network as long as all of them."""
     if config.tune is None:
         return {}
     children = config.search.population * config.search.generations * config.tune.whole_frames
-    return {"children": children, "parent trained on": children}
+    return {"children": children, "parent trained on": children, "one child": children}
+
+
+def _parent_training(config: ProcgenConfig, card: dict[str, Any] | None) -> dict[str, int]:
+    """How long the parent is trained first, where it is."""
+    if card is not None:
+        return {"training_steps": 0}
+    own = config.parent.train
+    return {"training_steps": own.steps, "training_passes": own.steps * _passes_of_frame(own.epochs)}
 
 
 def _length(card: dict[str, Any] | None) -> float | None:

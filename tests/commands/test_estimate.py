@@ -77,18 +77,18 @@ def test_epochs_of_children_and_of_independent_networks_are_counted() -> None:
     assert later["training_epochs"]["parent"] == 0 and later["training_seconds"] == round((60 + 2 * own) * 2.5)
 
 
-def test_frames_of_children_and_of_the_parent_trained_on_are_counted(config: Config) -> None:
+def test_frames_of_children_and_of_one_network_as_long_are_counted(config: Config) -> None:
     sets = ["search.population=10", "search.generations=3", "search.elites=2", "selection.size=4"]
     small = ["tune.frames=1000", "tune.envs=10", "tune.rollout=30", "tune.minibatches=1", "tune.epochs=2"]
     tuned = load("procgen_bigfish", [*sets, *small, "strategy={class: sparse}"], retrain=True).config
     plain = load("procgen_bigfish", [*sets, "strategy={class: sparse}"], retrain=True).config
     first, later = estimate(tuned, None), estimate(tuned, CARD)
     frames = 30 * 1200  # 1000 are four rollouts of 300
-    assert first["training_frames"] == {"children": frames, "parent trained on": frames}
+    assert first["training_frames"] == {"children": frames, "parent trained on": frames, "one child": frames}
     assert "training_seconds" not in first and "training_frames" not in estimate(plain, CARD)
     # 6000 passes a second, and each frame is one of the rollout's and two epochs' of three
-    assert later["training_seconds"] == round(2 * frames * 7 / 6000)
-    assert later["episodes"] - estimate(plain, CARD)["episodes"] == 2 * 2 * plain.problem.counts["test"]
+    assert later["training_seconds"] == round(3 * frames * 7 / 6000)
+    assert later["episodes"] - estimate(plain, CARD)["episodes"] == 4 * 2 * plain.problem.counts["test"]
 
 
 def test_further_methods_are_counted(tmp_path: Path) -> None:

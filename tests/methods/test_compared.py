@@ -39,11 +39,13 @@ def test_further_methods_stand_before_the_ensemble(tmp_path: Path) -> None:
         "best_child",
         "random_children",
         "trained_on",
+        "one_child",
         "soup",
         "own",
         "ensemble",
         "ensemble_tempered",
         "independent",
+        "seen",
     ]
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from evoens.children import TunedWeights
 from evoens.errors import ProblemError
 from evoens.genome import Genome
-from evoens.methods.base import Evolved
+from evoens.methods.base import Evolved, Fitted
 from evoens.methods.soup import Soup, mean_weights
-from evoens.methods.trained_on import TrainedOn
+from evoens.methods.trained_on import OneChild, TrainedOn
 from evoens.parent import Parent
 from evoens.progress import OnProgress
+from evoens.strategy import Strategy
 
 
 class Learning(TinyFrames):
@@ -27,11 +28,22 @@ class Learning(TinyFrames):
     tuned_frames = 1000
     diverges = False
 
-    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> Parent:
+    def trained_on(self, children: int, folder: Path, on_progress: OnProgress) -> tuple[Parent, Parent]:
         if self.diverges:
             raise ProblemError("the training has diverged")
         self.asked = children
-        weights = {name: -weight for name, weight in self.parent.weights.items()}
+        return self.times(-1), self.times(-2)
+
+    def one_child(
+        self, strategy: Strategy, genome: Genome, children: int, folder: Path, on_progress: OnProgress
+    ) -> Parent:
+        if self.diverges:
+            raise ProblemError("the training has diverged")
+        self.asked, self.child = children, genome
+        return self.times(3)
+
+    def times(self, factor: float) -> Parent:
+        weights = {name: factor * weight for name, weight in self.parent.weights.items()}
         return Parent.from_weights(self.parent.architecture, weights)
 
 
@@ -64,19 +76,38 @@ def test_the_parent_is_trained_on_for_the_frames_of_all_children(
     fitted = TrainedOn().fit(learnt[0], tmp_path, no_progress)
     assert problem.asked == 3
     assert fitted.about == {"label": "the parent trained on, 3,000 frames", "children": 3, "frames": 3000}
+    assert predicts(fitted, -1, problem) and not predicts(fitted, -2, problem)
+    assert fitted.also.keys() == {"averaged"} and predicts(fitted.also["averaged"], -2, problem)
+    assert fitted.also["averaged"].about["label"] == "the mean of its last weights"
+
+
+def predicts(fitted: Fitted, factor: float, problem: Learning) -> bool:
+    """Whether it answers as the parent does with so many times its weights."""
     inputs, (make,) = problem.probe(8), fitted.parts
-    weights = {name: -weight for name, weight in problem.parent.weights.items()}
-    expected = problem.parent.child(weights).predict(inputs)
-    torch.testing.assert_close(make()(inputs), expected)
+    return bool(torch.allclose(make()(inputs), problem.times(factor).predict(inputs)))
 
 
+def test_one_child_is_the_best_and_has_the_frames_of_all(
+    learnt: tuple[Evolved, list[dict[str, Tensor]]], tmp_path: Path
+) -> None:
+    own, problem = learnt[0], learnt[0].problem
+    assert isinstance(problem, Learning)
+    fitted = OneChild().fit(own, tmp_path, no_progress)
+    assert problem.asked == 3 and problem.child == own.best and predicts(fitted, 3, problem)
+    assert fitted.about == {"label": "one child, 3,000 frames", "key": own.best.key, "frames": 3000}
+
+
+@pytest.mark.parametrize("method", [TrainedOn(), OneChild()])
 def test_one_that_diverges_is_said_and_not_measured(
-    learnt: tuple[Evolved, list[dict[str, Tensor]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: TrainedOn | OneChild,
+    learnt: tuple[Evolved, list[dict[str, Tensor]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Learning, "diverges", True)
-    fitted = TrainedOn().fit(learnt[0], tmp_path, no_progress)
-    assert not fitted.parts
-    assert fitted.details({}) == {"trained_on": {"frames": 3000, "error": "the training has diverged"}}
+    fitted = method.fit(learnt[0], tmp_path, no_progress)
+    assert not fitted.parts and not fitted.also
+    assert fitted.details({}) == {method.name: {"frames": 3000, "error": "the training has diverged"}}
 
 
 def test_the_soup_is_one_network(learnt: tuple[Evolved, list[dict[str, Tensor]]], tmp_path: Path) -> None:
@@ -95,9 +126,9 @@ def test_a_weight_is_the_mean_of_those_that_keep_it() -> None:
     assert mean_weights([{"w": a}, {"w": b}, {"w": third}])["w"].tolist() == [2, 2.5, 3, 5, 0]
 
 
-@pytest.mark.parametrize("method", [TrainedOn(), Soup()])
+@pytest.mark.parametrize("method", [TrainedOn(), OneChild(), Soup()])
 def test_where_children_do_not_learn_by_play_there_is_nothing_to_compare(
-    method: TrainedOn | Soup, tmp_path: Path
+    method: TrainedOn | OneChild | Soup, tmp_path: Path
 ) -> None:
     for problem, tuned in ((Learning(), None), (TinyFrames(), TunedWeights(tmp_path))):
         fitted = method.fit(evolved(tmp_path, problem, [Genome()], tuned), tmp_path, no_progress)

@@ -28,8 +28,8 @@ from evoens.settings.procgen import Levels, PolicyTuneSettings, ProcgenSettings,
 from evoens.strategy import Strategy
 from evoens.tasks.critic import least_squares_values
 from evoens.tasks.policy_training import PolicyTraining, Sampled, Shuffled
-from evoens.tasks.ppo import train_further
-from evoens.tasks.ppo_children import PPOChild, PPORecipe, part_of, ppo_settings
+from evoens.tasks.ppo import Averaged, train_further
+from evoens.tasks.ppo_children import PPOChild, PPORecipe, part_of, ppo_settings, train_one
 from evoens.tasks.sb3 import Training, by_policy_names
 from evoens.tasks.tuning import PLAN, Tuner
 
@@ -254,7 +254,7 @@ def test_each_child_has_levels_of_its_own() -> None:
 def test_the_parent_trained_on_goes_on_after_a_stop_and_stays_itself(tmp_path: Path) -> None:
     before = PARENT.fingerprint
     own = ppo_settings(PARENT, SETTINGS, 128)
-    train: Callable[..., Parent] = partial(train_further, PARENT, own, PROBLEM, SEED, warmup=1)
+    train: Callable[..., tuple[Parent, Parent]] = partial(train_further, PARENT, own, PROBLEM, SEED, warmup=1)
     whole, steps = train(tmp_path / "whole"), list[int]()
 
     def stop(progress: Any) -> None:
@@ -265,7 +265,39 @@ def test_the_parent_trained_on_goes_on_after_a_stop_and_stays_itself(tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", on_progress=stop)
     cut = train(tmp_path / "cut", on_progress=lambda p: steps.append(p.steps))
-    assert steps == [32, 64, 96, 128] and cut.fingerprint == whole.fingerprint != before == PARENT.fingerprint
+    assert steps == [32, 64, 96, 128] and PARENT.fingerprint == before
+    assert [one.fingerprint for one in cut] == [one.fingerprint for one in whole]
+    assert len({before, *(one.fingerprint for one in whole)}) == 3
+
+
+def test_the_mean_of_the_last_weights_is_that_of_the_last_quarter() -> None:
+    training = Averaged(ppo_settings(PARENT, SETTINGS, 256), PROBLEM, SEED, "float32", weights=PARENT.weights, warmup=1)
+    seen = list[dict[str, Tensor]]()
+    for _ in range(8):
+        training.rollout_and_update()
+        seen.append({name: weight.detach().double() for name, weight in training.policy_weights().items()})
+    training.games.close()
+    assert training.averaged == 2
+    expected = {name: (seen[-2][name] + seen[-1][name]) / 2 for name in seen[0]}
+    torch.testing.assert_close(dict(training.mean), expected, check_dtype=False)
+
+
+def test_one_child_for_all_frames_goes_on_after_a_stop_and_keeps_its_mask(tmp_path: Path) -> None:
+    (genome,), recipe = children(1), recipe_of(frames=128, levels="all")
+
+    def stop(progress: Any) -> None:
+        if progress.steps == 64:
+            raise KeyboardInterrupt
+
+    whole = train_one(recipe, genome, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train_one(recipe, genome, tmp_path / "cut", on_progress=stop)
+    cut = train_one(recipe, genome, tmp_path / "cut")
+    born = initial_weights(PARENT, recipe.strategy, genome)
+    for name, weight in whole.items():
+        assert torch.equal(weight, cut[name])
+        if name in born:
+            assert torch.equal(weight == 0, born[name] == 0)
 
 
 def test_the_policy_stays_while_its_value_head_is_found() -> None:
