@@ -32,6 +32,8 @@ from evoens.storage.measuring import FATAL
 if TYPE_CHECKING:
     from types import ModuleType
 
+TURNS = 4  # of each worker, at least, where there are as many children: one that ends early takes up another turn
+TOGETHER = 16  # children of one turn, at most: they share what comes before the tensors that they touch
 OPENINGS = 5  # workers in a row that may die while they open the problem: one may be killed for want of memory
 TRAVELS = (WAIT_POLICY, ROUNDING, "EVOENS_DATA")
 """Variables of the environment that a worker on another machine must have, too."""
@@ -59,15 +61,15 @@ def ray_workers(local: Evaluator, opening: Opening, settings: BackendSettings) -
 
 @dataclass(frozen=True)
 class _Task:
-    """What a worker is at, since `began`: a job, or where it has no `place`, opening the problem."""
+    """What a worker is at, since `began`: some jobs, by their places, or where there are none, opening the problem."""
 
     worker: Any
-    place: int | None
+    places: Sequence[int]
     began: float
 
 
 class RayBackend:
-    """Measures children by workers, one at a time each; ensembles stay in this process. See `Backend`."""
+    """Measures children by workers, a few at a time each; ensembles stay in this process. See `Backend`."""
 
     def __init__(self, ray: ModuleType, local: Evaluator, opening: Opening, settings: BackendSettings) -> None:
         self.device, self.kept = local.device, local.kept
@@ -83,25 +85,39 @@ class RayBackend:
     def map(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome]]:
         """See `Backend.map`. A child has failed in which two workers died, or that took longer than it may.
 
+        Only the death of a worker that had one child alone counts; where it had several, each is measured alone next.
+
         Raises:
             EvoensError: the workers cannot open the problem, or not as it is here.
         """
-        waiting, deaths, left = deque(range(len(jobs))), Counter[int](), len(jobs)
+        waiting, deaths, left = deque(self._turns(jobs)), Counter[int](), len(jobs)
         try:
             while left:
-                self._fill(left)
+                self._fill(len(waiting) + len(self._working))
                 while waiting and self._idle:
-                    place = waiting.popleft()
-                    self._begin(jobs[place], place)
-                for place, found in self._ended(jobs):
-                    deaths[place] += found is None
-                    if found is None and deaths[place] < FATAL:
-                        waiting.appendleft(place)
+                    self._begin(jobs, waiting.popleft())
+                for places, found in self._ended(jobs):
+                    alone = len(places) == 1
+                    deaths.update(places if found is None and alone else ())
+                    if found is None and not (alone and deaths[places[0]] >= FATAL):
+                        waiting.extendleft([place] for place in reversed(places))
                     else:
-                        left -= 1
-                        yield place, self._through(jobs[place], found)
+                        left -= len(places)
+                        yield from self._through(jobs, places, found)
         finally:
-            self._dismiss([answer for answer, task in self._busy.items() if task.place is not None])
+            self._dismiss(self._working)
+
+    def _turns(self, jobs: Sequence[Job]) -> Iterator[Sequence[int]]:
+        """Yield the places of the jobs that a worker does at a time, which are on the same cases."""
+        size = 1 if self._timeout is not None else max(1, min(TOGETHER, len(jobs) // (TURNS * self._count)))
+        for split in dict.fromkeys(job.split for job in jobs):
+            places = [place for place, job in enumerate(jobs) if job.split == split]
+            yield from (places[start : start + size] for start in range(0, len(places), size))
+
+    @property
+    def _working(self) -> list[Any]:
+        """The answers that are awaited from workers which are measuring."""
+        return [answer for answer, task in self._busy.items() if task.places]
 
     def outputs(self, genomes: Sequence[Genome], inputs: Inputs, batch: int = 64, kept: Kept | None = None) -> Tensor:
         """See `Backend.outputs`."""
@@ -113,25 +129,31 @@ class RayBackend:
         while self._idle:
             self._ray.kill(self._idle.pop())
 
-    def _fill(self, jobs: int) -> None:
-        """Have as many workers as these jobs can use; they open the problem while others measure."""
-        while len(self._idle) + len(self._busy) < min(self._count, jobs):
+    def _fill(self, turns: int) -> None:
+        """Have as many workers as these turns can use; they open the problem while others measure."""
+        while len(self._idle) + len(self._busy) < min(self._count, turns):
             worker = self._worker.remote()
-            self._busy[worker.open.remote(self._opening)] = _Task(worker, None, time.monotonic())
+            self._busy[worker.open.remote(self._opening)] = _Task(worker, (), time.monotonic())
 
-    def _begin(self, job: Job, place: int) -> None:
-        worker = self._idle.pop()
-        if job.genome.genes:
-            self._local.measuring.begin(job.genome.key)
-        self._busy[worker.measure.remote(job.to_json())] = _Task(worker, place, time.monotonic())
+    def _begin(self, jobs: Sequence[Job], places: Sequence[int]) -> None:
+        worker, some = self._idle.pop(), [jobs[place] for place in places]
+        for job in some:
+            if job.genome.genes:
+                self._local.measuring.begin(job.genome.key)
+        answer = worker.measure.remote([job.to_json() for job in some])
+        self._busy[answer] = _Task(worker, places, time.monotonic())
 
-    def _through(self, job: Job, found: Outcome | None) -> Outcome:
-        """Return the outcome of a job that is not done again."""
-        if job.genome.genes:
-            self._local.measuring.end(job.genome.key)
-        return found or _failed(job, f"the process died {FATAL} times while this child was measured")
+    def _through(
+        self, jobs: Sequence[Job], places: Sequence[int], found: Sequence[Outcome] | None
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield the outcomes of jobs that are not done again."""
+        died = f"the process died {FATAL} times while this child was measured"
+        for place, outcome in zip(places, found or [_failed(jobs[place], died) for place in places], strict=True):
+            if jobs[place].genome.genes:
+                self._local.measuring.end(jobs[place].genome.key)
+            yield place, outcome
 
-    def _ended(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Outcome | None]]:
+    def _ended(self, jobs: Sequence[Job]) -> Iterator[tuple[Sequence[int], Sequence[Outcome] | None]]:
         """Wait for a worker; yield the places of jobs that are through, with None where their worker has died."""
         done, _ = self._ray.wait(list(self._busy), timeout=self._patience())
         for answer in done:
@@ -142,26 +164,26 @@ class RayBackend:
                 raise _unopened(error) from error
             except self._ray.exceptions.RayError:
                 self._dismiss([answer])
-                if task.place is not None:
-                    yield task.place, None
+                if task.places:
+                    yield task.places, None
                 else:
                     self._count_death()
             else:
                 del self._busy[answer]
                 self._idle.append(task.worker)
-                if task.place is not None:
-                    yield task.place, Outcome.unpacked(*found)
+                if task.places:
+                    yield task.places, [Outcome.unpacked(*one) for one in found]
                 else:
                     self._require_same(found)
         for place in self._late():
-            yield place, _failed(jobs[place], f"took longer than backend.timeout, {self._timeout:g} s")
+            yield [place], [_failed(jobs[place], f"took longer than backend.timeout, {self._timeout:g} s")]
 
     def _late(self) -> list[int]:
         """End the jobs that have taken too long, and return their places; one whose answer is here is not late."""
         late = [answer for answer, task in self._busy.items() if self._left(task) <= 0]
         if late:
             _, late = self._ray.wait(late, num_returns=len(late), timeout=0)
-        places = [place for answer in late if (place := self._busy[answer].place) is not None]
+        places = [place for answer in late for place in self._busy[answer].places]
         self._dismiss(late)
         return places
 
@@ -172,7 +194,7 @@ class RayBackend:
 
     def _left(self, task: _Task) -> float:
         """Return the seconds that a job still may take; opening the problem may take any time."""
-        if self._timeout is None or task.place is None:
+        if self._timeout is None or not task.places:
             return math.inf
         return task.began + self._timeout - time.monotonic()
 

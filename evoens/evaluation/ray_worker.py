@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Opening:
 
 
 class Worker:
-    """Measures one child at a time; everything that decides bits is as in the run's own process."""
+    """Measures some children at a time; everything that decides bits is as in the run's own process."""
 
     def open(self, opening: Opening) -> dict[str, Any]:
         """Open the problem and return what decides bits here; see `ground`."""
@@ -79,11 +80,11 @@ class Worker:
         )
         return ground(problem.parent)
 
-    def measure(self, job: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Return the outcome of a job, both as they travel."""
+    def measure(self, jobs: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], bytes]]:
+        """Return the outcomes of some jobs, in their order; all as they travel."""
         with listening():
-            ((_, outcome),) = self._evaluator.map([Job.from_json(job)])
-        return outcome.packed()
+            found = dict(self._evaluator.map([Job.from_json(job) for job in jobs]))
+        return [found[place].packed() for place in range(len(jobs))]
 
 
 def ground(parent: Parent) -> dict[str, Any]:

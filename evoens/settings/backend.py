@@ -19,9 +19,9 @@ class BackendSettings(Section):
     """Where children are measured: `local`, in the run's own process, or `ray`, by worker processes of Ray.
 
     Both give the same bits: a worker has the run's plan and as many threads as the run, and on a cluster it must have
-    the same versions and kind of processor. It opens the data itself, by the paths of the YAML. A child in which a
-    worker dies is measured again by another, and has failed when that one dies too. Only children are measured
-    elsewhere: parents and children are trained, and ensembles compared, in the run's own process.
+    the same versions and kind of processor. It opens the data itself, by the paths of the YAML. Where a
+    worker dies its children are measured again, each alone, and one in which two workers died alone has failed. Only
+    children are measured elsewhere: parents and children are trained, and ensembles compared, in the run's own process.
     """
 
     type: Literal["local", "ray"] = "local"
