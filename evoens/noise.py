@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from evoens.genome import Mask
+from evoens.machine import philox
 from evoens.masks import ranked
 
 Drawn = TypeVar("Drawn")
@@ -102,7 +103,12 @@ def words(seed: int, stream: str, n: int) -> npt.NDArray[np.uint16]:
 
 
 def normals(seed: int, name: str, shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
-    """Return standard normal noise for the tensor `name`: float32, of `shape`, the same bits on every device."""
+    """Return standard normal noise for the tensor `name`: float32, of `shape`, the same bits on every device.
+
+    They are drawn where they are wanted.
+    """
+    if (there := torch.device(device)).type != "cpu":
+        return _normals_there(seed, name, shape, there)
     out = np.empty(prod(shape), dtype=np.float32)
     key, library, table = _key(seed, name), compiled(), quantiles()
     if library is None:
@@ -110,7 +116,16 @@ def normals(seed: int, name: str, shape: Sequence[int], device: torch.device | s
     else:
         normal, address = library.evoens_draw_normals, table.ctypes.data
         _shared_out(out.size, lambda first, size: normal(*key, first, address, _at(out, first), size))
-    return torch.from_numpy(out).reshape(tuple(shape)).to(device)
+    return torch.from_numpy(out).reshape(tuple(shape))
+
+
+def _normals_there(seed: int, name: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    return _table(device)[philox.words(_key(seed, name), prod(shape), device)].reshape(tuple(shape))
+
+
+@lru_cache
+def _table(device: torch.device) -> Tensor:
+    return torch.from_numpy(quantiles().copy()).to(device)
 
 
 def _look_up(generator: np.random.Philox, table: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
@@ -128,16 +143,29 @@ def keep(
     The parts of one mask seed are disjoint and cover every weight. Probabilities are resolved to 1/65536; structures
     other than `unstructured` rank the words of the same stream, and can keep a larger `share` (`evoens.masks.ranked`).
     """
+    stream, there = f"mask:{name}", torch.device(device)
+    if mask.structure == "unstructured" and there.type != "cpu":
+        return _kept_there(mask, stream, shape, there)
     units = shape[:1] if mask.structure == "channels" else shape
-    drawn = words(mask.seed, f"mask:{name}", prod(units))
+    drawn = words(mask.seed, stream, prod(units))
     if mask.structure != "unstructured":
         kept = ranked(drawn, mask, shape, share)
-    elif mask.parts <= 2:
-        threshold = round(mask.density * 65536)
-        kept = drawn >= threshold if mask.part else drawn < threshold
     else:
-        kept = (drawn.astype(np.uint32) * mask.parts) >> 16 == mask.part
+        kept = _holds(mask, drawn if mask.parts <= 2 else drawn.astype(np.uint32))
     return torch.from_numpy(np.asarray(kept)).reshape(tuple(shape)).to(device)
+
+
+def _kept_there(mask: Mask, stream: str, shape: Sequence[int], device: torch.device) -> Tensor:
+    kept: Tensor = _holds(mask, philox.words(_key(mask.seed, stream), prod(shape), device))
+    return kept.reshape(tuple(shape))
+
+
+def _holds(mask: Mask, drawn: Any) -> Any:
+    """Return where a mask without structure holds, by the words drawn, an array or a tensor with room for products."""
+    if mask.parts <= 2:
+        threshold = round(mask.density * 65536)
+        return drawn >= threshold if mask.part else drawn < threshold
+    return (drawn * mask.parts) >> 16 == mask.part
 
 
 def annealed_mask(seed: int, stream: str, target: Tensor, chance: Tensor, temperature: float) -> Tensor:

@@ -77,6 +77,15 @@ class Parent:
         """The sha256 over every tensor's name, dtype, shape and bytes, in the order of the names."""
         return fingerprint(self.weights)
 
+    def on(self, device: torch.device) -> Parent:
+        """Return the parent with its tensors on a device, to make children of there; itself where they are there."""
+        if all(weight.device.type == device.type for weight in self.weights.values()):
+            return self
+        found = copy.copy(self)
+        found.module = copy.deepcopy(self.module).to(device)
+        found.weights = tensors(found.module)
+        return found
+
     def laid_out(self, inputs: Inputs) -> Inputs:
         """Return inputs as the network takes them."""
         return inputs if self.layout == torch.channels_last else each(inputs, Tensor.contiguous)

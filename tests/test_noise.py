@@ -517,6 +517,14 @@ def test_once_is_once_within_a_memory_and_each_time_without() -> None:
     assert noise.once("a", draw) == 6 and set(memo) == {"a", "b"}
 
 
+def test_what_other_devices_draw_has_the_same_bits() -> None:
+    """By the operations of torch that they would run, on this one."""
+    cpu, shape = torch.device("cpu"), (3, 5, 7, 7)
+    assert torch.equal(noise._normals_there(3, "w", shape, cpu), noise.normals(3, "w", shape))
+    for mask in (Mask(1, 0.2), Mask(2, 0.3, 2, 1), *(Mask(3, 1 / 3, 3, part) for part in range(3))):
+        assert torch.equal(noise._kept_there(mask, "mask:w", shape, cpu), noise.keep(mask, "w", shape))
+
+
 @pytest.mark.gpu
 def test_a_cuda_device_gives_the_same_bits() -> None:
     for shape in ((10,), (64, 32, 3, 3), (3, noise.CHUNK + 1)):

@@ -38,9 +38,9 @@ class Images(FixedInputs):
 
     measures = (Measure("probability", "probability", "probability"),)
 
-    def __init__(self, parent: Parent, count: int, batch: int) -> None:
+    def __init__(self, parent: Parent, count: int, batch: int, shape: tuple[int, int, int] = (3, SIDE, SIDE)) -> None:
         self.parent, self.batch = parent, batch
-        self.images = torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        self.images = torch.randn(count, *shape, generator=torch.Generator().manual_seed(0))
 
     def split(self, name: SplitName) -> Split:
         """Return all images, whatever the name."""

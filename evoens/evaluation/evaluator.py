@@ -52,6 +52,7 @@ class Evaluator:
         tuned: where trained children are; None where they are measured as they are born.
 
     Attributes:
+        resident: the parent where children are run, so that noise and masks are drawn there, too.
         kept: what children of the Strategy's scope share on fixed inputs, also for ensembles of them.
     """
 
@@ -70,6 +71,7 @@ class Evaluator:
         self.parent, self.strategy, self.problem, self.settings = parent, strategy, problem, settings
         self.tuned = tuned
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.resident = parent.on(self.device)
         self._scope = self._touched([strategy.scope])
         self.plan = plan or self._quickest()
         self.measuring = measuring or Measuring()
@@ -196,7 +198,7 @@ class _Brood:
 
     def child_weights(self, child: int) -> Mapping[str, Tensor]:
         own = self._evaluator
-        return child_weights(own.parent, own.strategy, self.genomes[child], own.tuned)
+        return child_weights(own.resident, own.strategy, self.genomes[child], own.tuned)
 
     def begin(self, child: int) -> None:
         if self.genomes[child].genes:

@@ -28,6 +28,7 @@ from evoens.plugins.guest import guest
 from evoens.settings.evaluation import EvaluationSettings
 
 GROUP = 8  # children a vmap pass
+MAPPED = 64  # at most, on a GPU, where they differ in linear layers alone
 PROBE_INPUTS = 4  # inputs of a first, short look
 PROBED = 64  # inputs of a pass that is measured
 SECONDS = 0.3  # spent on each plan that is measured; where one pass of a child takes longer nothing is
@@ -56,7 +57,8 @@ def quickest(
 
     Images go in channels_last, where the network takes that, and as many children side by side as the processor and
     the memory have room for. Another way stands in where it gives the same bits, on batches of all sizes, and sends a
-    tenth more children through in a second; with a large network that is not tried.
+    tenth more children through in a second; with a large network that is not tried. On a GPU, children behind whose
+    trunk are linear layers alone are mapped, as many as there is room for: each layer is one batched matrix product.
 
     `module`, `own` and `device` are those of `make_runner`.
     """
@@ -67,6 +69,8 @@ def quickest(
         if room is None:
             return Plan(precision=settings.precision)
         places = int(COPIES * budget(settings.memory) / max(1, nbytes(module)))
+        if device.type == "cuda" and (mapped := _mapped(make, module, batches, places, settings)):
+            return mapped
         first = replace(room.plan, children=max(1, min(lanes(device), places)))
         if _seconds(room, glance) * PROBED / PROBE_INPUTS > SECONDS:
             return first
@@ -81,6 +85,25 @@ def quickest(
             if (other := _try(make, plan, glance)) and _equal(rooms[0], other, weights, trials):
                 rooms.append(other)
         return _winner(rooms, _rows(inputs, PROBED))
+
+
+def _mapped(
+    make: Callable[[Plan], Runner], module: nn.Module, batches: Batches, places: int, settings: EvaluationSettings
+) -> Plan | None:
+    """Return the plan that maps as many children as the memory takes at the largest batch; None where few would gain.
+
+    What does not fit is found by trying, halved, and tried again.
+    """
+    layers = [layer for layer in module.modules() if any(True for _ in layer.parameters(recurse=False))]
+    if batches.own or not all(isinstance(layer, nn.Linear) for layer in layers):
+        return None
+    inputs, children = _rows(batches.rows, max({PROBED, *batches.sizes})), min(MAPPED, places)
+    while children > 1:
+        plan = Plan("vmap", "contiguous", settings.precision, children)
+        if _try(make, plan, inputs):
+            return plan
+        children //= 2
+    return None
 
 
 def _layouts(inputs: Inputs, settings: EvaluationSettings) -> Iterator[Plan]:

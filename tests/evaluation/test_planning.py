@@ -174,3 +174,22 @@ def test_nothing_is_heard_of_plans_that_are_only_tried(
     traced = torch.fx.symbolic_trace(Odd(lambda y: torch.fft.fft(y).abs()))
     assert chosen(traced, rows, EvaluationSettings(precision="bfloat16")) == Plan(precision="bfloat16")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("room", "expected"), [(1000, 64), (20, 16), (1, None)])
+def test_on_a_gpu_linear_tails_are_mapped_as_many_as_there_is_room_for(
+    room: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[int]()
+
+    def make(plan: Plan) -> Runner:
+        asked.append(plan.children)
+        if plan.children > room:
+            raise RuntimeError("CUDA out of memory")
+        return planning.make_runner(tail, ["weight"], plan, CPU)
+
+    tail, batches = nn.Linear(256, 10), Batches((torch.randn(4, 256),), {5})
+    plan = planning._mapped(make, tail, batches, 64, SETTINGS)
+    assert plan == (Plan("vmap", children=expected) if expected else None)
+    assert asked == [n for n in (64, 32, 16, 8, 4, 2) if n >= (expected or 0)]
+    assert planning._mapped(make, LeNet(10), batches, 64, SETTINGS) is None  # its convolutions are not
