@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,11 +24,12 @@ from evoens.bench.scope import Images
 from evoens.children import child_weights
 from evoens.contract.verify import vectors
 from evoens.evaluation.evaluator import Evaluator
-from evoens.evaluation.plan import Loop, Plan, Runner, Stack
+from evoens.evaluation.plan import Loop, Plan, Stack
 from evoens.machine.environment import environment
 from evoens.parent import Parent
-from evoens.settings.evaluation import EvaluationSettings
+from evoens.settings.evaluation import EvaluationSettings, Precision
 
+Room = TypeVar("Room", Loop, Stack)
 ROUNDS = 5  # of which the middle one counts
 SQUARE = 8192  # side of the matrices
 VALUES = 1 << 26  # of noise
@@ -108,7 +109,7 @@ def _noise(device: torch.device, values: int) -> dict[str, float]:
 
 def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
     """Return GFLOP a second of the plan's passes, as a share of the matrix product's, against vmap, and of children."""
-    precision = "bfloat16" if device.type == "cuda" else "float32"
+    precision: Precision = "bfloat16" if device.type == "cuda" else "float32"
     parent, plan = subject.parent(), Plan("loop", "channels_last", precision)
     inputs = subject.inputs(subject.batch).to(device)
     children = [child_weights(parent.on(device), noisy(), genome) for genome in noisy().ask(MAPPED, Random(0))]
@@ -133,7 +134,7 @@ def _network(subject: Subject, device: torch.device) -> dict[str, Any]:
     return found
 
 
-def _loaded(room: Runner, children: Sequence[dict[str, Tensor]]) -> Runner:
+def _loaded(room: Room, children: Sequence[dict[str, Tensor]]) -> Room:
     for place, own in enumerate(children):
         room.load(place, own)
     return room
@@ -159,7 +160,7 @@ def _late(subject: Subject, parent: Parent, device: torch.device) -> dict[str, f
     def whole() -> None:
         plain.module.load_state_dict({**plain.weights, **child_weights(plain, strategy, genomes[0])})
         with torch.no_grad():
-            for part in images.split(subject.batch):
+            for part in torch.split(images, subject.batch):
                 plain.module(part).float().softmax(-1).cpu()
 
     alone = _rate(whole, 1, device)
@@ -192,4 +193,4 @@ def _rate(run: Callable[[], object], amount: float, device: torch.device) -> flo
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(*sys.argv[1:2]), indent=1))
+    print(json.dumps(measure(sys.argv[1] if len(sys.argv) > 1 else "cuda"), indent=1))

@@ -13,7 +13,7 @@ from evoens.progress import OnCount, OnProgress
 from evoens.scoring.text import number
 from evoens.settings.procgen import PolicyTuneSettings, ProcgenSettings
 from evoens.strategy import Strategy
-from evoens.tasks.ppo import train_further
+from evoens.tasks.policy_further import train_further
 from evoens.tasks.ppo_children import PPORecipe, ppo_settings, train_one
 from evoens.tasks.procgen import ProcgenProblem
 from evoens.tasks.tuning import Tuner

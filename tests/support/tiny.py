@@ -13,7 +13,7 @@ from evoens.parent import Architecture, Parent
 from evoens.problem import EnsembleObjective, Evaluation, Measure, Problem, Split, SplitName
 
 FEATURES, CLASSES, COUNT = 6, 3, 40
-FIRST = {"search": 0, "select": COUNT, "test": 2 * COUNT}
+FIRST = {"train": 0, "search": 0, "select": COUNT, "test": 2 * COUNT}
 
 
 class MLP(nn.Module):
