@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 TURNS = 4  # of each worker, at least, where there are as many children: one that ends early takes up another turn
 TOGETHER = 16  # children of one turn, at most: they share what comes before the tensors that they touch
 OPENINGS = 5  # workers in a row that may die while they open the problem: one may be killed for want of memory
+QUIETLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}  # at 15, Ray's own, a busy machine starves them
 TRAVELS = (WAIT_POLICY, ROUNDING, "EVOENS_DATA")
 """Variables of the environment that a worker on another machine must have, too."""
 
@@ -116,7 +117,6 @@ class RayBackend:
 
     @property
     def _working(self) -> list[Any]:
-        """The answers that are awaited from workers which are measuring."""
         return [answer for answer, task in self._busy.items() if task.places]
 
     def outputs(self, genomes: Sequence[Genome], inputs: Inputs, batch: int = 64, kept: Kept | None = None) -> Tensor:
@@ -258,7 +258,8 @@ def _room(ray: ModuleType, device: torch.device, settings: BackendSettings) -> t
 @contextmanager
 def _connected(settings: BackendSettings) -> Iterator[ModuleType]:
     """Have Ray quietly: the one that this process has already, else one of its own, or the cluster's, left again."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in QUIETLY.items():
+        os.environ.setdefault(name, value)
     import ray  # noqa: PLC0415 (slow to import)
 
     if ray.is_initialized():

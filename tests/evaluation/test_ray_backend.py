@@ -28,7 +28,7 @@ from evoens.errors import EvoensError
 from evoens.evaluation.backend import Job, measure
 from evoens.evaluation.evaluator import Evaluator
 from evoens.evaluation.plan import Plan
-from evoens.evaluation.ray_backend import RayBackend, ray_workers
+from evoens.evaluation.ray_backend import QUIETLY, RayBackend, ray_workers
 from evoens.experiment.run import Run, opening_of
 from evoens.experiment.state import Experiment
 from evoens.genome import Gene, Genome, Mask
@@ -96,6 +96,7 @@ class Evil(Noisy):
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """One Ray for all, as starting it takes seconds; threads as a run on two cores has them, whatever machine it is."""
+    os.environ.update(QUIETLY)
     import ray
 
     threads = torch.get_num_threads()
