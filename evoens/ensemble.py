@@ -30,6 +30,7 @@ from evoens.parent import Child, Parent, fuse
 from evoens.plugins.spec import Located
 from evoens.scoring.calibration import tempered
 from evoens.scoring.combine import combine
+from evoens.scoring.uncertainty import Answer, answer
 from evoens.storage.json_file import as_written, read_json
 from evoens.strategy import Strategy
 from evoens.tasks.data.preprocessing import Preprocessing
@@ -203,8 +204,17 @@ class Ensemble:
         """
         if calibrated and self.temperature is None:
             raise EvoensError("calibrated: expected an ensemble that was saved with a temperature, found none")
-        outputs = combine(self.outputs(inputs), self.rule, seed=self.seed)
-        return tempered(outputs, self.temperature) if calibrated and self.temperature is not None else outputs
+        return self._together(self.outputs(inputs), calibrated)
+
+    @unset()
+    def predict_full(self, inputs: Inputs) -> Answer:
+        """Return what `predict` says of inputs `(n, *input)`, calibrated where it can be, and how sure that is."""
+        members = self.outputs(inputs)
+        return answer(members, self._together(members, calibrated=True))
+
+    def _together(self, outputs: Tensor, calibrated: bool) -> Tensor:
+        found = combine(outputs, self.rule, seed=self.seed)
+        return tempered(found, self.temperature) if calibrated and self.temperature is not None else found
 
     @unset()
     def predict_images(self, images: Tensor | Sequence[str | Path | Image.Image], calibrated: bool = False) -> Tensor:

@@ -274,3 +274,20 @@ def test_an_ensemble_of_before_has_neither_temperature_nor_preprocessing(
         ensemble.predict(inputs, calibrated=True)
     with pytest.raises(EvoensError, match=r"^predict_images: expected a classifier's ensemble, saved with its prepro"):
         ensemble.predict_images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8))
+
+
+def test_a_full_answer_is_the_prediction_and_what_the_members_know(
+    ensemble: Ensemble, tiny_problem: TinyProblem
+) -> None:
+    inputs = tiny_problem.probe(7)
+    plain = ensemble.predict_full(inputs)
+    assert torch.equal(plain.probabilities, ensemble.predict(inputs))
+    ensemble.temperature = 2.0
+    found = ensemble.predict_full(inputs)
+    outputs = ensemble.outputs(inputs)
+    assert torch.equal(found.members, outputs) and torch.equal(
+        found.probabilities, ensemble.predict(inputs, calibrated=True)
+    )
+    own = [float((member.argmax(-1) == found.probabilities.argmax(-1)).double().mean()) for member in outputs]
+    assert float(found.vote_share.mean()) == pytest.approx(sum(own) / 4) and (found.mutual_information >= 0).all()
+    assert (plain.entropy < found.entropy).all()

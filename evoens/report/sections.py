@@ -20,6 +20,7 @@ from evoens.report.scope import scope
 from evoens.report.searched import searched
 from evoens.report.style import svg
 from evoens.report.tables import KL_PARENT
+from evoens.report.uses import uses
 from evoens.scoring.text import duration, number
 
 RULES = {"greedy": "one after another, each the one that helps the ensemble most", "top": "by their own scores"}
@@ -32,7 +33,7 @@ def sections(facts: Facts) -> list[Section]:
         return [*analyses(facts), _settings(facts)]
     search = [make(facts) for make in (_generations, _diversity, _saliency, _population)]
     rest = [make(facts) for make in (_sigma, _parent, _cost, going_on, _settings)]
-    beside = [*reliability(facts), *independent(facts), *corruption(facts), *films(facts)]
+    beside = [*reliability(facts), *uses(facts), *independent(facts), *corruption(facts), *films(facts)]
     return [
         *(_doubted(s, facts.unsure) for s in (result(facts), *beside, *search, *searched(facts))),
         *analyses(facts),

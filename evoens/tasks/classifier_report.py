@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evoens.problem import Evaluation, Measure
-from evoens.scoring import calibration
+from evoens.scoring import calibration, conformal, selective
 from evoens.scoring.metrics import Statistic, balanced_of, ece_of
 from evoens.scoring.text import interval, number
 from evoens.settings.classification import Fitness
@@ -20,6 +21,9 @@ from evoens.tasks.corrupted import ece_of as corrupted_ece_of
 DIGITS = 4  # decimals worth showing
 UNEQUAL = 1.5  # so many times the images of the smallest class has the largest before accuracy is balanced too
 SHOWN = ("parent", "ensemble")
+SETS = "conformal"  # before the names of rows on sets
+COVERAGES = 0.9, 0.95
+RISK = 0.05  # of being wrong, at which is told how many cases can be answered
 _NLL, _ECE = "NLL, nats", "ECE"
 _ACCURACY = Measure("accuracy", "accuracy", "accuracy", digits=DIGITS)
 _LIKELIHOOD = Measure("log-likelihood", "log-likelihood", "log-likelihood, nats", digits=DIGITS)
@@ -65,6 +69,61 @@ def rows_of(outputs: Tensor, labels: Tensor, temperature: float) -> dict[str, Te
         "calibrated_nll": calibration.nll(tempered, labels),
         "calibrated_ece": _sure_and_right(tempered, labels),
         "temperature": torch.full((len(labels),), temperature, dtype=torch.float64),
+    }
+
+
+def set_rows(outputs: Tensor, labels: Tensor, chosen_on: Tensor, chosen_labels: Tensor) -> dict[str, Tensor]:
+    """Return of each case whether its conformal set holds its class, and how large it is, `(n, 2)` a kind of set.
+
+    Sets are fitted to what the predictor says of the select split, `chosen_on`, and its labels.
+    """
+    found = {}
+    for method, score in conformal.SCORES.items():
+        known, own = score(chosen_on), score(outputs)
+        for coverage in COVERAGES:
+            within = own <= conformal.fitted(known, chosen_labels, coverage)
+            held = within.gather(1, labels[:, None])[:, 0]
+            found[f"{SETS} {method} {coverage:g}"] = torch.stack([held, within.sum(1)], dim=1).double()
+    return found
+
+
+def use_details(results: Mapping[str, Evaluation], labels: Tensor) -> dict[str, Any]:
+    """Return what parent and ensemble are worth to who may get a set of classes, or no answer, by name.
+
+    labels: of the test cases.
+    """
+    known = [who for who in SHOWN if any(name.startswith(SETS) for name in results[who].extra_metrics)]
+    return {
+        "sets": {who: _sets(results[who].extra_metrics, labels) for who in known},
+        "selective": {who: _selective(results[who].extra_metrics["calibrated_ece"]) for who in SHOWN},
+    }
+
+
+def _sets(rows: Mapping[str, Tensor], labels: Tensor) -> list[dict[str, Any]]:
+    found = []
+    for method, coverage in product(conformal.SCORES, COVERAGES):
+        held, size = rows[f"{SETS} {method} {coverage:g}"].T
+        share, low, high = conformal.proportion(held)
+        classes = [held[labels == c].mean().item() for c in labels.unique()]
+        found.append(
+            {
+                "method": method,
+                "asked": coverage,
+                "covered": {"score": share, "ci95": [low, high], "n": len(held)},
+                "least_class": min(classes),
+                "size": size.mean().item(),
+            }
+        )
+    return found
+
+
+def _selective(rows: Tensor) -> dict[str, float]:
+    sure, right = rows.T
+    return {
+        "aurc": selective.aurc(sure, right),
+        "augrc": selective.augrc(sure, right),
+        "coverage_at_risk": selective.coverage_at(sure, right, RISK),
+        "risk": RISK,
     }
 
 

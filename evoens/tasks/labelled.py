@@ -20,7 +20,7 @@ from evoens.scoring import calibration
 from evoens.settings.classification import Fitness, MembersBy, TuneSettings
 from evoens.strategy import Strategy
 from evoens.tasks.acceptance import accept
-from evoens.tasks.classifier_report import calibration_details, measures_of, remark_on, rows_of
+from evoens.tasks.classifier_report import calibration_details, measures_of, remark_on, rows_of, set_rows, use_details
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.preprocessing import batch_of
 from evoens.tasks.sgd import Examples
@@ -119,22 +119,24 @@ class LabelledProblem(FixedInputs):
 
     def reported(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.reported`."""
-        return self._report(split, *(yield from self._asked(split)))
+        return self._report(split, *(yield from self._asked(split)), sets=True)
 
     def reported_with_members(self, split: Split) -> Generator[Inputs, Tensor, Evaluation]:
         """See `Problem.reported_with_members`."""
         asked = yield from self._asked(split)
-        ensemble, *members = (self._report(split, *own) for own in zip(*asked, strict=True))
+        ensemble, *members = (self._report(split, *own, sets=i == 0) for i, own in enumerate(zip(*asked, strict=True)))
         return replace(ensemble, members=tuple(replace(member, samples=0) for member in members))
 
     def _asked(self, split: Split) -> Generator[Inputs, Tensor, tuple[Tensor, ...]]:
         """Return the probabilities, `(…, n, c)`, of the select split and of `split`, and whatever else is reported."""
         return (yield from self.answers(self.split("select"))), (yield from self.answers(split))
 
-    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *_: Tensor) -> Evaluation:
-        """Return what the report shows of one predictor; its temperature is fitted to what it says on select."""
+    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *_: Tensor, sets: bool) -> Evaluation:
+        """Return what the report shows of one predictor; temperature and sets are fitted to what it says on select."""
         select, labels = self.split("select"), self.part(split).labels
-        beside = rows_of(outputs, labels, calibration.temperature(chosen_on, self.part(select).labels))
+        known = self.part(select).labels
+        beside = rows_of(outputs, labels, calibration.temperature(chosen_on, known))
+        beside |= set_rows(outputs, labels, chosen_on, known) if sets else {}
         beside.pop(self.scored_by, None)
         return Evaluation(self._scores(outputs, labels), len(labels) + select.count, beside)
 
@@ -154,8 +156,8 @@ class LabelledProblem(FixedInputs):
         return Evaluation(-calibration.nll(outputs, labels), len(labels))
 
     def details(self, results: Mapping[str, Evaluation]) -> dict[str, Any]:
-        """See `Problem.details`: how sure and how right competitors are."""
-        return calibration_details(results)
+        """See `Problem.details`: how sure and right competitors are; what sets of classes and silence are worth."""
+        return {**calibration_details(results), **use_details(results, self.splits["test"].labels)}
 
     def probe(self, n: int = 8) -> Tensor:
         """Return `n` inputs of the search split, as the network takes them, spread evenly over it."""

@@ -450,6 +450,20 @@ def test_the_search_for_a_scope_has_a_section_where_there_was_one(tmp_path: Path
     assert "Children touch the best: fc1.weight" in shown.text and "2,000 cases" in shown.text
 
 
+def test_what_sets_and_silence_are_worth_has_a_section_where_it_is_known(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    assert "uses" not in page(tmp_path / "run").attributes("section", "id")
+    covered = {"score": 0.912, "ci95": [0.9, 0.925], "n": 500}
+    row = {"method": "threshold", "asked": 0.9, "covered": covered, "least_class": 0.75, "size": 1.234}
+    silence = {"aurc": 0.0123, "augrc": 0.0045, "coverage_at_risk": 0.875, "risk": 0.05}
+    found = {"sets": {"parent": [row], "ensemble": [row]}, "selective": {"parent": silence, "ensemble": silence}}
+    write_run(tmp_path / "used", details=found)
+    shown = page(tmp_path / "used")
+    assert shown.row("threshold") == ["threshold", "90%", *["0.912 [0.900, 0.925]", "1.23"] * 2]
+    assert "0.750 of the parent" in shown.text and shown.attributes("section", "id").count("uses") == 1
+    assert shown.text.count("87.5%") == 2
+
+
 def test_how_sure_competitors_are_has_a_section_where_it_is_known(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     assert "reliability" not in page(tmp_path / "run").attributes("section", "id")

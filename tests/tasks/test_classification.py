@@ -155,7 +155,8 @@ def test_what_is_reported_beside_the_score(make: Callable[..., ClassificationPro
     fitted = minimize_scalar(loss, bounds=(0.1, 20), method="bounded", options={"xatol": 1e-9}).x
     assert fitted > 1.2  # it is too sure
     evaluation = reported(problem)
-    assert set(evaluation.extra_metrics) == {"nll", "ece", "calibrated_nll", "calibrated_ece", "temperature"}
+    plain = {name for name in evaluation.extra_metrics if not name.startswith("conformal")}
+    assert plain == {"nll", "ece", "calibrated_nll", "calibrated_ece", "temperature"}
     assert evaluation.extra_metrics["temperature"].tolist() == pytest.approx([fitted] * COUNTS["test"], rel=1e-4)
     assert evaluation.samples == COUNTS["test"] + COUNTS["select"]
     assert evaluation.score == pytest.approx(accuracy_score(labels, outputs.argmax(1)))
@@ -186,8 +187,10 @@ def test_members_reported_with_their_ensemble_are_what_each_is_alone(
     alone = [lambda x: answers(x)[0], *both]
     for own, predict in zip((found, *found.members), alone, strict=True):
         expected = drive(problem.reported(split), predict)
-        assert torch.equal(own.cases, expected.cases) and own.extra_metrics.keys() == expected.extra_metrics.keys()
-        assert all(torch.equal(own.extra_metrics[name], rows) for name, rows in expected.extra_metrics.items())
+        assert torch.equal(own.cases, expected.cases)
+        rest = expected.extra_metrics.keys() - own.extra_metrics.keys()
+        assert all(name.startswith("conformal") for name in rest) and (not rest or own is not found)
+        assert all(torch.equal(rows, expected.extra_metrics[name]) for name, rows in own.extra_metrics.items())
         assert own.samples == (expected.samples if own is found else 0)  # one pass answers for all
 
 
@@ -202,6 +205,31 @@ def test_the_reliability_diagram_beside_scikit_learns(make: Callable[..., Classi
     assert [row["confidence"] for row in bins] == pytest.approx(sure, rel=1e-5)
     assert found["tempered"]["ensemble"] != found["as it is"]["ensemble"] == found["as it is"]["parent"]
     assert sum(row["count"] for row in found["tempered"]["parent"]) == COUNTS["test"]
+
+
+def test_sets_hold_the_class_as_a_case_of_select_would_have_them(make: Callable[..., ClassificationProblem]) -> None:
+    """Sets of 1 − p, worked out with NumPy: up to the ⌈(n + 1) 0.9⌉-th smallest score of the select split."""
+    problem = make()
+    evaluation = reported(problem)
+    (select, known_labels), (outputs, labels) = known(problem, "select"), known(problem, "test")
+    scores = np.sort(1 - select[np.arange(len(known_labels)), known_labels])
+    within = 1 - outputs <= scores[int(np.ceil((len(scores) + 1) * 0.9)) - 1]
+    details = problem.details({"parent": evaluation, "ensemble": evaluation})
+    (found,) = [row for row in details["sets"]["parent"] if (row["method"], row["asked"]) == ("threshold", 0.9)]
+    held = within[np.arange(len(labels)), labels]
+    assert found["covered"]["score"] == pytest.approx(held.mean()) and found["size"] == pytest.approx(
+        within.sum(1).mean()
+    )
+    assert found["least_class"] == pytest.approx(min(held[labels == c].mean() for c in np.unique(labels)))
+    low, high = found["covered"]["ci95"]
+    assert low < held.mean() < high or held.all()
+
+
+def test_who_may_be_silent_is_wrong_less_often(make: Callable[..., ClassificationProblem]) -> None:
+    problem = make()
+    evaluation = reported(problem)
+    found = problem.details({"parent": evaluation, "ensemble": evaluation})["selective"]["ensemble"]
+    assert 0 <= found["augrc"] <= found["aurc"] < 1 - evaluation.score and 0 <= found["coverage_at_risk"] <= 1
 
 
 def test_measures_say_what_is_better(make: Callable[..., ClassificationProblem]) -> None:
