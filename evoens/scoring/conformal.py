@@ -28,14 +28,14 @@ def aps(probabilities: Tensor) -> Tensor:
     Difficult cases get larger sets; without the random part of the paper they hold the right class a little too often.
     """
     p = probabilities.double()
-    order = p.argsort(-1, descending=True, stable=True)
+    order = torch.sort(p, dim=-1, descending=True, stable=True).indices
     summed = p.gather(-1, order).cumsum(-1)
     return torch.empty_like(p).scatter_(-1, order, summed)
 
 
 def raps(probabilities: Tensor) -> Tensor:
     """Return `aps` and 0.01 for each class beyond the first likelier than it, `(n, c)` (Angelopoulos et al. 2021)."""
-    order = probabilities.argsort(-1, descending=True, stable=True)
+    order = torch.sort(probabilities, dim=-1, descending=True, stable=True).indices
     ranks = torch.arange(1, probabilities.shape[-1] + 1).to(order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(-1, order, ranks)
     return aps(probabilities) + WEIGHT * (rank - FREE).clamp_min(0)

@@ -87,9 +87,9 @@ class ClassificationProblem(LabelledProblem):
             corrupted.append((yield self.normalise(pixels)))
         return select, outputs, torch.cat(corrupted, dim=-2)
 
-    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *corrupted: Tensor) -> Evaluation:
+    def _report(self, split: Split, chosen_on: Tensor, outputs: Tensor, *corrupted: Tensor, sets: bool) -> Evaluation:
         """See `LabelledProblem`; with what the corrupted images rest on, where there are some."""
-        found, (answers,) = super()._report(split, chosen_on, outputs), corrupted
+        found, (answers,) = super()._report(split, chosen_on, outputs, sets=sets), corrupted
         if self.corrupted is not None:
             found.extra_metrics["corrupted"] = self.corrupted.rows(
                 answers, self.corrupted.labels(split.first, split.count)

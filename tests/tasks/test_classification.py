@@ -225,11 +225,16 @@ def test_sets_hold_the_class_as_a_case_of_select_would_have_them(make: Callable[
     assert low < held.mean() < high or held.all()
 
 
-def test_who_may_be_silent_is_wrong_less_often(make: Callable[..., ClassificationProblem]) -> None:
+def test_silence_is_told_of_the_tempered_confidence(make: Callable[..., ClassificationProblem]) -> None:
     problem = make()
     evaluation = reported(problem)
     found = problem.details({"parent": evaluation, "ensemble": evaluation})["selective"]["ensemble"]
-    assert 0 <= found["augrc"] <= found["aurc"] < 1 - evaluation.score and 0 <= found["coverage_at_risk"] <= 1
+    sure, right = evaluation.extra_metrics["calibrated_ece"].T.numpy()
+    wrong = 1 - right[np.argsort(-sure, kind="stable")]
+    counted = np.arange(1, len(wrong) + 1)
+    assert found["aurc"] == pytest.approx(np.mean(wrong.cumsum() / counted))
+    assert found["augrc"] == pytest.approx(np.mean(wrong.cumsum() / len(wrong)))
+    assert found["coverage_at_risk"] == max(counted[wrong.cumsum() / counted <= 0.05], default=0) / len(wrong)
 
 
 def test_measures_say_what_is_better(make: Callable[..., ClassificationProblem]) -> None:
