@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from evoens.analysis import figures
+from evoens.analysis.failures import failures
 from evoens.analysis.part import Finding, Kept, Part, Shown
 from evoens.analysis.subject import BATCH, Subject
 from evoens.diversity import correctness as right
@@ -93,7 +94,11 @@ class Outputs(Part):
             },
             "together": self._together(clean),
         }
-        return Finding(self._text(), found, self._tables(found), self._pictures(found, matrices, clean, kept))
+        tables, pictures = self._tables(found), self._pictures(found, matrices, clean, kept)
+        if self.labels is not None:
+            found["failures"], table, picture = failures(clean, self.labels, self.subject.names, self.subject.seed)
+            tables, pictures = [*tables, table], [*pictures, picture]
+        return Finding(self._text(), found, tables, pictures)
 
     def _matrices(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         """Every measure of every i on one side and every j on the other: `(k, k)` by name."""
