@@ -36,7 +36,7 @@ def plain(outputs: Tensor, labels: Tensor, subset: tuple[int, ...]) -> tuple[flo
     return accuracy, nll, sum(chances) / len(chances), accuracy - best
 
 
-@pytest.mark.parametrize(("classes", "spread"), [(2, 2.0), (10, 2.0), (10, 0.1), (10, 20.0), (50, 4.0)])
+@pytest.mark.parametrize(("classes", "spread"), [(2, 2.0), (10, 2.0), (10, 0.1), (10, 6.0), (50, 4.0)])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_every_subset_reaches_what_it_reaches_by_itself(classes: int, spread: float, size: int) -> None:
     outputs, labels = pool_of(7, 80, classes, spread=spread)
