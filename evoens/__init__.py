@@ -15,6 +15,7 @@ _HOMES = {  # what type checkers read is in __init__.pyi
     "Strategy": "strategy",
     "evolve": "evolving",
     "load_ensemble": "ensemble",
+    "table": "tables.written",
 }
 __all__ = list(_HOMES)
 

@@ -7,5 +7,6 @@ from evoens.genome import Mask as Mask
 from evoens.parent import Parent as Parent
 from evoens.problem import Problem as Problem
 from evoens.strategy import Strategy as Strategy
+from evoens.tables.written import table as table
 
 __version__: str

@@ -8,6 +8,7 @@ from pathlib import Path
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -46,9 +47,22 @@ class TunedWeights:
         """
         return load_tensors(self.file(genome), "the weights of a tuned child")
 
-    def save(self, genome: Genome, weights: Mapping[str, Tensor]) -> None:
-        """Keep all tensors of a child."""
-        write_atomic(self.file(genome), save({name: value.contiguous() for name, value in weights.items()}))
+    def save(self, genome: Genome, weights: Mapping[str, Tensor], spent: Mapping[str, float] | None = None) -> None:
+        """Keep all tensors of a child, and in the file's header what its training has `spent`, by name."""
+        header = {name: repr(value) for name, value in (spent or {}).items()}
+        plain = {name: value.contiguous() for name, value in weights.items()}
+        write_atomic(self.file(genome), save(plain, metadata=header or None))
+
+    def spent(self) -> dict[str, float]:
+        """Return what all children together have spent, by name, as far as that was counted of every one."""
+        found = [_header(file) for file in sorted(self.folder.glob("*.safetensors"))]
+        names = set[str]().union(*found)
+        return {name: sum(own[name] for own in found) for name in names if all(name in own for own in found)}
+
+
+def _header(file: Path) -> dict[str, float]:
+    with safe_open(file, "pt") as tensors:
+        return {name: float(value) for name, value in (tensors.metadata() or {}).items() if name != "format"}
 
 
 def child_weights(

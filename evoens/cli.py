@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from evoens.commands import inspection, printing, session
+from evoens.commands import inspection, printing, session, validation
 from evoens.commands.estimate import planned
-from evoens.commands.explain import COLUMNS, explain, grouped
+from evoens.commands.explain import explain
 from evoens.commands.group import Group
-from evoens.config.load import RESOLVED, Loaded, load, shipped_problems
+from evoens.config.load import RESOLVED, Loaded, load
+from evoens.config.shipped import shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError
 from evoens.machine.allocator import keep_memory
 from evoens.storage.card import find_parent
@@ -95,6 +96,29 @@ def resume(folder: Folder, runs: Runs = RUNS, force: Force = False, quiet: Quiet
 
 
 @app.command()
+def compare(
+    paths: Annotated[list[str], typer.Argument(help="The YAML of a table, or its name; or folders of finished runs.")],
+    *,
+    methods: Annotated[str | None, typer.Option("--methods", help="Only these rows, parted by commas.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="0..2 or 0,3, over the YAML's.")] = None,
+    settings: Settings = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the table and its folder, over the YAML's.")] = None,
+    runs: Runs = RUNS,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Set methods side by side at one budget, or go on with that; or finished runs."""
+    from evoens.commands import compare as work  # noqa: PLC0415
+
+    one = paths[0]
+    if len(paths) > 1 or Path(one).is_dir():
+        work.compare_runs(paths, runs, name, quiet=quiet, as_json=json)
+    else:
+        chosen = {"methods": methods, "seeds": seeds, "name": name}
+        work.compare_methods(one, settings or (), runs, quiet=quiet, as_json=json, **chosen)
+
+
+@app.command()
 def train_parent(
     problem: Problem,
     *,
@@ -127,16 +151,7 @@ def validate(
     json: Json = False,
 ) -> None:
     """Check YAML files: every fault at once, with its place."""
-    faults: list[str] = []
-    for problem in problems:
-        try:
-            loaded = load(problem, settings or ())
-            found = session.read_data(loaded) if data else []
-        except ConfigError as error:
-            faults += str(error).split("\n")
-        else:
-            if not json:
-                printing.say("\n".join([f"{problem}: ok", *loaded.config.remarks, *found]))
+    faults = validation.faults(problems, settings or (), data=data, silent=json)
     if json:
         printing.print_json({"ok": not faults, "faults": faults})
         raise typer.Exit(session.WRONG if faults else 0)
@@ -146,20 +161,13 @@ def validate(
 
 @app.command("list")
 def list_(runs: Runs = RUNS, json: Json = False) -> None:
-    """List problems, strategies and runs."""
-    found = {
-        "problems": inspection.problems(),
-        "strategies": inspection.strategies(),
-        "runs": inspection.runs(runs),
-    }
+    """List problems, tables, strategies and runs."""
+    found = inspection.everything(runs)
     if json:
-        printing.print_json(found)
-        return
-    about = {"name": "name", "about": "what it is"}
-    printing.print_rows("problems", found["problems"], about)
-    printing.print_rows("strategies", found["strategies"], about)
-    columns = {"name": "name", "state": "state", "parent": "parent", "ensemble": "ensemble", "unit": "unit"}
-    printing.print_rows(f"runs in {runs}", found["runs"], columns)
+        return printing.print_json(found)
+    for title, (rows, columns) in inspection.listed(found, runs).items():
+        printing.print_rows(title, rows, columns)
+    return None
 
 
 @app.command()
@@ -175,19 +183,13 @@ def inspect(
 ) -> None:
     """Show a run, ensemble, parent, child, problem or key."""
     if explained:
-        rows = explain(None if path is None else str(path))
-        if json:
-            return printing.print_json(rows)
-        for title, some in grouped(rows).items():
-            printing.print_rows(title, some, COLUMNS)
-        return None
+        return printing.print_explained(explain(None if path is None else str(path)), as_json=json)
     if path is None:
         raise typer.BadParameter("Missing argument 'path'.")
     if path.suffix in (".yaml", ".yml") or (not path.exists() and str(path) in shipped_problems()):
-        _print_config(load(path), json)
-        return
+        return _print_config(load(path), json)
     found = inspection.inspect(path if path.exists() else runs / path, key)
-    (printing.print_json if json else printing.print_facts)(found)
+    return (printing.print_json if json else printing.print_facts)(found)
 
 
 @app.command()

@@ -10,13 +10,12 @@ from threading import Lock
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed, unset
 from evoens.children import TunedWeights, child_weights
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
-from evoens.errors import CheckpointError, EvoensError
+from evoens.errors import CheckpointError
 from evoens.genome import Genome
 from evoens.graph.cut import Features
 from evoens.graph.feature_cache import Kept
@@ -28,9 +27,9 @@ from evoens.network.tensors import alias
 from evoens.noise import normals
 from evoens.parent import Child, Parent, fuse
 from evoens.plugins.spec import Located
-from evoens.scoring.calibration import tempered
-from evoens.scoring.combine import combine
-from evoens.scoring.uncertainty import Answer, answer
+from evoens.predictors.base import Members
+from evoens.predictors.folder import find_networks, read_networks
+from evoens.predictors.networks import Networks
 from evoens.storage.json_file import as_written, read_json
 from evoens.strategy import Strategy
 from evoens.tasks.data.preprocessing import Preprocessing
@@ -38,7 +37,7 @@ from evoens.tasks.data.preprocessing import Preprocessing
 __all__ = ["Ensemble", "description_sha256", "load_ensemble"]
 
 
-class Ensemble:
+class Ensemble(Members):
     """Members of one parent; itself a predictor: by default the mean of the members' probabilities (dissertation 3.24).
 
     What comes before the first tensor that some member has changed is computed once for all of them.
@@ -47,11 +46,6 @@ class Ensemble:
         parent: the network the members are rebuilt from.
         strategy: the Strategy that rebuilds them.
         genomes: one a member, in the order in which they were chosen; one that was chosen twice counts twice.
-        rule: how the members' probabilities become one (`evoens.scoring.combine.RULES`).
-        seed: of the rule, which may draw ties.
-        temperature: what temperature scaling, or a policy's action temperature, has found on select; None without one.
-        preprocessing: how images reach the network; None where it takes its inputs as they are.
-        report: what report.json of its run holds; None where the ensemble does not come from a run's folder.
         tuned: where the members' weights are, where children were trained.
         kept: has what the members' trunk has made of inputs before, and takes what is new.
         device: where the members are; inputs and outputs stay where the caller has them.
@@ -72,9 +66,8 @@ class Ensemble:
         tuned: TunedWeights | None = None,
         kept: Kept | None = None,
     ) -> None:
+        super().__init__(rule, seed, temperature, preprocessing, report)
         self.parent, self.strategy, self.genomes, self.device = parent, strategy, tuple(genomes), usable(device)
-        self.rule, self.seed, self.temperature, self.preprocessing = rule, seed, temperature, preprocessing
-        self.report = report
         self.tuned, self.kept = tuned, kept or Kept()
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
@@ -192,50 +185,6 @@ class Ensemble:
         shared = self._trunk(self.parent.laid_out(each(inputs, lambda part: part.to(self.device))))
         return shared if isinstance(shared, tuple) else (shared,)
 
-    @unset()
-    def predict(self, inputs: Inputs, calibrated: bool = False) -> Tensor:
-        """Return the members' probabilities made one by the rule, `(n, c)`, for inputs `(n, *input)`.
-
-        calibrated: scale them by `temperature`, which leaves their order as it is; then in float64.
-
-        Raises:
-            ShapeError: the network does not take these inputs, or they are images that were not normalised.
-            EvoensError: they are to be calibrated, and there is no temperature.
-        """
-        if calibrated and self.temperature is None:
-            raise EvoensError("calibrated: expected an ensemble that was saved with a temperature, found none")
-        return self._together(self.outputs(inputs), calibrated)
-
-    @unset()
-    def predict_full(self, inputs: Inputs) -> Answer:
-        """Return what `predict` says of inputs `(n, *input)`, calibrated where it can be, and how sure that is."""
-        members = self.outputs(inputs)
-        return answer(members, self._together(members, calibrated=True))
-
-    def _together(self, outputs: Tensor, calibrated: bool) -> Tensor:
-        found = combine(outputs, self.rule, seed=self.seed)
-        return tempered(found, self.temperature) if calibrated and self.temperature is not None else found
-
-    @unset()
-    def predict_images(self, images: Tensor | Sequence[str | Path | Image.Image], calibrated: bool = False) -> Tensor:
-        """Return what `predict` says of images, brought to size and normalised as in the run.
-
-        images: bytes `(n, c, h, w)`, or n paths of files or PIL images.
-
-        Raises:
-            ShapeError: they are no such images. EvoensError: nothing is known of how images reach the network.
-        """
-        if self.preprocessing is None:
-            raise EvoensError(
-                "predict_images: expected a classifier's ensemble, saved with its preprocessing, found none"
-            )
-        return torch.cat([self.predict(inputs, calibrated) for inputs in self.preprocessing.batches(images)])
-
-    @property
-    def classes(self) -> tuple[str, ...] | None:
-        """The names of the classes, in the order of the outputs; None where they are not known."""
-        return self.preprocessing.classes if self.preprocessing else None
-
     def save(self, folder: Path, source: Located, arguments: dict[str, Any], about: dict[str, Any]) -> None:
         """Write the ensemble to `folder`: parent.safetensors, genomes.json, a user's own Strategy and network.
 
@@ -261,8 +210,10 @@ class Ensemble:
         )
 
 
-def load_ensemble(path: str | Path, trust: bool = False, model: nn.Module | None = None) -> Ensemble:
-    """Rebuild an ensemble from the folder that `Ensemble.save` wrote (or from a run's folder), every hash checked.
+def load_ensemble(path: str | Path, trust: bool = False, model: nn.Module | None = None) -> Ensemble | Networks:
+    """Rebuild an ensemble from the folder that `Ensemble.save` wrote, or from a run's or a cell's of a table.
+
+    Every hash is checked. What a table's baseline has trained is `Networks`, which answer as an `Ensemble` does.
 
     A folder with Python files of its own is code, and loading it runs them. Random states, default device and default
     dtype stay as they are.
@@ -277,7 +228,11 @@ def load_ensemble(path: str | Path, trust: bool = False, model: nn.Module | None
         SpecError: code is not there, has changed, or is not of evoens, of torchvision or of the folder.
         ShapeError: the network is not the one that the weights are of.
     """
-    return open_ensemble(Path(path), Trust.ALL if trust else Trust.NOTHING, model)
+    trusted, networks = Trust.ALL if trust else Trust.NOTHING, find_networks(Path(path))
+    if networks is None:
+        return open_ensemble(Path(path), trusted, model)
+    with undisturbed():
+        return read_networks(networks, trusted)
 
 
 def open_ensemble(path: Path, trust: Trust, model: nn.Module | None = None) -> Ensemble:

@@ -30,6 +30,8 @@ from evoens.storage.tensor_file import parse_tensors
 from evoens.strategy import Strategy
 
 FORMAT = 1
+GENOMES = "genomes.json"
+WITHIN = ("ensemble", "run/ensemble")  # where a run's folder, or a table's, has it
 CONTIGUOUS = "contiguous"  # of images, where the network takes no other
 PARENT = "parent.safetensors"
 MEMBERS = "members"  # the folder of the weights that members were tuned to
@@ -81,7 +83,7 @@ def write_ensemble(
     write_atomic(folder / PARENT, weights)
     if tuned is not None:
         _save_tuned(tuned, genomes, TunedWeights(folder / MEMBERS))
-    architecture = _save_code(parent.architecture, source.code, folder)
+    architecture = save_code(parent.architecture, source.code, folder)
     spec = f"{source.code.main}:{type(strategy).__name__}" if source.code else source.spec
     helpers = {"helpers": source.code.helpers} if source.code and source.code.helpers else {}
     document = {
@@ -112,7 +114,7 @@ def write_ensemble(
     write_atomic(folder / "genomes.json", json.dumps(document, indent=1) + "\n")
 
 
-def _save_code(architecture: Architecture, strategy: Code | None, folder: Path) -> Architecture:
+def save_code(architecture: Architecture, strategy: Code | None, folder: Path) -> Architecture:
     """Write the files of a user's own Strategy and network, and return the architecture as it is named there.
 
     Where both have a file of one name, and not the same, the network's come into a folder of their own.
@@ -148,8 +150,7 @@ def read_ensemble(
     Raises:
         CheckpointError, SpecError: as `load_ensemble`.
     """
-    if not (folder / "genomes.json").is_file() and (folder / "ensemble" / "genomes.json").is_file():
-        folder = folder / "ensemble"
+    folder = next((own for own in (folder, *(folder / place for place in WITHIN)) if (own / GENOMES).is_file()), folder)
     document = read_description(folder)
     with as_written(folder / "genomes.json", "an ensemble's description"):
         parent = load_parent(folder, document, trust, model)

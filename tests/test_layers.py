@@ -28,7 +28,7 @@ LAYERS = [
         "strategy children masked problem",
         "search",
         "tasks",
-        "ensemble ensemble_folder known_code",
+        "ensemble ensemble_folder known_code predictors",
         "listener",
         "evaluation methods",
         "report",
@@ -37,6 +37,7 @@ LAYERS = [
         "analysis",
         "bench",
         "config",
+        "tables",
         "commands",
         "cli evolving __main__ __init__",
     )

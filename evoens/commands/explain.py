@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, get_args
 
@@ -15,12 +15,14 @@ from pydantic_core import PydanticUndefined
 from evoens.config.faults import Schema, shown
 from evoens.config.yaml_file import Keys, dotted
 from evoens.errors import ConfigError, nearest
-from evoens.plugins.spec import locate, module_file, shipped_strategies
+from evoens.methods.registry import BASELINES
+from evoens.plugins.spec import Located, locate, module_file, shipped_strategies
 from evoens.settings.base import Section
+from evoens.settings.table import TableSettings
 from evoens.tasks import TYPES, task_type
 
 Row = dict[str, str]
-ALL = "every problem"
+ALL, TABLES = "every problem", "tables"
 _KINDS = {"str": "text", "int": "an integer", "float": "a number", "bool": "true or false"}
 _ARGUMENT = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 """Names in a docstring, and what they mean."""
@@ -30,7 +32,8 @@ COLUMNS = {"key": "key", "expected": "what it may be", "default": "by default", 
 def explain(word: str | None = None) -> list[Row]:
     """Return a row for each key of a YAML, or for those that `word` names; `of` is which YAMLs have it.
 
-    First come the keys of every problem, then those of each type, and what each Strategy that ships makes of its own.
+    First come the keys of every problem, then those of each type, what each Strategy that ships makes of its own, and
+    the keys of tables.
 
     Args:
         word: a key, as `search.population` or `population`, or a section, as `search`.
@@ -38,7 +41,7 @@ def explain(word: str | None = None) -> list[Row]:
     Raises:
         ConfigError: there is no such key; the message names the nearest.
     """
-    rows = [*_settings(), *(row for name in shipped_strategies() for row in _arguments(name))]
+    rows = [*_settings(), *_strategies(), *_tables()]
     found = [row for row in rows if word is None or _names(word, row["key"])]
     if not found:
         known = {part for row in rows for part in (row["key"], row["key"].rpartition(".")[2])}
@@ -46,9 +49,9 @@ def explain(word: str | None = None) -> list[Row]:
     return found
 
 
-def grouped(rows: list[Row]) -> dict[str, list[Row]]:
+def grouped(rows: Sequence[Mapping[str, str]]) -> dict[str, list[Mapping[str, str]]]:
     """Return the rows by the title of what they belong to."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Mapping[str, str]]] = {}
     for row in rows:
         found.setdefault(f"keys of {row['of']}", []).append(row)
     return found
@@ -62,17 +65,31 @@ def _settings() -> list[Row]:
     return [{**row, "of": of} for of, rows in ({ALL: shared} | own).items() for row in rows]
 
 
-def _arguments(strategy: str) -> Iterator[Row]:
-    """Yield the keys that a Strategy explains in its source, which need not be imported."""
-    file = module_file(str(locate(strategy).module))
+def _strategies() -> Iterator[Row]:
+    """The keys that each Strategy makes of its own."""
+    for name in shipped_strategies():
+        for row in _arguments(locate(name)):
+            yield {**row, "key": f"strategy.{row['key']}", "of": f"strategy.class: {name}"}
+
+
+def _tables() -> Iterator[Row]:
+    """The keys that only tables have, and those of each method's row."""
+    yield from ({**row, "of": TABLES} for row in _rows(TableSettings))
+    for name, spec in BASELINES.items():
+        for row in _arguments(locate(spec)):
+            yield {**row, "key": f"methods.{name}.{row['key']}", "of": TABLES}
+
+
+def _arguments(located: Located) -> Iterator[Row]:
+    """Yield the arguments that a class explains in its source, which need not be imported."""
+    file = module_file(str(located.module))
     assert file is not None
     for node in ast.parse(file.read_bytes()).body:
-        if isinstance(node, ast.ClassDef):
+        if isinstance(node, ast.ClassDef) and located.name in (None, node.name):
             facts, said = _facts(node), (ast.get_docstring(node) or "").partition("Args:\n")[2]
             for names, meaning in _ARGUMENT.findall(said.partition("\n\n")[0]):
                 for name in names.split(", "):
-                    row = {"key": f"strategy.{name}", **facts[name], "meaning": " ".join(meaning.split())}
-                    yield {**row, "of": f"strategy.class: {strategy}"}
+                    yield {"key": name, **facts[name], "meaning": " ".join(meaning.split())}
 
 
 def _facts(node: ast.ClassDef) -> dict[str, Row]:

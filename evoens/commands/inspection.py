@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import fcntl
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import TypedDict
 
-from evoens.config.load import RESOLVED, shipped_problems
+from evoens.config.load import RESOLVED
+from evoens.config.shipped import shipped_problems, shipped_tables
 from evoens.config.yaml_file import read_yaml
 from evoens.errors import CheckpointError, ConfigError
 from evoens.plugins.spec import STRATEGIES, shipped_strategies
@@ -33,14 +35,38 @@ class _Description(TypedDict):
 # ---- list
 
 
-def problems() -> list[dict[str, str]]:
+Rows = list[dict[str, Any]]
+
+
+def everything(folder: Path) -> dict[str, Rows]:
+    """Return problems, tables, strategies, and the runs of a folder."""
+    shipped = {"problems": problems(), "tables": tables(), "strategies": strategies()}
+    return {**shipped, "runs": runs(folder)}
+
+
+def listed(found: Mapping[str, Rows], folder: Path) -> dict[str, tuple[Rows, dict[str, str]]]:
+    """Return the rows of each table that shows `everything`, and its columns, by its title."""
+    about = {"name": "name", "about": "what it is"}
+    columns = {"name": "name", "state": "state", "parent": "parent", "ensemble": "ensemble", "unit": "unit"}
+    *shipped, (_, own) = found.items()
+    return {**{title: (rows, about) for title, rows in shipped}, f"runs in {folder}": (own, columns)}
+
+
+def problems() -> Rows:
     """Return name, path and first comment of each problem that can be run by its plain name."""
-    return [
-        {"name": name, "path": str(path), "about": _first_comment(path)} for name, path in shipped_problems().items()
-    ]
+    return _listed(shipped_problems())
 
 
-def strategies() -> list[dict[str, str]]:
+def tables() -> Rows:
+    """Return the same of each table that can be made by its plain name."""
+    return _listed(shipped_tables())
+
+
+def _listed(found: Mapping[str, Path]) -> Rows:
+    return [{"name": name, "path": str(path), "about": _first_comment(path)} for name, path in found.items()]
+
+
+def strategies() -> Rows:
     """Return name and first sentence of each strategy that ships, without importing it."""
     found = []
     for name in shipped_strategies():
@@ -51,7 +77,7 @@ def strategies() -> list[dict[str, str]]:
     return found
 
 
-def runs(folder: Path) -> list[dict[str, Any]]:
+def runs(folder: Path) -> Rows:
     """Return a summary of each run in `folder`; one that cannot be read says why."""
     return [_run_or_fault(path.parent) for path in sorted(folder.glob(f"*/{RESOLVED}"))]
 

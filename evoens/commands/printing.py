@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evoens.commands.explain import COLUMNS, grouped
 from evoens.errors import Check, visible
 
 if TYPE_CHECKING:
@@ -59,6 +60,15 @@ def print_rows(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[s
     console = _console()
     console.print(table if rows else f"{title}\nnone")
     console.print()
+
+
+def print_explained(rows: Sequence[Mapping[str, str]], *, as_json: bool) -> None:
+    """Print what keys of a YAML mean, by what they belong to, or as one JSON array."""
+    if as_json:
+        return print_json(rows)
+    for title, some in grouped(rows).items():
+        print_rows(title, some, COLUMNS)
+    return None
 
 
 def print_checks(checks: Sequence[Check], as_json: bool) -> None:

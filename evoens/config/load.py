@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import ValidationError
 
 from evoens.config.checking import check
 from evoens.config.faults import shown
 from evoens.config.overrides import Override, parent_of_game
+from evoens.config.shipped import find_problem, is_table
+from evoens.config.shipped import shipped_problems as shipped_problems  # noqa: PLC0414 (asked for here too)
 from evoens.config.yaml_file import Document, Keys, Mark, Trouble, dotted, dump_yaml, parse_yaml, read_yaml
-from evoens.errors import CheckpointError, ConfigError, EvoensError, about, nearest
+from evoens.errors import CheckpointError, ConfigError, EvoensError, about
 from evoens.plugins.guest import failure
 from evoens.settings.config import Config
 from evoens.settings.fault import Fault, related
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from evoens.report.console import Reporter
     from evoens.tasks.task import Task
 
-PROBLEMS = "evoens_problems"
 RESOLVED = "config.resolved.yaml"
 _BASE = "# Relative paths start from "
 
@@ -72,25 +72,27 @@ def load(
         ConfigError: something is wrong; the message has one line for each fault.
     """
     path = find_problem(problem)
+    if is_table(path):
+        raise ConfigError(f"{short(path)}: expected a problem, found a table; python -m evoens compare makes it")
     troubles: list[Trouble] = []
-    document = read_yaml(path, _short(path), troubles)
-    overrides, lines = _parsed(settings)
+    document = read_yaml(path, short(path), troubles)
+    overrides, lines = parsed(settings)
     if name is not None:
         overrides.append(Override(("name",), name, f"--name {name}"))
-    base = _base(path)
+    base = base_of(path)
     moved = parent_of_game(document.value, overrides)
     overrides += [moved] if moved else []
     config, faults = check(document, overrides, base, retrain=retrain, parent=parent)
     placed = [(trouble.mark, trouble.line) for trouble in troubles]
     for fault in faults:
         mark = document.mark(fault.keys)
-        if not any(_is_of(trouble, fault.keys, mark) for trouble in troubles):
-            placed.append((mark, _line(fault, document, overrides)))
+        if not any(is_of(trouble, fault.keys, mark) for trouble in troubles):
+            placed.append((mark, line_of(fault, document, overrides)))
     lines += [line for _, line in sorted(placed, key=lambda one: one[0])]
     if lines:
         raise ConfigError("\n".join(lines))
     notes = (_note(moved, base),) if moved else ()
-    return Loaded(config, base, partial(_line, document=document, overrides=overrides), notes)
+    return Loaded(config, base, partial(line_of, document=document, overrides=overrides), notes)
 
 
 def _note(moved: Override, base: Path) -> str:
@@ -98,13 +100,21 @@ def _note(moved: Override, base: Path) -> str:
     return f"{moved.label}: the parent is {moved.value}{trained}"
 
 
-def _is_of(trouble: Trouble, keys: Keys, mark: Mark) -> bool:
-    """Whether a fault may only be there because of what is wrong with the text."""
+def is_of(trouble: Trouble, keys: Keys, mark: Mark) -> bool:
+    """Return whether a fault may only be there because of what is wrong with the text."""
     return mark.line == trouble.mark.line if trouble.keys is None else related(keys, trouble.keys)
 
 
+class Placed(Protocol):
+    """Whatever was read from a YAML, and knows where in it a fault is."""
+
+    @property
+    def line(self) -> Callable[[Fault], str]:
+        """Says a fault with its place."""
+
+
 @contextmanager
-def located(loaded: Loaded) -> Iterator[None]:
+def located(loaded: Placed) -> Iterator[None]:
     """Say of an error about a value of the YAML where that value is.
 
     Raises:
@@ -124,8 +134,8 @@ def resolved_yaml(config: Config, base: Path) -> str:
     return f"{_BASE}{base.resolve()}\n" + dump_yaml(_plain(config))
 
 
-def _base(path: Path) -> Path:
-    """The folder of the YAML; of a resolved one, the folder of the YAML it came from."""
+def base_of(path: Path) -> Path:
+    """Return the folder of a YAML; of a resolved one, the folder of the YAML it came from."""
     first = path.read_text("utf-8", "replace").partition("\n")[0]
     return Path(first.removeprefix(_BASE)) if first.startswith(_BASE) else path.parent
 
@@ -242,37 +252,14 @@ def begin(folder: Path, loaded: Loaded, overwrite: bool = False) -> None:
         (folder / "parent").mkdir(exist_ok=True)  # by which `resume` knows that it is trained here
 
 
-def shipped_problems() -> dict[str, Path]:
-    """Return the problems of the package and of the working folder's `problems/`, by plain name."""
-    package = importlib.util.find_spec(PROBLEMS)
-    folders = [Path(p) for p in (package.submodule_search_locations or [])] if package else []
-    return {path.stem: path for folder in (*folders, Path("problems")) for path in sorted(folder.glob("*.yaml"))}
-
-
-def find_problem(problem: str | Path) -> Path:
-    """Return the YAML file that a path or a plain name means.
-
-    Raises:
-        ConfigError: there is none; the message names the nearest.
-    """
-    path, shipped = Path(problem), shipped_problems()
-    if path.is_file():
-        return path
-    if str(problem) in shipped:
-        return shipped[str(problem)]
-    if path.is_dir():
-        raise ConfigError(f"{problem}: expected a YAML file, found a folder")
-    raise ConfigError(
-        f"{problem}: expected a YAML file or one of {', '.join(shipped)}, found neither{nearest(path.stem, shipped)}"
-    )
-
-
-def _short(path: Path) -> str:
+def short(path: Path) -> str:
+    """Return how messages call a file: from the working folder, where it lies in there."""
     path = path.absolute()
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-def _parsed(settings: Sequence[str]) -> tuple[list[Override], list[str]]:
+def parsed(settings: Sequence[str]) -> tuple[list[Override], list[str]]:
+    """Return what `a.b=c` each sets, and a line for each that cannot be read."""
     overrides, lines = [], []
     for text in settings:
         try:
@@ -282,8 +269,8 @@ def _parsed(settings: Sequence[str]) -> tuple[list[Override], list[str]]:
     return overrides, lines
 
 
-def _line(fault: Fault, document: Document, overrides: Sequence[Override]) -> str:
-    """Return the fault with its place: the override that made it, or the line and column of the YAML."""
+def line_of(fault: Fault, document: Document, overrides: Sequence[Override]) -> str:
+    """Return a fault with its place: the override that made it, or the line and column of the YAML."""
     for keys in (fault.keys, *fault.others):
         for override in reversed(overrides):
             if related(override.keys, keys):

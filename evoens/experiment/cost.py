@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -13,7 +14,7 @@ from evoens.errors import EvoensError
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment
 from evoens.graph.cut import cut
-from evoens.graph.flops import flops
+from evoens.graph.flops import flops, nonzero_flops
 from evoens.network.inputs import shape_of
 from evoens.parent import Parent
 from evoens.plugins.guest import guest
@@ -30,18 +31,20 @@ def cost(experiment: Experiment, journal: Journal, ensemble: Ensemble) -> dict[s
         "seconds": round(seconds, 1),
         "samples_per_second": round(journal.ledger.samples / seconds, 1),
         "peak_rss_mb": round(peak, 1),
-        **_training(experiment, journal),
+        **training(experiment, journal),
         "flops": {
-            "parent": _flops(experiment.problem.parent.module, shape),
+            "parent": counted(experiment.problem.parent.module, shape),
             "ensemble": ensemble_flops(ensemble, shape),
             "shrunk": shrunk_flops(ensemble, shape),
+            "nonzero": answer_flops(ensemble, shape),
+            **_training_flops(experiment),
         },
         "weights": {"parent": _weights(experiment.problem.parent), "ensemble": stored_weights(ensemble)},
     }
 
 
-def _training(experiment: Experiment, journal: Journal) -> dict[str, dict[str, int | None]]:
-    """The parent's epochs, as its card says, and all children's together; and the frames of those that play."""
+def training(experiment: Experiment, journal: Journal) -> dict[str, dict[str, int | None]]:
+    """Return the parent's epochs, as its card says, and all children's together; and the frames of those that play."""
     card, problem = experiment.parent_card, experiment.problem
     trained = sum(row["status"] == "ok" for row in journal.state.population)
     found = {"epochs": {"parent": card.get("epochs"), "children": trained * problem.epochs}}
@@ -50,10 +53,13 @@ def _training(experiment: Experiment, journal: Journal) -> dict[str, dict[str, i
     return found
 
 
-def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:
+def counted(
+    module: nn.Module, shape: tuple[int, ...], count: Callable[[nn.Module, tuple[int, ...]], int] = flops
+) -> int | None:
+    """Return the operations of one prediction of one input, None where they cannot be counted."""
     try:
         with guest("the network"):
-            return flops(module, shape)
+            return count(module, shape)
     except EvoensError:  # an operation that cannot be run on zeros: no figure, rather than no report
         return None
 
@@ -61,12 +67,12 @@ def _flops(module: nn.Module, shape: tuple[int, ...]) -> int | None:
 def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     """Return the operations of one prediction of one input of this `shape`: what members share counts once."""
     parent = ensemble.parent
-    whole = _flops(parent.module, shape)
+    whole = counted(parent.module, shape)
     members = list(dict.fromkeys(ensemble.genomes))
     grown = (ensemble.weights(genome) for genome in members)
     touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
     found = None if parent.whole.get(frozenset(touched)) else cut(parent.module, touched)
-    shared = _flops(found.trunk, shape) if found else 0
+    shared = counted(found.trunk, shape) if found else 0
     if whole is None or shared is None:
         return None
     return shared + len(members) * (whole - shared)
@@ -80,8 +86,27 @@ def shrunk_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
         modules = dict(zip(ensemble.genomes, ensemble.modules(shrunk=True), strict=True))  # one that is twice is once
     except EvoensError:  # a network that cannot be traced cannot be shrunk
         return None
-    found = [_flops(module, shape) for module in modules.values()]
+    found = [counted(module, shape) for module in modules.values()]
     return None if None in found else sum(n for n in found if n is not None)
+
+
+def answer_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
+    """Return the operations of one prediction, of tuned members those of the weights that they keep."""
+    if ensemble.tuned is None:
+        return ensemble_flops(ensemble, shape)
+    found = [counted(ensemble.module(genome), shape, nonzero_flops) for genome in dict.fromkeys(ensemble.genomes)]
+    return None if None in found else sum(n for n in found if n is not None)
+
+
+def _training_flops(experiment: Experiment) -> dict[str, dict[str, float | None]]:
+    """The operations of the parent's training, as its card has them, and of all children's: by weights that took part.
+
+    None where they are not known; nothing where nothing is learnt from examples.
+    """
+    curve, tuned = experiment.parent_card.get("curve", ()), experiment.tuned
+    parent = sum(row["flops"] for row in curve) if curve and all("flops" in row for row in curve) else None
+    children = 0.0 if tuned is None else tuned.spent().get("flops")
+    return {"training": {"parent": parent, "children": children}}
 
 
 def stored_weights(ensemble: Ensemble) -> int:

@@ -10,7 +10,7 @@ from evoens.ensemble import Ensemble
 from evoens.errors import SpecError
 from evoens.evaluation.backend import Backend
 from evoens.experiment.comparison import Comparison, verdict
-from evoens.experiment.cost import cost
+from evoens.experiment.cost import cost, training
 from evoens.experiment.journal import Journal
 from evoens.experiment.state import Experiment, Selection
 from evoens.experiment.stopping import stopping
@@ -23,6 +23,7 @@ from evoens.methods.compared import compared
 from evoens.plugins.guest import guest
 
 ENSEMBLE = "ensemble"  # the folder of what is handed back
+TRAININGS = "trainings"  # the folder of networks that Methods train
 
 
 def conclude(
@@ -37,16 +38,19 @@ def conclude(
     if different < size:
         journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
     evolved = Evolved(
-        problem,
-        experiment.strategy,
-        config,
-        tuple(members),
-        selection.best,
-        tuple(_unselected(journal)),
-        backend.device,
-        experiment.tuned,
-        journal.ledger,
-        backend.kept,
+        problem=problem,
+        config=config,
+        device=backend.device,
+        task=experiment.task,
+        epochs=sum(n or 0 for n in training(experiment, journal)["epochs"].values()),
+        trainings=journal.folder / TRAININGS,
+        strategy=experiment.strategy,
+        members=tuple(members),
+        best=selection.best,
+        unselected=tuple(_unselected(journal)),
+        tuned=experiment.tuned,
+        ledger=journal.ledger,
+        kept=backend.kept,
     )
     journal.stage("comparing on cases that neither search nor selection saw")
     competitors = _fitted(experiment, evolved, journal)

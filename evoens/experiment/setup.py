@@ -31,10 +31,12 @@ from evoens.settings.config import CELLS, DIMENSIONS, MEASURES, OBJECTIVES, Conf
 from evoens.storage.card import find_parent
 from evoens.strategy import Strategy
 from evoens.tasks import own_files
+from evoens.tasks.supervised import SupervisedTask
 from evoens.tasks.task import Task, trainer
 from evoens.tasks.task_spec import TaskSpec
 
-TAKEN = (*Report.__annotations__, "checkpoints", "diversity", "independent", "pictures", "seen", "tb", "tuned")
+FOLDERS = ("checkpoints", "diversity", "independent", "pictures", "seen", "tb", "trainings", "tuned")
+TAKEN = (*Report.__annotations__, *FOLDERS)
 """No Method's name: the keys of report.json, and the folders of a run."""
 
 
@@ -74,7 +76,8 @@ def open_experiment(
         problem = task.problem(parent)
         files = own_files(config.problem.type, base)
         spec = TaskSpec.of(config, base, path)
-        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure, files, spec)
+        own = task if isinstance(task, SupervisedTask) else None
+        return Posed(problem, card, task.contents(), task.cautions(problem), task.unsure, files, spec, own)
 
     return experiment_on(pose, config, resolved, base)
 
@@ -89,6 +92,7 @@ class Posed(NamedTuple):
     unsure: str = ""
     task_files: Mapping[str, str] = {}
     spec: TaskSpec | None = None
+    task: SupervisedTask | None = None
 
 
 def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base: Path) -> Experiment:
@@ -97,7 +101,7 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
     arguments = strategy_arguments(cls, config.strategy)
     said = broken(cls, arguments)
     methods, (search, search_source) = own_methods(config, base), open_search(config, base)
-    problem, card, data, cautions, unsure, files, spec = pose()
+    problem, card, data, cautions, unsure, files, spec, task = pose()
     strategy = cls(**arguments).within(scope=scope(config, problem.parent), parent=problem.parent)
     require_search(search, strategy)
     return Experiment(
@@ -116,6 +120,7 @@ def experiment_on(pose: Callable[[], Posed], config: Config, resolved: str, base
         search=search,
         search_source=search_source,
         spec=spec,
+        task=task,
     )
 
 

@@ -15,6 +15,7 @@ from evoens.search.base import Search
 from evoens.search.elites import Elites
 from evoens.settings.config import Config
 from evoens.strategy import Strategy
+from evoens.tasks.supervised import SupervisedTask
 from evoens.tasks.task_spec import TaskSpec
 
 
@@ -38,6 +39,7 @@ class Experiment:
         search: makes who asks for children; `search_source`, where a user's own comes from.
         tuned: where the weights of its children are, where they are trained.
         spec: what another process opens the problem by; None where nothing but memory has it.
+        task: trains further networks like the parent; None where it cannot.
     """
 
     config: Config
@@ -56,6 +58,7 @@ class Experiment:
     search_source: Located | None = None
     tuned: TunedWeights | None = None
     spec: TaskSpec | None = None
+    task: SupervisedTask | None = None
 
     @property
     def sigma(self) -> float | None:

@@ -8,44 +8,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from evoens.children import TunedWeights
 from evoens.ensemble import Ensemble
 from evoens.evaluation.result_cache import ResultCache
 from evoens.genome import Genome
 from evoens.graph.feature_cache import Kept
+from evoens.methods.setting import Setting
 from evoens.parent import Predictor
-from evoens.problem import Evaluation, Problem
+from evoens.predictors.networks import Networks
+from evoens.problem import Evaluation
 from evoens.progress import OnProgress
-from evoens.settings.config import Config
 from evoens.strategy import Strategy
+from evoens.tasks.lesson import Spent, Trained
 
 
-@dataclass(frozen=True)
-class Evolved:
-    """What an evolution has found, and what it was found with: `len(members)` networks are every Method's budget.
+@dataclass(frozen=True, kw_only=True)
+class Evolved(Setting):
+    """What an evolution has found, and what it was found with: `len(members)` networks are what others get as well.
 
     Attributes:
-        problem: what is solved, with its parent.
         strategy: makes the children.
-        config: the checked YAML.
         members: of the ensemble, the parent among them where it votes.
         best: the child with the highest score on the select split.
         unselected: the children of the first generation: what draws of the Strategy give without any search.
-        device: where networks run.
         tuned: where the weights of trained children are.
         ledger: keeps what a Method measures to fit itself.
         kept: what ensembles of the Strategy's scope share on fixed inputs.
     """
 
-    problem: Problem
     strategy: Strategy
-    config: Config
     members: Sequence[Genome]
     best: Genome
     unselected: Sequence[Genome]
-    device: torch.device
     tuned: TunedWeights | None = None
     ledger: ResultCache = field(default_factory=ResultCache)
     kept: Kept = field(default_factory=Kept)
@@ -76,6 +70,8 @@ class Fitted:
         likeliest: the name of a competitor of the same likeliest answers, whose measures beside the score are then its
             own as well, and are not measured again.
         also: further competitors, by name, which have come of the same work.
+        networks: the predictor, where it has members that were trained by themselves: these are compared and saved.
+        spent: what its trainings have cost.
     """
 
     parts: Sequence[Callable[[], Predictor]] = ()
@@ -85,6 +81,15 @@ class Fitted:
     details: Callable[[Mapping[str, Evaluation]], Mapping[str, Any]] = _no_details
     likeliest: str = ""
     also: Mapping[str, Fitted] = field(default_factory=dict)
+    networks: Networks | None = None
+    spent: Spent = field(default_factory=Spent)
+
+    @classmethod
+    def of(cls, networks: Networks, trained: Sequence[Trained]) -> Fitted:
+        """Return a predictor of networks, and what all that were `trained` for it have cost."""
+        spent = sum((one.spent for one in trained), Spent())
+        about = {"networks": len(networks.weights), "spent": spent.to_json()}
+        return cls([lambda: networks.predict], about, networks=networks, spent=spent)
 
 
 class Method(ABC):
@@ -113,3 +118,29 @@ class Method(ABC):
             folder: where the Method may keep files; it is its own, and not there yet.
             on_progress: is told how far a training has come.
         """
+
+
+class Baseline(Method):
+    """A Method that needs no evolution: it trains its networks itself, by the same budget as everybody.
+
+    It stands in a table of `python -m evoens compare`, under `methods:`, and among the `report.methods` of a run.
+    Arguments of `__init__`, which all have defaults, are keys of its row there:
+
+        class Pair(Baseline):
+            name = "pair"
+
+            def fit(self, setting, folder, on_progress):
+                two = [setting.train(on_progress, i, epochs=setting.epochs // 2) for i in range(2)]
+                return Fitted.of(setting.networks([one.weights for one in two]), two)
+    """
+
+    def require(self, epochs: int) -> None:
+        """Find out, before anything is trained, whether the budget can be spent as the arguments say.
+
+        Raises:
+            SpecError: it cannot.
+        """
+
+    @abstractmethod
+    def fit(self, setting: Setting, folder: Path, on_progress: OnProgress) -> Fitted:
+        """Train, and return what is compared; see `Method.fit`."""

@@ -147,6 +147,12 @@ class Reporter(Listener):
             self.console.print(Text(report["verdict"], "bold"), soft_wrap=not self.console.is_terminal)
             self.console.print()
 
+    def rows(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        self._leave()
+        if not self.quiet:
+            self.console.print(_table(title, head, rows))
+
     def next_commands(self, commands: Sequence[str]) -> None:
         """Say what can be tried next."""
         if not self.quiet:

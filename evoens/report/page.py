@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evoens.report.facts import Facts, read_facts
 from evoens.report.glossary import Glossary
+from evoens.report.parts import Section
 from evoens.report.sections import sections
 from evoens.storage.files import write_atomic
 from evoens.storage.json_file import as_written
@@ -32,8 +34,28 @@ def write_report(folder: Path) -> Path:
 
 
 def render(facts: Facts) -> str:
-    """Return the page as HTML; every text from the run is escaped."""
+    """Return the page of a run as HTML."""
     facts = facts.from_one()
+    return rendered(
+        facts.name,
+        _subtitle(facts),
+        sections(facts),
+        unfinished="" if facts.report or not facts.begun else _unfinished(facts),
+        verdict=facts.report.get("verdict"),
+        warnings=facts.report.get("warnings", facts.history.get("warnings", [])),
+    )
+
+
+def rendered(
+    title: str,
+    subtitle: str,
+    parts: Sequence[Section],
+    *,
+    unfinished: str = "",
+    verdict: str | None = None,
+    warnings: Sequence[str] = (),
+) -> str:
+    """Return a page as HTML: one file that needs no network; every text in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -45,12 +67,12 @@ def render(facts: Facts) -> str:
     environment.filters["linked"] = glossary.linked
     return environment.get_template(TEMPLATE).render(
         glossary=glossary,
-        title=facts.name,
-        subtitle=_subtitle(facts),
-        unfinished="" if facts.report or not facts.begun else _unfinished(facts),
-        verdict=facts.report.get("verdict"),
-        warnings=facts.report.get("warnings", facts.history.get("warnings", [])),
-        sections=sections(facts),
+        title=title,
+        subtitle=subtitle,
+        unfinished=unfinished,
+        verdict=verdict,
+        warnings=warnings,
+        sections=parts,
     )
 
 

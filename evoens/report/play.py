@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evoens.ensemble import Ensemble, load_ensemble
+from evoens.ensemble import Ensemble, open_ensemble
 from evoens.ensemble_folder import read_description
 from evoens.errors import CheckpointError, ProblemError
 from evoens.genome import Genome
+from evoens.known_code import Trust
 from evoens.problem import Split
 from evoens.report.gif import gif
 from evoens.settings.procgen import ProcgenSettings
@@ -37,7 +38,7 @@ def play(folder: Path, *, level: int | None = None, member: str | None = None, o
     kind = about.get("problem", {}).get("type", "procgen")
     if kind != "procgen":
         raise ProblemError(f"{folder}: expected a game to watch, found {kind}, in which there is nothing to watch")
-    ensemble = load_ensemble(place)
+    ensemble = open_ensemble(place, Trust.NOTHING)
     problem = _problem(place, about, ensemble)
     name, player = _player(ensemble, member)
     first = problem.settings.levels.test.start

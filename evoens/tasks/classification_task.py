@@ -24,6 +24,7 @@ from evoens.tasks.data.images import repeated
 from evoens.tasks.data.preprocessing import Normalise
 from evoens.tasks.data.splits import MEASURED
 from evoens.tasks.learnt import unsure
+from evoens.tasks.lesson import Lesson
 from evoens.tasks.networks.catalogue import architecture
 from evoens.tasks.sgd import Examples
 from evoens.tasks.supervised import SupervisedTask
@@ -118,7 +119,8 @@ class ClassificationTask(SupervisedTask):
         """Train as many further networks as the settings ask for, from other seeds, each in a part of `folder`."""
         found = []
         for number in range(1, self.config.parent.independent + 1):
-            training = self.fit(self.config.seed + number, folder / str(number), on_progress)
+            lesson = Lesson(self.config.seed + number, self.config.parent.train)
+            training = self.fit(lesson, folder / str(number), on_progress)
             found.append(Parent(training.module, self.architecture))
         return found
 

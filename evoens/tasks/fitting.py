@@ -35,6 +35,8 @@ def fit(
     folder: Path,
     on_progress: OnProgress,
     force: bool = False,
+    *,
+    on_epoch: Callable[[Training], None] = lambda _: None,
 ) -> Training:
     """Train to the end in `folder`, or go on from its newest intact checkpoint.
 
@@ -44,6 +46,7 @@ def fit(
         folder: for checkpoints, TensorBoard (`tb`) and the lock.
         on_progress: told after every step.
         force: warn, do not refuse, where the identity differs.
+        on_epoch: called after every epoch, before its checkpoint is written: maybe once more, if the process dies then.
 
     Raises:
         CheckpointError: another process uses the folder, or its checkpoint does not belong to these settings.
@@ -70,6 +73,7 @@ def fit(
             on_step = _ticker(training, on_progress)
             while not training.finished:
                 row = training.epoch(on_step)
+                on_epoch(training)
                 state, tensors = training.checkpoint()
                 store.save(training.epochs, {"identity": own, "precision": training.precision, **state}, tensors)
                 for name, value in row.items():

@@ -8,7 +8,7 @@ zero where it leaves out, and so is its momentum, so that no optimiser ever move
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +22,95 @@ from evoens.strategy import Strategy
 UNTIL = "until"  # beside the masks in a checkpoint; a parameter's name ends in that of its kind
 
 
+class Masking(Protocol):
+    """Holds some weights out of the steps of a training; see `GeneMasking`."""
+
+    def before(self, progress: float, step: int) -> None:
+        """Take out what does not take part in this step's passes."""
+
+    def after(self) -> None:
+        """Take its gradients away, and put back what was only lent out."""
+
+    def finish(self) -> None:
+        """Take out for good what the finished child does not have."""
+
+    def shares(self) -> Mapping[str, float]:
+        """Return which share of each weight takes part in this step, by name, where that is not all of it."""
+
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        """Return what `restore` needs beside weights and steps."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `checkpoint` returned."""
+
+
+class NoMasking:
+    """Every weight takes part."""
+
+    def before(self, progress: float, step: int) -> None:
+        """See `Masking.before`."""
+
+    def after(self) -> None:
+        """See `Masking.after`."""
+
+    def finish(self) -> None:
+        """See `Masking.finish`."""
+
+    def shares(self) -> Mapping[str, float]:
+        """See `Masking.shares`."""
+        return {}
+
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        """See `Masking.checkpoint`."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Masking.restore`."""
+
+
+class FixedMasking:
+    """The same masks throughout; see `Masking`.
+
+    Args:
+        masks: where weights take part, bool, by name; what is left out is zero from now on.
+        weights: the parameters, by name.
+    """
+
+    def __init__(self, masks: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter]) -> None:
+        self._weights = {name: weights[name] for name in masks}
+        self._masks = {name: _numbers(mask, weights[name]) for name, mask in masks.items()}
+        self._shares = {name: int(mask.count_nonzero()) / mask.numel() for name, mask in masks.items()}
+        self.finish()
+
+    def before(self, progress: float, step: int) -> None:
+        """See `Masking.before`: it is left out already."""
+
+    def after(self) -> None:
+        """See `Masking.after`; a weight without a gradient never gets a momentum."""
+        for name, mask in self._masks.items():
+            gradient = self._weights[name].grad
+            if gradient is not None:
+                gradient.mul_(mask)
+
+    def finish(self) -> None:
+        """See `Masking.finish`."""
+        for name, mask in self._masks.items():
+            self._weights[name].data.mul_(mask)
+
+    def shares(self) -> Mapping[str, float]:
+        """See `Masking.shares`."""
+        return self._shares
+
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        """See `Masking.checkpoint`: the masks are those that it was made with."""
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Masking.restore`."""
+
+
 class GeneMasking:
-    """The masks of one child, as its Strategy gives them; see `evoens.tasks.sgd.Masking`.
+    """The masks of one child, as its Strategy gives them; see `Masking`.
 
     Args:
         strategy: says which weights take part, and for how long.
@@ -41,6 +128,7 @@ class GeneMasking:
     ) -> None:
         self.strategy, self.genome, self.weights, self.optimiser = strategy, genome, weights, optimiser
         self._masks: dict[str, Tensor] = {}
+        self._shares: dict[str, float] | None = None
         self._lent: dict[str, Tensor] = {}
         self._memo: dict[Hashable, Any] = {}
         self._until = 0.0
@@ -50,6 +138,7 @@ class GeneMasking:
         if progress < self._until:
             return
         self._masks, until = self.masks(progress, step), self.strategy.mask_valid_until(progress)
+        self._shares = None
         if until > progress:
             self._until = until
             self._forget()
@@ -74,6 +163,12 @@ class GeneMasking:
         if self._until < 1:
             self._masks, self._until = self.masks(1.0, 0), 1.0
             self._forget()
+
+    def shares(self) -> Mapping[str, float]:
+        """See `Masking.shares`."""
+        if self._shares is None:
+            self._shares = {name: int(mask.count_nonzero()) / mask.numel() for name, mask in self._masks.items()}
+        return self._shares
 
     def masks(self, progress: float, step: int) -> dict[str, Tensor]:
         """Return where weights take part, 1, and where not, 0, for each tensor in which some do not."""
@@ -100,7 +195,7 @@ class GeneMasking:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `checkpoint` returned."""
-        masks = dict(tensors)
+        masks, self._shares = dict(tensors), None
         self._until = float(masks.pop(UNTIL, torch.tensor(0.0)))
         self._masks = {name: _numbers(mask, self.weights[name]) for name, mask in masks.items()}
 

@@ -15,9 +15,10 @@ from typing_extensions import Self
 from evoens.errors import ProblemError
 from evoens.settings.procgen import PPOSettings, ProcgenSettings
 from evoens.tasks.critic import least_squares_values
+from evoens.tasks.masking import Masking, NoMasking
 from evoens.tasks.networks.impala import ACTIONS
 from evoens.tasks.sb3 import Training, by_policy_names
-from evoens.tasks.sgd import Masking, NoMasking, require_finite
+from evoens.tasks.sgd import require_finite
 
 with contextlib.redirect_stderr(io.StringIO()):  # the old gym, imported by this, prints a banner
     from stable_baselines3 import PPO

@@ -48,6 +48,11 @@ class PPOChild(PolicyTraining):
         self.games.close()
         return {name: weight.detach() for name, weight in self.policy_weights().items()}
 
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """See `ChildTraining.spent`: its frames are known beforehand."""
+        return {}
+
 
 class PPORecipe:
     """See `evoens.tasks.tuning.Recipe`.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from bisect import bisect_right
+from dataclasses import dataclass
 
 from evoens.settings.classification import TrainSettings
 
@@ -21,6 +23,61 @@ def rate(settings: TrainSettings, progress: float) -> float:
     if settings.schedule == "one-cycle":
         return _one_cycle(settings, settings.initial_rate, peak, final, progress)
     return peak
+
+
+class Cycles(ABC):
+    """A learning rate that goes up and down; a frozen dataclass, whose fields tell it from others."""
+
+    @abstractmethod
+    def rate(self, settings: TrainSettings, step: int, steps: int) -> float:
+        """Return the learning rate of a step, from 0, of so many."""
+
+
+@dataclass(frozen=True)
+class CosineCycles(Cycles):
+    """So many half cosines from `learning_rate` to 0, each begun anew (Huang et al. 2017, eq. 2)."""
+
+    cycles: int
+
+    def rate(self, settings: TrainSettings, step: int, steps: int) -> float:
+        """See `Cycles.rate`: α₀/2 · (cos(π · ((t−1) mod ⌈T/M⌉) / ⌈T/M⌉) + 1), t from 1."""
+        length = math.ceil(steps / self.cycles)
+        return settings.learning_rate / 2 * (math.cos(math.pi * (step % length) / length) + 1)
+
+
+@dataclass(frozen=True)
+class TriangularCycles(Cycles):
+    """The settings' schedule for `first` epochs, then lines from `high` to `low` and back in every `cycle` epochs.
+
+    Fast Geometric Ensembling (Garipov et al. 2018, section 4): the rate is lowest in the middle of a cycle.
+    """
+
+    first: int
+    cycle: int
+    high: float
+    low: float
+
+    def rate(self, settings: TrainSettings, step: int, steps: int) -> float:
+        """See `Cycles.rate`: (1−2t)·high + 2t·low to t = ½, then (2−2t)·low + (2t−1)·high; t = (step mod c + 1)/c."""
+        epoch = steps // settings.epochs
+        if step < self.first * epoch:
+            return rate(settings, step / steps)
+        length = self.cycle * epoch
+        t = ((step - self.first * epoch) % length + 1) / length
+        up = (1 - 2 * t) * self.high + 2 * t * self.low
+        return up if t <= 0.5 else (2 - 2 * t) * self.low + (2 * t - 1) * self.high
+
+
+@dataclass(frozen=True)
+class ConstantTail(Cycles):
+    """The settings' schedule for `first` epochs, then a constant rate, `tail` (Izmailov et al. 2018)."""
+
+    first: int
+    tail: float
+
+    def rate(self, settings: TrainSettings, step: int, steps: int) -> float:
+        """See `Cycles.rate`."""
+        return rate(settings, step / steps) if step < self.first * (steps // settings.epochs) else self.tail
 
 
 def momentum(settings: TrainSettings, progress: float) -> float:

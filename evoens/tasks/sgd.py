@@ -6,101 +6,47 @@ weights, the optimiser's state and the curve, and no generator's.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoens.errors import ProblemError
+from evoens.graph.flops import Operations, operations
 from evoens.network.tensors import load, tensors
 from evoens.settings.classification import TrainSettings
-from evoens.tasks.data.images import Images
-from evoens.tasks.data.preprocessing import augmented
+from evoens.tasks.examples import Examples as Examples  # noqa: PLC0414 (asked for here too)
+from evoens.tasks.masking import Masking, NoMasking
 from evoens.tasks.schedules import momentum, rate
 
-
-@dataclass(frozen=True)
-class Examples:
-    """Labelled images to learn from.
-
-    Attributes:
-        images: of the train split.
-        normalise: from bytes to what the network takes.
-        augment: of `crop` and `flip`, what each batch goes through.
-    """
-
-    images: Images
-    normalise: Callable[[Tensor], Tensor]
-    augment: tuple[str, ...] = ()
-
-    def batches(self, size: int, seed: int, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield an epoch's inputs `(m, c, h, w)` float32 and their classes `(m,)`, decided by `seed` and `epoch` alone.
-
-        A last batch of one is left out: BatchNorm has no statistics of it.
-        """
-        crop, flip = "crop" in self.augment, "flip" in self.augment
-        for place, (pixels, labels) in enumerate(self.images.shuffled(size, seed, epoch)):
-            if len(labels) > 1 or size == 1 or place == 0:
-                seen = augmented(pixels, seed, epoch, place, crop=crop, flip=flip) if self.augment else pixels
-                yield self.normalise(seen), labels
-
-    def steps(self, size: int) -> int:
-        """Return how many batches an epoch has."""
-        whole, rest = divmod(len(self.images), size)
-        return whole + (rest > 1 or not whole)
+Rate = Callable[[int, int], float]
+"""From the number of a step, from 0, and that of all steps to the learning rate."""
+PASSES = 3  # of a training step: forward, and as much again for the gradient of each layer's inputs and of its weights
 
 
-class Masking(Protocol):
-    """Holds some weights out of the steps of a training; see `evoens.tasks.masking`."""
+@runtime_checkable
+class Together(Protocol):
+    """A network with several members inside, whose outputs are logits `(k, n, c)` (see `evoens.methods.joint`)."""
 
-    def before(self, progress: float, step: int) -> None:
-        """Take out what does not take part in this step's passes."""
-
-    def after(self) -> None:
-        """Take its gradients away, and put back what was only lent out."""
-
-    def finish(self) -> None:
-        """Take out for good what the finished child does not have."""
-
-    def checkpoint(self) -> Mapping[str, Tensor]:
-        """Return what `restore` needs beside weights and steps."""
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what `checkpoint` returned."""
-
-
-class NoMasking:
-    """Every weight takes part."""
-
-    def before(self, progress: float, step: int) -> None:
-        """See `Masking.before`."""
-
-    def after(self) -> None:
-        """See `Masking.after`."""
-
-    def finish(self) -> None:
-        """See `Masking.finish`."""
-
-    def checkpoint(self) -> Mapping[str, Tensor]:
-        """See `Masking.checkpoint`."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """See `Masking.restore`."""
+    def training_batch(self, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what a step is given of inputs `(m, *input)` and classes `(m,)`, and the targets, `(k, n)`."""
 
 
 class Training:
     """A network on its way through some epochs.
 
     Args:
-        module: trained in place, logits `(n, c)`; what is frozen in it stays.
+        module: trained in place, logits `(n, c)`, or `(k, n, c)` of several members, whose losses are averaged; what is
+            frozen in it stays.
         examples: what it learns.
         settings: for how long, and how.
         seed: of the order of examples, their augmentation and whatever the network itself draws.
@@ -108,6 +54,7 @@ class Training:
         masking: which weights take part.
         draws: whether the network itself draws while it trains (dropout): from torch's one generator, which is then
             seeded for the epoch, so that no other thread may draw meanwhile.
+        rate: the learning rate, where it is not as the settings say.
     """
 
     def __init__(
@@ -120,11 +67,13 @@ class Training:
         precision: str = "float32",
         masking: Masking | None = None,
         draws: bool = True,
+        rate: Rate | None = None,
     ) -> None:
         self.module = module
         self.examples, self.settings, self.seed, self.precision = examples, settings, seed, precision
         self.masking: Masking = masking or NoMasking()
-        self.draws = draws
+        self.draws, self.rate = draws, rate
+        self._operations: Operations | None = None
         self.optimiser = _optimiser(settings, module)
         self.steps_per_epoch = examples.steps(settings.batch)
         self.curve: list[dict[str, float]] = []
@@ -140,37 +89,53 @@ class Training:
         return self.epochs >= self.settings.epochs
 
     def epoch(self, on_step: Callable[[int], None] = lambda _: None) -> dict[str, float]:
-        """Train for one epoch; return its mean loss in nats, its accuracy on what it learnt from, and its seconds.
+        """Train for one epoch; return its row of the curve.
+
+        It has the mean loss in nats, the accuracy on what was learnt from, how many images these were, the
+        floating-point operations (those of weights that take part; none where they cannot be counted), and seconds.
 
         on_step: told, after each step, how many are done since the training began.
         """
-        began, number, n = time.monotonic(), self.epochs, 0
-        loss, right = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.int64)
+        began, number, seen = time.monotonic(), self.epochs, _Seen()
         batches = self.examples.batches(self.settings.batch, self.seed, number)
         self.module.train()
         with seeded(f"{self.seed}:{number}") if self.draws else nullcontext():
             for place, (inputs, labels) in enumerate(batches):
-                outputs, batch_loss = self._step(number * self.steps_per_epoch + place, inputs, labels)
-                loss += batch_loss.double() * len(labels)
-                right += (outputs.argmax(-1) == labels).sum()
-                n += len(labels)
-                on_step(number * self.steps_per_epoch + place + 1)
+                step = number * self.steps_per_epoch + place
+                given, targets = given_to(self.module, inputs, labels, self.seed, step)
+                outputs, loss = self._step(step, given, targets)
+                seen.add(outputs, targets, loss, len(labels))
+                seen.flops += self._flops(given)
+                on_step(step + 1)
         self.module.eval()
-        self.curve.append({"loss": float(loss) / n, "accuracy": float(right) / n, "seconds": time.monotonic() - began})
+        self.curve.append({**seen.row(), "seconds": time.monotonic() - began})
         return self.curve[-1]
 
-    def _step(self, step: int, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        progress = step / (self.steps_per_epoch * self.settings.epochs)
+    def _step(self, step: int, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        steps = self.steps_per_epoch * self.settings.epochs
+        progress = step / steps
         _set_rates(self.optimiser, self.settings, progress)
+        if self.rate is not None:
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate(step, steps)
         self.masking.before(progress, step)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = self.module(inputs)
-        loss = F.cross_entropy(outputs.float(), labels)
+        loss = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten())
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.masking.after()
         self.optimiser.step()
         return outputs.detach(), loss.detach()
+
+    def _flops(self, inputs: Tensor) -> float:
+        """Return the operations of a step on these inputs, NaN where they cannot be counted."""
+        if self._operations is None:
+            self._operations = Operations(-1, {})
+            with contextlib.suppress(Exception):  # whatever a user's network finds wrong with one input
+                self._operations = operations(self.module, inputs[:1])
+        own = self._operations
+        return PASSES * len(inputs) * own.at(self.masking.shares()) if own.total >= 0 else math.nan
 
     def checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return everything that `restore` needs, as JSON and tensors."""
@@ -195,6 +160,43 @@ class Training:
         self.masking.restore(masking)
 
 
+@dataclass
+class _Seen:
+    """What an epoch has seen so far."""
+
+    loss: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    right: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    targets: int = 0
+    images: int = 0
+    flops: float = 0.0
+
+    def add(self, outputs: Tensor, targets: Tensor, loss: Tensor, images: int) -> None:
+        """Count a step."""
+        self.loss += loss.double() * images
+        self.right += (outputs.argmax(-1) == targets).sum()
+        self.targets += targets.numel()
+        self.images += images
+
+    def row(self) -> dict[str, float]:
+        """Return the epoch's row of the curve, but for its seconds."""
+        known = {} if math.isnan(self.flops) else {"flops": self.flops}
+        mean = {"loss": float(self.loss) / self.images, "accuracy": float(self.right) / self.targets}
+        return {**mean, "images": self.images, **known}
+
+
+def spent_on(curve: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the images and operations of all epochs, by name, those that were counted in every one."""
+    return {name: sum(row[name] for row in curve) for name in ("images", "flops") if all(name in row for row in curve)}
+
+
+def given_to(module: nn.Module, inputs: Tensor, labels: Tensor, seed: int, step: int) -> tuple[Tensor, Tensor]:
+    """Return what a training step gives `module` of a batch, and the targets of its outputs."""
+    if not isinstance(module, Together):
+        return inputs, labels
+    generator = torch.Generator().manual_seed(_number(f"{seed}:{step}"))
+    return module.training_batch(inputs, labels, generator)
+
+
 def require_finite(module: nn.Module) -> None:
     """Raise where a training has diverged.
 
@@ -215,23 +217,32 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
 def seeded(text: str) -> Iterator[None]:
     """Seed torch's own generator by `text`; afterwards it is as it was before."""
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
+        torch.manual_seed(_number(text))
         yield
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def norms(module: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the layers of a network that keep running statistics."""
+    return [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
 
 
 def re_estimate(module: nn.Module, inputs: Iterator[Tensor]) -> None:
     """Take the running statistics of BatchNorm anew, as means over all batches of `inputs`; nothing else changes."""
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    found = norms(module)
+    momenta = [norm.momentum for norm in found]
     module.eval()
-    for norm in norms:
+    for norm in found:
         norm.reset_running_stats()
         norm.momentum = None  # a plain mean over batches
         norm.train()
     with torch.no_grad():
-        for batch in inputs if norms else ():
+        for batch in inputs if found else ():
             module(batch)
-    for norm, momentum_before in zip(norms, momenta, strict=True):
+    for norm, momentum_before in zip(found, momenta, strict=True):
         norm.momentum = momentum_before
     module.eval()
 

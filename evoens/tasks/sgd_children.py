@@ -15,7 +15,7 @@ from evoens.settings.classification import TuneSettings
 from evoens.strategy import Strategy
 from evoens.tasks.masking import GeneMasking
 from evoens.tasks.precision import precision_of
-from evoens.tasks.sgd import Examples, Training, draws, re_estimate, require_finite
+from evoens.tasks.sgd import Examples, Training, draws, re_estimate, require_finite, spent_on
 from evoens.tasks.tuning import TuningPlan, child_seed
 
 
@@ -41,6 +41,11 @@ class SGDChild(Training):
             batches = self.examples.batches(self.settings.batch, self.seed, self.epochs)
             re_estimate(self.module, (inputs for inputs, _ in batches))
         return tensors(self.module)
+
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """See `ChildTraining.spent`."""
+        return spent_on(self.curve)
 
 
 class SGDRecipe:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import time
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from evoens.architecture import Architecture
+from evoens.graph.flops import operations
 from evoens.machine.allocator import keep_memory
 from evoens.network.adapt import layout
+from evoens.network.tensors import load, tensors
 from evoens.parent import Parent
 from evoens.problem import Problem
 from evoens.progress import OnCount, OnProgress, no_progress
 from evoens.tasks.export import newest, write_parent
 from evoens.tasks.fitting import fit, machine
 from evoens.tasks.labelled import LabelledProblem
+from evoens.tasks.lesson import Lesson, Spent, Trained, mean_of
 from evoens.tasks.precision import precision_of
-from evoens.tasks.sgd import Examples, Training, draws, seeded
+from evoens.tasks.sgd import Examples, Training, draws, given_to, norms, re_estimate, require_finite, seeded
 from evoens.tasks.task import Task
 from evoens.tasks.tensors import Tensors, seen_before
 
@@ -66,31 +73,67 @@ class SupervisedTask(Task):
         with seeded(f"weights:{seed}"):
             return Parent(self.architecture.build(), self.architecture)
 
+    def _laid_out(self, seed: int) -> Parent:
+        """The network before its training, in the layout in which it takes the examples."""
+        parent, examples = self._initial(seed), self.examples()
+        parent.layout = layout(parent.module, examples.normalise(examples.images.part(0, 2).all()))
+        return parent
+
     def train(self, folder: Path, on_progress: OnProgress, force: bool = False) -> None:
         """See `Trainer.train`."""
-        self.fit(self.config.seed, folder, on_progress, force)
+        self.fit(Lesson(self.config.seed, self.config.parent.train), folder, on_progress, force)
 
-    def fit(self, seed: int, folder: Path, on_progress: OnProgress, force: bool = False) -> Training:
-        """Train a network from `seed`; the other arguments are those of `train`."""
+    def fit(self, lesson: Lesson, folder: Path, on_progress: OnProgress, force: bool = False) -> Training:
+        """Train a network; the other arguments are those of `train`."""
         keep_memory()
-        settings, initial, examples = self.config.parent.train, self._initial(seed), self.examples()
-        initial.layout = layout(initial.module, examples.normalise(examples.images.part(0, 2).all()))
-        module, examples = initial.trainable(), self.examples(initial.layout)
-        some = next(examples.batches(settings.batch, 0, 0))[0]
+        seed, settings, initial = lesson.seed, lesson.settings, self._laid_out(lesson.seed)
+        module = lesson.begun(initial.trainable()).to(memory_format=initial.layout)
+        examples = lesson.examples(self.examples(initial.layout))
+        some = given_to(module, *next(examples.batches(settings.batch, 0, 0)), seed, 0)[0]
 
         def make(precision: str | None) -> Training:
             """Begin; what a checkpoint was trained in stays."""
-            chosen = precision or precision_of(settings.precision, some.device)
-            return Training(module, examples, settings, seed=seed, precision=chosen, draws=draws(module, some))
+            chosen, own = precision or precision_of(settings.precision, some.device), draws(module, some)
+            masking, rate = lesson.masking(module), lesson.rate
+            return Training(
+                module, examples, settings, seed=seed, precision=chosen, masking=masking, draws=own, rate=rate
+            )
 
-        return fit(make, {**self._identity(), "seed": seed}, folder, on_progress, force)
+        identity = self.identity_of(lesson)
+        return fit(make, identity, folder, on_progress, force, on_epoch=lambda own: lesson.copy(own, folder))
+
+    def taught(self, lesson: Lesson, folder: Path, on_progress: OnProgress) -> Trained:
+        """Train a network by a lesson in a part of `folder` that is the lesson's own, or take up the one there.
+
+        Whoever asks for the same lesson in the same folder has the same network, trained once.
+        """
+        own = {key: value for key, value in self.identity_of(lesson).items() if key != "machine"}
+        place = folder / hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]
+        training = self.fit(lesson, place, on_progress)
+        require_finite(training.module)
+        return Trained.of(training, place, len(self.examples().images))
+
+    def averaged(self, weights: Sequence[Mapping[str, Tensor]]) -> Trained:
+        """Return the mean of networks' weights, with statistics of BatchNorm taken anew, which is all that it costs."""
+        settings, seed, initial = self.config.parent.train, self.config.seed, self._laid_out(self.config.seed)
+        module = initial.trainable()
+        load(module, mean_of(module, weights))
+        examples, spent = self.examples(initial.layout), Spent()
+        if norms(module):
+            began = time.monotonic()
+            re_estimate(module, (inputs for inputs, _ in examples.batches(settings.batch, seed, 0)))
+            flops = len(examples.images) * operations(module, next(examples.batches(2, seed, 0))[0][:1]).total
+            spent = Spent(0, 0.0, flops, time.monotonic() - began)
+        return Trained({name: value.detach() for name, value in tensors(module).items()}, spent, Path())
+
+    def identity_of(self, lesson: Lesson) -> dict[str, Any]:
+        """Return what must be the same for a training to go on to the same bits; JSON."""
+        return {**self._identity(), **lesson.identity()}
 
     def _identity(self) -> dict[str, Any]:
         own = {"target": self.network} if self.architecture.sha256 else {}
         return {
             "architecture": self.architecture.to_json(helpers=False) | own,
-            "train": self.config.parent.train.model_dump(mode="json"),
-            "seed": self.config.seed,
             "machine": machine(),
             "helpers": self.architecture.helpers,
             **self.learnt(),

@@ -67,6 +67,10 @@ class ChildTraining(Protocol):
     def finish(self) -> Mapping[str, Tensor]:
         """Return the tensors of the trained child, by the parent's names."""
 
+    @property
+    def spent(self) -> Mapping[str, float]:
+        """What the training has cost, as far as that is counted: `images`, and their `flops`."""
+
 
 class Recipe(Protocol):
     """How each child is trained; `amount` is how long, in epochs or frames."""
@@ -182,7 +186,7 @@ class Tuner:
             self._done[genome.key] = training.done
             self._training.end(genome.key)
             self._training.begin(genome.key)
-        self.tuned.save(genome, training.finish())
+        self.tuned.save(genome, training.finish(), training.spent)
         self._done[genome.key] = self.recipe.amount
         shutil.rmtree(store.folder, ignore_errors=True)
 

@@ -64,7 +64,8 @@ def evolved(problem: TinyFrames) -> Evolved:
     strategy = experiment(settings, problem).strategy
     genomes = strategy.ask(12, Random(1))
     members, best, rest = genomes[:3], genomes[3], genomes[4:]
-    return drawn(Evolved(problem, strategy, settings, members, best, rest, torch.device("cpu")), 4)
+    own = {"strategy": strategy, "members": members, "best": best, "unselected": rest}
+    return drawn(Evolved(problem=problem, config=settings, device=torch.device("cpu"), **own), 4)
 
 
 def drawn(evolved: Evolved, draws: int) -> Evolved:

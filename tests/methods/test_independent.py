@@ -23,6 +23,7 @@ from evoens.methods.independent import Independent, Point, curve, deep_ensemble_
 from evoens.parent import Parent
 from evoens.problem import Evaluation, Split
 from evoens.progress import OnProgress
+from evoens.strategy import Strategy
 from evoens.tasks.data.images import Images
 
 CLASSES, NETWORKS = 3, 4
@@ -80,10 +81,15 @@ class Retrained(TinyFrames):
         return Images(self.inputs[place], torch.arange(split.count), self.labels[place])
 
 
+def of(problem: TinyFrames, strategy: Strategy, members: list[Genome]) -> Evolved:
+    found = {"members": members, "best": Genome(), "unselected": []}
+    return Evolved(problem=problem, strategy=strategy, config=config(), device=torch.device("cpu"), **found)
+
+
 def test_the_networks_of_a_problem_that_can_be_retrained_are_asked() -> None:
     problem = Retrained()
     strategy = experiment(config(), problem).strategy
-    evolved = Evolved(problem, strategy, config(), [Genome()], Genome(), [], torch.device("cpu"))
+    evolved = of(problem, strategy, [Genome()])
     fitted = Independent().fit(evolved, Path("own"), lambda _: None)
     assert not fitted.parts
     networks = [problem.parent, *problem.retrained(Path("own"), lambda _: None)]
@@ -98,7 +104,7 @@ def test_the_networks_of_a_problem_that_can_be_retrained_are_asked() -> None:
 
 
 def test_a_problem_that_trains_none_has_nothing_to_say() -> None:
-    evolved = Evolved(TinyFrames(), experiment(config()).strategy, config(), [], Genome(), [], torch.device("cpu"))
+    evolved = of(TinyFrames(), experiment(config()).strategy, [])
     assert Independent().fit(evolved, Path("own"), lambda _: None).details({}) == {}
 
 

@@ -36,7 +36,8 @@ def evolved(problem: TinyFrames) -> Evolved:
     settings = config()
     strategy = experiment(settings, problem).strategy
     genomes = strategy.ask(6, Random(1))
-    return Evolved(problem, strategy, settings, genomes[:3], genomes[3], genomes, torch.device("cpu"))
+    found = {"members": genomes[:3], "best": genomes[3], "unselected": genomes}
+    return Evolved(problem=problem, strategy=strategy, config=settings, device=torch.device("cpu"), **found)
 
 
 def fit(who: Evolved, of: str) -> Fitted:

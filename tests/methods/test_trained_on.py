@@ -50,7 +50,8 @@ class Learning(TinyFrames):
 def evolved(folder: Path, problem: TinyFrames, members: list[Genome], tuned: TunedWeights | None) -> Evolved:
     own = experiment(config(), problem)
     cpu = torch.device("cpu")
-    return Evolved(problem, own.strategy, own.config, members, members[0], members, cpu, tuned)
+    found = {"members": members, "best": members[0], "unselected": members, "tuned": tuned}
+    return Evolved(problem=problem, strategy=own.strategy, config=own.config, device=cpu, **found)
 
 
 @pytest.fixture
