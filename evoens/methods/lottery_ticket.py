@@ -13,6 +13,7 @@ from evoens.genome import Mask
 from evoens.methods.base import Baseline, Fitted
 from evoens.methods.setting import Setting, fraction, whole
 from evoens.progress import OnProgress
+from evoens.tasks.lesson import FixedMasks
 
 
 class LotteryTicket(Baseline):
@@ -53,7 +54,7 @@ class LotteryTicket(Baseline):
         whole_network = setting.train(on_progress, epochs=first, keep=keep)
         begins = whole_network.copy(self.rewind) if keep else setting.trainer.untrained().weights
         kept = self._masks(setting, whole_network.weights)
-        ticket = setting.train(on_progress, epochs=setting.epochs - first, start=begins, masks=kept)
+        ticket = setting.train(on_progress, epochs=setting.epochs - first, start=begins, masks=FixedMasks(kept))
         return Fitted.of(setting.networks([ticket.weights]), [whole_network, ticket])
 
     def _masks(self, setting: Setting, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evoens.config.table import RESOLVED, Row, Table
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, EvoensError
 from evoens.machine.allocator import let_go
 from evoens.machine.environment import versions
 from evoens.problem import Problem
@@ -53,17 +53,28 @@ def make_table(
     for seed in seeds:
         for row in rows:
             console.on_stage(f"{row.label}, seed {seed}")
-            place = cell_folder(folder, row, seed)
-            with RunLock(place):
-                maker.make(row, seed, place)
-            let_go()
+            _make(maker, row, seed, cell_folder(folder, row, seed))
     lines = [line for row in table.rows if (line := _line(table, row, folder, console)).cells]
+    if not lines:
+        raise EvoensError(f"{folder}: expected a row that can be made, found none")
     settings = table.settings
     own = table_of(settings.name, lines, problem, settings.baseline, first.report.bootstrap)
     found = {**own, "budget": settings.budget.model_dump(), "config": table.resolved}
     write_table(folder, found)
     write_page(folder, found)
     return found
+
+
+def _make(maker: Maker, row: Row, seed: int, place: Path) -> None:
+    """Make a cell; one that cannot be made ends nothing but itself."""
+    try:
+        with RunLock(place):
+            maker.make(row, seed, place)
+    except CheckpointError:  # of other settings, or held by another process: the user is to say what is meant
+        raise
+    except EvoensError as error:
+        maker.console.on_warning(f"{row.label}, seed {seed} is left out: {error}")
+    let_go()
 
 
 def table_of(name: str, lines: Sequence[Line], problem: Problem, baseline: str, resamples: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,11 +19,45 @@ from evoens.settings.classification import TrainSettings
 from evoens.storage.files import write_atomic
 from evoens.storage.tensor_file import load_tensors
 from evoens.tasks.examples import Examples
-from evoens.tasks.masking import FixedMasking, Masking, NoMasking
+from evoens.tasks.masking import FixedMasking, Masking
 from evoens.tasks.schedules import Cycles
 from evoens.tasks.sgd import Rate, Training, seeded, spent_on
 
 COPIES = "copies"  # the folder of what a training leaves on its way
+
+
+class Masks(ABC):
+    """Which weights take part in a training: makes what holds the others back, and is told from others by its own."""
+
+    @abstractmethod
+    def masking(
+        self, weights: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, steps: int, seed: int
+    ) -> Masking:
+        """Return it at the beginning of a training of so many steps.
+
+        weights: the parameters of the network, by name. seed: of the training.
+        """
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the masks, JSON."""
+
+
+@dataclass(frozen=True)
+class FixedMasks(Masks):
+    """The same masks throughout: where weights take part, bool, by name."""
+
+    masks: Mapping[str, Tensor]
+
+    def masking(
+        self, weights: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, steps: int, seed: int
+    ) -> Masking:
+        """See `Masks.masking`."""
+        return FixedMasking(self.masks, weights)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Masks.identity`."""
+        return {"fingerprint": fingerprint(self.masks)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +71,7 @@ class Lesson:
         cycles: what the learning rate does in the stead of the settings' schedule.
         wrapper: what the network is made into before.
         start: the weights that it begins with, the names being those of the wrapped network.
-        masks: where weights take part, bool, by name; the others are zero throughout.
+        masks: says which weights take part; all of them where it is None.
         keep: the epochs at whose ends a copy of the weights is kept.
     """
 
@@ -46,7 +81,7 @@ class Lesson:
     cycles: Cycles | None = None
     wrapper: Wrapper | None = None
     start: Mapping[str, Tensor] | None = None
-    masks: Mapping[str, Tensor] | None = None
+    masks: Masks | None = None
     keep: Sequence[int] = ()
 
     def identity(self) -> dict[str, Any]:
@@ -56,7 +91,7 @@ class Lesson:
             "cycles": {"name": type(self.cycles).__name__, **vars(self.cycles)} if self.cycles else None,
             "wrapper": self.wrapper.to_json() if self.wrapper else None,
             "start": fingerprint(self.start) if self.start else None,
-            "masks": fingerprint(self.masks) if self.masks else None,
+            "masks": {"name": type(self.masks).__name__, **self.masks.identity()} if self.masks else None,
             "keep": list(self.keep) or None,
         }
         own = {"train": self.settings.model_dump(mode="json"), "seed": self.seed}
@@ -76,9 +111,15 @@ class Lesson:
         """Return what is learnt from."""
         return all_of_them if self.share == 1 else all_of_them.drawn(self.share, self.seed)
 
-    def masking(self, module: nn.Module) -> Masking:
-        """Return which weights of `module` take part."""
-        return FixedMasking(self.masks, dict(module.named_parameters())) if self.masks else NoMasking()
+    def masked(self, training: Training) -> Training:
+        """Return a training at its beginning, in which only some weights take part, where that is so."""
+        if self.masks is not None:
+            weights, steps = (
+                dict(training.module.named_parameters()),
+                training.steps_per_epoch * training.settings.epochs,
+            )
+            training.masking = self.masks.masking(weights, training.optimiser, steps, self.seed)
+        return training
 
     @property
     def rate(self) -> Rate | None:

@@ -78,7 +78,7 @@ class FixedMasking:
 
     def __init__(self, masks: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter]) -> None:
         self._weights = {name: weights[name] for name in masks}
-        self._masks = {name: _numbers(mask, weights[name]) for name, mask in masks.items()}
+        self._masks = {name: numbers(mask, weights[name]) for name, mask in masks.items()}
         self._shares = {name: int(mask.count_nonzero()) / mask.numel() for name, mask in masks.items()}
         self.finish()
 
@@ -183,7 +183,7 @@ class GeneMasking:
                     is not None
                 ]
             if parts:
-                found[name] = _numbers(torch.stack(parts).all(0) if len(parts) > 1 else parts[0], weight)
+                found[name] = numbers(torch.stack(parts).all(0) if len(parts) > 1 else parts[0], weight)
         return found
 
     def checkpoint(self) -> dict[str, Tensor]:
@@ -197,18 +197,22 @@ class GeneMasking:
         """Take up what `checkpoint` returned."""
         masks, self._shares = dict(tensors), None
         self._until = float(masks.pop(UNTIL, torch.tensor(0.0)))
-        self._masks = {name: _numbers(mask, self.weights[name]) for name, mask in masks.items()}
+        self._masks = {name: numbers(mask, self.weights[name]) for name, mask in masks.items()}
 
     def _forget(self) -> None:
         self._memo.clear()
         for name, mask in self._masks.items():
-            weight = self.weights[name]
-            weight.data.mul_(mask)
-            for value in self.optimiser.state.get(weight, {}).values():
-                if isinstance(value, Tensor) and value.shape == mask.shape:
-                    value.mul_(mask)
+            forget(self.weights[name], mask, self.optimiser)
 
 
-def _numbers(mask: Tensor, weight: Tensor) -> Tensor:
+def forget(weight: nn.Parameter, mask: Tensor, optimiser: torch.optim.Optimizer) -> None:
+    """Make a weight zero where `mask` is, and all that the optimiser remembers of it."""
+    weight.data.mul_(mask)
+    for value in optimiser.state.get(weight, {}).values():
+        if isinstance(value, Tensor) and value.shape == mask.shape:
+            value.mul_(mask)
+
+
+def numbers(mask: Tensor, weight: Tensor) -> Tensor:
     """Return `mask` as numbers of `weight`'s dtype, laid out like it: so its products are quick."""
     return torch.empty_like(weight).copy_(mask.view(torch.uint8))  # bytes: from bool it takes three times as long

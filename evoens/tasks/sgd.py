@@ -11,7 +11,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -39,6 +39,9 @@ class Together(Protocol):
 
     def training_batch(self, inputs: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what a step is given of inputs `(m, *input)` and classes `(m,)`, and the targets, `(k, n)`."""
+
+    def undecayed(self) -> Collection[str]:
+        """Return the names of the parameters that no weight decay may pull to zero."""
 
 
 class Training:
@@ -257,7 +260,11 @@ def draws(module: nn.Module, inputs: Tensor) -> bool:
 
 
 def _optimiser(settings: TrainSettings, module: nn.Module) -> torch.optim.Optimizer:
-    peak, decay, parameters = settings.learning_rate, settings.weight_decay, _learning(module)
+    peak, decay, apart = settings.learning_rate, settings.weight_decay, _undecayed(module)
+    own = [parameter for parameter in _learning(module) if id(parameter) not in apart]
+    parameters: Any = own
+    if apart:
+        parameters = [{"params": own}, {"params": list(apart.values()), "weight_decay": 0.0}]
     if settings.optimiser == "adam":
         return torch.optim.Adam(parameters, peak, betas=(settings.momentum, 0.999), weight_decay=decay, fused=True)
     nesterov = settings.momentum > 0
@@ -267,8 +274,16 @@ def _optimiser(settings: TrainSettings, module: nn.Module) -> torch.optim.Optimi
 
 
 def _learning(module: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters that are not frozen."""
-    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+    """Return the parameters that are not frozen, in the order of the optimiser: those that do not decay come last."""
+    apart = _undecayed(module)
+    found = [parameter for parameter in module.parameters() if parameter.requires_grad and id(parameter) not in apart]
+    return [*found, *apart.values()]
+
+
+def _undecayed(module: nn.Module) -> dict[int, nn.Parameter]:
+    """Return the parameters that no weight decay may pull to zero, by their ids."""
+    names = module.undecayed() if isinstance(module, Together) else ()
+    return {id(own): own for name, own in module.named_parameters() if name in names and own.requires_grad}
 
 
 def _set_rates(optimiser: torch.optim.Optimizer, settings: TrainSettings, progress: float) -> None:

@@ -94,9 +94,9 @@ class SupervisedTask(Task):
         def make(precision: str | None) -> Training:
             """Begin; what a checkpoint was trained in stays."""
             chosen, own = precision or precision_of(settings.precision, some.device), draws(module, some)
-            masking, rate = lesson.masking(module), lesson.rate
-            return Training(
-                module, examples, settings, seed=seed, precision=chosen, masking=masking, draws=own, rate=rate
+            rate = lesson.rate
+            return lesson.masked(
+                Training(module, examples, settings, seed=seed, precision=chosen, draws=own, rate=rate)
             )
 
         identity = self.identity_of(lesson)

@@ -31,6 +31,7 @@ from evoens.methods.swa import SWA
 from evoens.plugins.spec import load_class, locate
 from evoens.problem import drive
 from evoens.settings.classification import TrainSettings
+from evoens.tasks.lesson import FixedMasks
 from evoens.tasks.networks.resnet import ResNet
 from evoens.tasks.networks.wrn import WideResNet
 from evoens.tasks.schedules import ConstantTail, CosineCycles, TriangularCycles
@@ -252,7 +253,7 @@ def test_a_ticket_has_the_largest_weights_and_its_first_ones_to_begin_with(tmp_p
     kept = trained.weights[name].abs() >= trained.weights[name].abs().flatten().sort().values[-256]
     assert int(kept.sum()) == 256 and torch.equal(ticket[name] != 0, kept)
     assert ticket["layers.2.weight"].count_nonzero() == 160
-    by_hand = own.train(lambda _: None, epochs=2, start=begins, masks={name: kept})
+    by_hand = own.train(lambda _: None, epochs=2, start=begins, masks=FixedMasks({name: kept}))
     assert same(ticket, dict(by_hand.weights))
     forward, half = 2 * (64 * 16 + 160), 2 * (256 + 160)
     assert found.spent.flops == 3 * 120 * 2 * (forward + half)

@@ -21,3 +21,6 @@ class Heads(nn.Module):
     def training_batch(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         order = torch.randperm(len(x), generator=generator)
         return x[order], y[order].expand(len(self.heads), -1)
+
+    def undecayed(self) -> list[str]:
+        return ["heads.0.bias"]

@@ -57,3 +57,14 @@ def test_all_members_answer(tmp_path: Path) -> None:
     outputs = networks.outputs(own.problem.probe(6))
     assert outputs.shape == (3, 6, 10) and networks.stored_weights() <= 64 * 16 + 16 + 170 + 3 * 110
     torch.testing.assert_close(networks.predict(own.problem.probe(6)), outputs.mean(0))
+
+
+def test_what_is_not_to_decay_does_not(tmp_path: Path) -> None:
+    settings = {"optimiser": "sgd", "learning_rate": 1e-6, "momentum": 0.0, "weight_decay": 1e5, "batch": 120}
+    own = setting(tmp_path, 1, train=settings)
+    with seeded("wrapper:0"):
+        module = Heads(own.trainer.untrained().trainable(), 2)
+    trained = own.train(lambda _: None, wrapper=Wrapper("heads:Heads", {"members": 2}))
+    for name, value in module.named_parameters():
+        kept = 1.0 if name == "heads.0.bias" else 0.9
+        torch.testing.assert_close(trained.weights[name], kept * value.detach(), rtol=1e-3, atol=1e-5)

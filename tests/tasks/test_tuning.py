@@ -27,6 +27,7 @@ from evoens.strategy import Strategy
 from evoens.tasks import sgd_children, tuning
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.preprocessing import Normalise
+from evoens.tasks.masking import NoMasking
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.precision import precision_of
 from evoens.tasks.sgd import Examples, Training
@@ -113,23 +114,17 @@ def test_a_child_learns_as_if_it_were_alone_and_keeps_its_zeros(tuner: Callable[
         assert not torch.equal(weights["layers.0.weight"], start["layers.0.weight"])
 
 
-class Zeros:
+class Zeros(NoMasking):
     """The plainest masking: no gradient outside the mask."""
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], masks: dict[str, Tensor]) -> None:
         self.parameters, self.masks = parameters, masks
-
-    def before(self, progress: float, step: int) -> None:
-        pass
 
     def after(self) -> None:
         for name, mask in self.masks.items():
             gradient = self.parameters[name].grad
             assert gradient is not None
             gradient[~mask] = 0
-
-    def finish(self) -> None:
-        pass
 
 
 def test_neither_order_nor_number_at_once_changes_a_bit(tuner: Callable[..., Tuner]) -> None:
