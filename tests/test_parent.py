@@ -87,6 +87,13 @@ def test_order_layout_and_storage_do_not_change_the_fingerprint() -> None:
     assert fingerprint(other) == fingerprint(plain)
 
 
+def test_one_by_one_kernels_may_lie_as_they_like() -> None:
+    """Torch calls them contiguous, whose last numbers are no neighbours in memory."""
+    plain = torch.arange(12.0).view(3, 4, 1, 1)
+    last = torch.empty_like(plain, memory_format=torch.channels_last).copy_(plain)
+    assert last.is_contiguous() and fingerprint({"a": last}) == fingerprint({"a": plain})
+
+
 def test_bfloat16_and_empty_tensors_have_fingerprints() -> None:
     weights = {"h": torch.ones(3, dtype=torch.bfloat16), "e": torch.zeros(0, 3)}
     assert fingerprint(weights) != fingerprint({**weights, "e": torch.zeros(3, 0)})

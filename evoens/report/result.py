@@ -8,7 +8,7 @@ from evoens.report import figures
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Picture, Section, Table, drawn
 from evoens.report.tables import competitors, named
-from evoens.scoring.text import interval
+from evoens.scoring.text import capital, interval
 
 
 def result(facts: Facts) -> Section:
@@ -28,18 +28,18 @@ def result(facts: Facts) -> Section:
 
 
 def _comparison(facts: Facts, measures: Sequence[Json]) -> Table:
-    head = ["", "Cases"] + [cell for m in measures for cell in (_capital(m["label"]), "less the parent’s")]
+    head = ["", "Cases"] + [cell for m in measures for cell in (capital(m["label"]), "less the parent’s")]
     rows = [_competitor(facts, role, measures) for role in competitors(facts.report)]
     better = "higher" if measures[0]["higher_is_better"] else "lower"
-    caption = f"{_capital(measures[0]['unit'])}, with its 95 % bootstrap interval; {better} is better."
+    caption = f"{capital(measures[0]['unit'])}, with its 95 % bootstrap interval; {better} is better."
     if measures[0]["key"] == "test" and len(measures) > 1:
-        caption += f" {_capital(measures[0]['label'])}: this run’s own rule."
-    return Table(rows, head, caption, _capital(named("ensemble", facts.report["ensemble"])))
+        caption += f" {capital(measures[0]['label'])}: this run’s own rule."
+    return Table(rows, head, caption, capital(named("ensemble", facts.report["ensemble"])))
 
 
 def _competitor(facts: Facts, role: str, measures: Sequence[Json]) -> list[str]:
     block = facts.report[role]
-    row = [_capital(named(role, block)).replace(" = ", "\u00a0=\u00a0"), str(block[measures[0]["key"]]["n"])]
+    row = [capital(named(role, block)).replace(" = ", "\u00a0=\u00a0"), str(block[measures[0]["key"]]["n"])]
     for measure in measures:
         key, digits = measure["key"], measure["digits"]
         difference = "" if role == "parent" else interval(block[f"{key}_difference"], digits, "+")
@@ -55,15 +55,10 @@ def _forest(facts: Facts, measures: Sequence[Json]) -> Picture:
     )
 
 
-def _capital(text: str) -> str:
-    """Begin with a capital, but for names such as cNLL."""
-    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
-
-
 def _drawn_at_random(facts: Facts) -> str:
     drawn = facts.report["random_children"]
     return (
-        f"{_capital(named('random_children', drawn))}: {drawn['draws']} draws from the {drawn['of']}, which share the "
+        f"{capital(named('random_children', drawn))}: {drawn['draws']} draws from the {drawn['of']}, which share the "
         "test cases between them."
     )
 
@@ -111,10 +106,10 @@ def _temperatures(facts: Facts) -> list[Table]:
         [f"T\u00a0=\u00a0{own[0]['temperature']:g}", *(cell for row in own for cell in _gain(facts, row))]
         for own in zip(*tried.values(), strict=True)
     ]
-    head = ["", *(cell for who in tried for cell in (_capital(who), "less T = 1’s, ± standard error"))]
+    head = ["", *(cell for who in tried for cell in (capital(who), "less T = 1’s, ± standard error"))]
     fitted = ", ".join(f"{details['temperature'][who]:g} for the {who}" for who in tried)
     caption = (
-        f"{_capital(facts.unit)} on the select split by action temperature. Chosen is the best, where it is above 1 by "
+        f"{capital(facts.unit)} on the select split by action temperature. Chosen is the best, where it is above 1 by "
         f"more than the standard error: {fitted}."
     )
     return [Table(rows, head, caption)]

@@ -8,6 +8,7 @@ from evoens.diversity.behaviour import behaviours
 from evoens.report import search_figures
 from evoens.report.facts import Facts, Json
 from evoens.report.parts import Section, Table, drawn
+from evoens.scoring.text import capital
 
 SHOWN = 24  # rows of a table
 UNITS = {
@@ -76,7 +77,7 @@ def _archive(facts: Facts, found: Json) -> Section:
         [e["key"][:12], facts.number(e["fitness"]), *(f"{x:.4g}" for x in e["measures"]), _member(facts, e)]
         for e in sorted(elites, key=lambda e: -e["fitness"])[:SHOWN]
     ]
-    table = Table(rows, ["Child’s key", "Fitness", *map(_capital, titles), ""], _caption(len(elites)))
+    table = Table(rows, ["Child’s key", "Fitness", *map(capital, titles), ""], _caption(len(elites)))
     words = f"Heat map of the archive: the best fitness in each cell, by {' and '.join(titles)}."
     return Section("archive", "Archive of kinds", [text], [table], [drawn(plot, words)])
 
@@ -87,7 +88,3 @@ def _member(facts: Facts, row: Json) -> str:
 
 def _caption(n: int) -> str:
     return f"The best {SHOWN} of {n}; report.json has all of them." if n > SHOWN else ""
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

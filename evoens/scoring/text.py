@@ -20,6 +20,11 @@ def interval(stats: Mapping[str, Any], digits: int = 2, sign: str = "", between:
     return f"{number(stats['score'], digits, sign)}{between}[{low}, {high}]"
 
 
+def capital(text: str) -> str:
+    """Begin with a capital, but for names such as cNLL."""
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
+
+
 def duration(seconds: float) -> str:
     """Return a length of time in the unit one would say it in: `42 s`, `12 min`, `3 h 05 min`."""
     if seconds < 99.5:

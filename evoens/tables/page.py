@@ -8,7 +8,7 @@ from typing import Any
 
 from evoens.report.page import rendered
 from evoens.report.parts import Picture, Section, Table, drawn
-from evoens.scoring.text import duration, interval, number
+from evoens.scoring.text import capital, duration, interval, number
 from evoens.storage.files import write_atomic
 from evoens.tables import charts
 from evoens.tables.summary import COSTS, front
@@ -49,7 +49,7 @@ def shown(scores: Json, digits: int) -> str:
 def scores(table: Json) -> tuple[list[str], list[list[str]]]:
     """Return the head and the rows of the scores, as text."""
     measures = table["measures"]
-    head = ["", "Members", *(measure["label"] for measure in measures)]
+    head = ["", "Members", *(capital(measure["label"]) for measure in measures)]
     rows = [
         [row["label"], f"{row['size']:g}", *(shown(row["scores"][m["name"]], m["digits"]) for m in measures)]
         for row in table["rows"]
@@ -102,7 +102,7 @@ def _differences(table: Json) -> Section:
         f"Each row less {baseline}, case by case and seed by seed, with its 95 % interval: that of the same networks "
         "on other cases. An interval without zero is a difference."
     )
-    head = ["", *(measure["label"] for measure in table["measures"])]
+    head = ["", *(capital(measure["label"]) for measure in table["measures"])]
     return Section(name, title, [text], [Table(rows, head)])
 
 
@@ -126,7 +126,7 @@ def _cost(table: Json) -> Section:
         for row in table["rows"]
         if row["diversity"]
     ]
-    found = [Table(rows, [head[0], *(cell[:1].upper() + cell[1:] for cell in head[1:])])]
+    found = [Table(rows, [capital(cell) for cell in head])]
     if diverse:
         names = [NAMES.get(name, name.capitalize()) for name in measured]
         found.append(Table(diverse, ["", *names], "Between two members on the test split, the mean over all pairs."))
