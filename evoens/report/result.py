@@ -70,7 +70,7 @@ def _seen(facts: Facts) -> list[Table]:
         return []
     digits = facts.measures[0]["digits"]
     rows = [
-        [_capital(name), *(interval(block, digits) for block in (found[name], facts.report[name]["test"]))]
+        [capital(name), *(interval(block, digits) for block in (found[name], facts.report[name]["test"]))]
         for name in ("parent", "ensemble")
     ]
     caption = f"{found['parent']['n']} cases of those that the parent has learnt on; the rest of the way to the test "
