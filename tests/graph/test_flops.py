@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torchvision.models import vit_b_16
 
-from evoens.graph.flops import flops
+from evoens.graph.flops import flops, nonzero_flops, operations
 from evoens.tasks.networks.impala import ImpalaPolicy
 from evoens.tasks.networks.lenet import LeNet
 
@@ -62,3 +62,20 @@ def test_the_module_stays_as_it_is() -> None:
 def test_precision_costs_the_same(dtype: torch.dtype) -> None:
     policy = ImpalaPolicy((4, 4, 4), 6)
     assert flops(policy.to(dtype), (6, 64, 64)) == flops(ImpalaPolicy((4, 4, 4), 6), (6, 64, 64)) > 0
+
+
+def test_operations_are_those_of_each_layer() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5))
+    found = operations(network, torch.zeros(2, 3, 8, 8))
+    convolution, linear = 2 * 2 * 36 * 4 * 27, 2 * 2 * 144 * 5
+    assert found.by_weight == {"0.weight": convolution, "3.weight": linear} and found.total == convolution + linear
+    assert found.at({"0.weight": 0.25}) == convolution / 4 + linear
+    assert found.at({}) == found.total
+
+
+def test_a_weight_that_is_zero_costs_nothing() -> None:
+    network = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert nonzero_flops(network, (6,)) == flops(network, (6,)) == 2 * (48 + 24)
+    with torch.no_grad():
+        network[0].weight[:4] = 0
+    assert nonzero_flops(network, (6,)) == 2 * (24 + 24) and flops(network, (6,)) == 2 * (48 + 24)
