@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -147,7 +147,7 @@ def _checked(document: Document, base: Path, faults: list[Fault]) -> tuple[Table
         faults += found
         return settings, []
     common = _Common(replace(document, value=rest), base, settings)
-    faults += common.faults()
+    faults += common.faults
     rows = [common.row(label, dict(arguments or {}), faults) for label, arguments in settings.methods.items()]
     return settings, [row for row in rows if row is not None]
 
@@ -183,8 +183,9 @@ class _Common:
     base: Path
     settings: TableSettings
 
+    @cached_property
     def faults(self) -> list[Fault]:
-        """Return what is wrong with it, whatever the rows."""
+        """What is wrong with it, whatever the rows."""
         return self._check(self._whole({}, "noisy", self.settings.budget.epochs))[1]
 
     def row(self, label: str, arguments: dict[str, Any], faults: list[Fault]) -> Row | None:
@@ -254,7 +255,7 @@ class _Common:
 
     def _of_row(self, here: Keys, value: dict[str, Any], own: Mapping[str, Any]) -> Iterator[Fault]:
         """Yield what is wrong with a row that is not wrong with what is common, at the row's keys."""
-        common = {(fault.keys, fault.message) for fault in self.faults()}
+        common = {(fault.keys, fault.message) for fault in self.faults}
         for fault in self._check(value)[1]:
             if (fault.keys, fault.message) not in common:
                 keys, *others = (_place(here, keys, own) for keys in fault.about)

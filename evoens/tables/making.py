@@ -114,7 +114,7 @@ class Maker:
         """
         config = row.config(seed, self.table.base)
         task = self.task(config)
-        identity = {**identity_of(row, config), "data": task.contents()}
+        identity = {**identity_of(row, config), "data": {**task.contents(), **task.learnt()}}
         cell = Cell.load(folder, identity)
         if cell is None:
             begin_peak()
