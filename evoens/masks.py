@@ -67,13 +67,13 @@ def _part(scores: Scores, mask: Mask, share: float | None) -> Bools:
     first, last = places(scores.size, mask)
     count = max(last - first, round((share or 0) * scores.size))
     if mask.parts == 2 and mask.part:
-        return ~_lowest(scores, scores.size - count)
+        return ~lowest(scores, scores.size - count)
     beyond = first + count - scores.size  # the ranking is a ring where there are more than two parts
-    kept = _lowest(scores, first + count) & ~_lowest(scores, first)
-    return kept | _lowest(scores, beyond) if beyond > 0 else kept
+    kept = lowest(scores, first + count) & ~lowest(scores, first)
+    return kept | lowest(scores, beyond) if beyond > 0 else kept
 
 
-def _lowest(scores: Scores, count: int) -> Bools:
+def lowest(scores: Scores, count: int) -> Bools:
     """Return where the `count` lowest scores are, the first of equal ones."""
     if count <= 0 or count >= scores.size:
         return np.full(scores.shape, count > 0)

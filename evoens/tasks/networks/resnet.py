@@ -15,15 +15,16 @@ from evoens.tasks.networks.fused import Convolution, available
 
 
 class Padding(nn.Module):
-    """Every `stride`-th pixel, and `extra` channels of zeros after the others (option A): there are no weights."""
+    """Every `stride`-th pixel, and channels of zeros after the others, `times` as many in all (option A)."""
 
-    def __init__(self, stride: int, extra: int) -> None:
+    def __init__(self, stride: int, times: int) -> None:
         super().__init__()
-        self.stride, self.extra = stride, extra
+        self.stride, self.times = stride, times
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(n, c, h, w)` → `(n, c + extra, ⌈h/stride⌉, ⌈w/stride⌉)`."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        """`(n, c, h, w)` → `(n, c · times, ⌈h/stride⌉, ⌈w/stride⌉)`."""
+        zeros = x.shape[1] * (self.times - 1)  # whatever the width is, which others may change
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, zeros))
 
 
 def shortcut(inputs: int, outputs: int, stride: int, projection: bool) -> nn.Module:
@@ -31,7 +32,7 @@ def shortcut(inputs: int, outputs: int, stride: int, projection: bool) -> nn.Mod
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     if not projection:
-        return Padding(stride, outputs - inputs)
+        return Padding(stride, outputs // inputs)
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 

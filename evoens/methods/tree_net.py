@@ -1,0 +1,85 @@
+"""TreeNet (Lee et al. 2015): one trunk of first layers, and a branch of the others for each member."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+
+from evoens.errors import SpecError
+from evoens.graph.cut import cut
+from evoens.graph.ends import traced
+from evoens.methods.converting import draw_weights
+from evoens.methods.joint import Joint
+from evoens.network.tensors import plain
+
+
+class TreeNet(Joint):
+    """A network whose first layers are shared; the others are there `k` times, the first time as they are.
+
+    The other branches' weights are drawn anew. Losses of all branches add up in the trunk.
+
+    Args:
+        network: any that torch.fx can trace, and that computes the same in training but for dropout and statistics.
+        members: k.
+        shared: the share of its layers with weights, in the order of computing, that is in the trunk: at least the
+            first, and never the last.
+
+    Raises:
+        SpecError: the network cannot be cut there; the message has the layer.
+    """
+
+    def __init__(self, network: nn.Module, members: int = 3, shared: float = 0.5) -> None:
+        super().__init__(members)
+        if not 0 < shared < 1:
+            raise SpecError(f"shared: expected a share between 0 and 1, found {shared}")
+        network = copy.deepcopy(network)
+        plain(network)
+        network.train()
+        self.branches_at, touched = _branching(network, shared)
+        parts = cut(network, touched)
+        if parts is None:
+            raise SpecError(
+                f"layer {self.branches_at}: expected one that branches can begin at, found that the layers "
+                "before it are used beyond it, or that torch.fx cannot trace into it; try another `shared`"
+            )
+        self.trunk = parts.trunk
+        self.branches = nn.ModuleList([parts.tail, *(copy.deepcopy(parts.tail) for _ in range(members - 1))])
+        for branch in self.branches[1:]:
+            draw_weights(branch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `Joint.forward`."""
+        features = self.trunk(x)
+        return torch.stack([branch(*features) for branch in self.branches])
+
+
+def _branching(network: nn.Module, shared: float) -> tuple[str, list[str]]:
+    """Return the first layer that is not shared, and the names of all tensors of layers from there on."""
+    graph = traced(network)
+    _require_same(graph, traced(network.eval()))
+    network.train()
+    called = [str(node.target) for node in graph.nodes if node.op == "call_module"]
+    layers = [name for name in dict.fromkeys(called) if _has_weights(network.get_submodule(name))]
+    if len(layers) < 2:
+        raise SpecError(f"the network: expected two layers with weights at least, found {len(layers)}")
+    at = layers[min(max(1, round(shared * len(layers))), len(layers) - 1)]
+    late = dict.fromkeys(called[called.index(at) :])
+    return at, [f"{name}.{key}" for name in late for key in network.get_submodule(name).state_dict()]
+
+
+def _has_weights(layer: nn.Module) -> bool:
+    return any(value.dim() > 1 for value in layer.parameters())
+
+
+def _require_same(training: fx.Graph, asked: fx.Graph) -> None:
+    """Raise where a network computes otherwise in training: what is traced would do so, or not, for good.
+
+    Raises:
+        SpecError: there is such a place.
+    """
+    for one, other in zip(training.nodes, asked.nodes, strict=False):
+        if one.format_node() != other.format_node():
+            found = f"{one.format_node()} in training, {other.format_node()} when it is asked"
+            raise SpecError(f"{one.name}: expected modules such as nn.Dropout to tell both apart, found {found}")
