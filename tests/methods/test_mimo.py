@@ -115,15 +115,24 @@ def test_what_cannot_take_several_images_is_named() -> None:
 
 
 @pytest.mark.parametrize("equal", [0.0, 0.5])
-def test_batches_are_laid_out_as_those_of_torch_uncertainty(equal: float) -> None:
+def test_batches_are_drawn_as_those_of_torch_uncertainty(equal: float) -> None:
     """Both draw: what is equal is how often each image comes, and how many places all members see the same."""
     transforms = pytest.importorskip("torch_uncertainty.transforms.batch")
-    x, y = numbered(10)
-    inputs, targets = transforms.MIMOBatchFormat(3, equal, 4)(x, y)
+    _, targets = transforms.MIMOBatchFormat(3, equal, 4)(numbered(10))
     theirs, ours = targets.view(3, 40), batch(equal)
-    assert torch.equal(inputs[:, 0, 0, 0], targets.float())
     for a, b in zip(theirs, ours, strict=True):
         assert torch.equal(a.bincount(), b.bincount())
     own = 40 - round(40 * equal)
     for found in (theirs, ours):
         assert (found[:, own:] == found[0, own:]).all()
+
+
+def test_a_batch_of_torch_uncertainty_is_answered_as_there() -> None:
+    """Its MIMO networks lay out images, and take heads apart, as these two patterns say."""
+    transforms = pytest.importorskip("torch_uncertainty.transforms.batch")
+    einops = pytest.importorskip("einops")
+    joint, (x, _) = MIMO(NETWORKS["wrn"](), 3).eval(), images(8)
+    inputs, places = transforms.MIMOBatchFormat(3, 0.25, 4)((x, torch.arange(8)))
+    outputs = joint.network(einops.rearrange(inputs, "(m b) c h w -> b (m c) h w", m=3))
+    ours = joint(apart(x, places, places.view(3, 32))[0])
+    assert furthest(ours, einops.rearrange(outputs, "b (m d) -> m b d", m=3)) < 1e-5
