@@ -10,6 +10,24 @@ from torch import Tensor, nn
 
 from evoens.methods.converting import Layer, along, inputs_of, outputs_of, swapped
 from evoens.methods.joint import Stacked
+from evoens.methods.one_network import OneNetwork
+from evoens.methods.setting import whole
+
+
+class BatchEnsemble(OneNetwork):
+    """One network whose members share every weight matrix, but for two vectors of each.
+
+    A training batch is repeated: every member learns all of it, so an epoch costs as much as `members` of one network.
+    Batches that are split among members, as in the paper, would cost one, and show each of them a share of the images.
+
+    Args:
+        members: how many there are.
+    """
+
+    name = "batch_ensemble"
+
+    def __init__(self, members: int = 4) -> None:
+        super().__init__("evoens.methods.batch_ensemble:BatchEnsembleNetwork", members=whole("members", members))
 
 
 class RankOne(nn.Module):
@@ -42,11 +60,8 @@ class RankOne(nn.Module):
         return out.flatten(0, 1)
 
 
-class BatchEnsemble(Stacked):
+class BatchEnsembleNetwork(Stacked):
     """A network whose convolutions and linear layers are `RankOne`; its normalisation is shared by all members.
-
-    A training batch is repeated: every member learns all of it, so a step costs `k` of the network's. Batches that are
-    split among members, as in the paper, would cost one, and each member would see a share of the images.
 
     Args:
         network: any whose weights are in convolutions and linear layers; they become the shared ones.

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evoens import noise
-from evoens.errors import SpecError
 from evoens.masked import one_of
 from evoens.masks import Bools, lowest
-from evoens.tasks.masking import forget, numbers
+from evoens.methods.base import Baseline, Fitted
+from evoens.methods.setting import Setting, divided, fraction, whole
+from evoens.progress import OnProgress
+from evoens.tasks.lesson import Masks
+from evoens.tasks.masking import Masking, forget, numbers
 
 GROWTH = ("gradient", "random")
 
@@ -54,8 +59,68 @@ class Updates:
         return self.first / 2 * (1 + math.cos(math.pi * (step - begins) / (ends - begins)))
 
 
+class DST(Baseline):
+    """Networks that are sparse from their first step to their last, each trained with its part of the budget.
+
+    Args:
+        members: how many there are.
+        density: the share of the weights of convolutions and linear layers that each has.
+        every: the steps between two updates of which weights these are.
+        grow: "gradient" grows weights where the gradient is largest, "random" anywhere.
+    """
+
+    name = "dst"
+
+    def __init__(self, members: int = 4, density: float = 0.2, every: int = 100, grow: str = "gradient") -> None:
+        self.members, self.masks = whole("members", members), DynamicMasks(density, every, grow)
+
+    def require(self, epochs: int) -> None:
+        """See `Baseline.require`."""
+        divided("members", self.members, epochs)
+
+    def fit(self, setting: Setting, folder: Path, on_progress: OnProgress) -> Fitted:
+        """See `Baseline.fit`."""
+        epochs = divided("members", self.members, setting.epochs)
+        trained = [setting.train(on_progress, i, epochs=epochs, masks=self.masks) for i in range(self.members)]
+        return Fitted.of(setting.networks([one.weights for one in trained]), trained)
+
+
+@dataclass(frozen=True)
+class DynamicMasks(Masks):
+    """Masks of a density that change while a network is trained; the arguments are those of `DST`."""
+
+    density: float
+    every: int
+    grow: str
+
+    def __post_init__(self) -> None:
+        """Check the arguments.
+
+        Raises:
+            SpecError: one is out of range.
+        """
+        fraction("density", self.density)
+        whole("every", self.every)
+        one_of("grow", self.grow, GROWTH)
+
+    def updates(self, steps: int) -> Updates:
+        """Return when they change in a training of so many steps."""
+        return Updates([0, steps], self.every)
+
+    def masking(
+        self, weights: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, steps: int, seed: int
+    ) -> Masking:
+        """See `Masks.masking`: sparse are the weights of two or more dimensions."""
+        sparse = {name: weight for name, weight in weights.items() if weight.dim() > 1}
+        return DynamicSparse(sparse, optimiser, self.density, self.updates(steps), seed=seed, grow=self.grow)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Masks.identity`."""
+        return asdict(self)
+
+
 class DynamicSparse:
-    """The masks of one training; see `evoens.tasks.sgd.Masking`.
+    """The masks of one training; see `evoens.tasks.masking.Masking`.
 
     Args:
         weights: the parameters that are sparse, by name; masked here and now.
@@ -64,9 +129,6 @@ class DynamicSparse:
         updates: when they change.
         seed: of the first masks, and of what is grown at random.
         grow: `gradient` grows where the gradient of the step is largest (RigL), `random` anywhere (SET).
-
-    Raises:
-        SpecError: an argument is out of range.
     """
 
     def __init__(
@@ -80,11 +142,12 @@ class DynamicSparse:
         grow: str = "gradient",
     ) -> None:
         self.weights, self.optimiser, self.updates, self.seed = weights, optimiser, updates, seed
-        self.grow = one_of("grow", grow, GROWTH)
+        self.grow = grow
         shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+        sizes = counts(shapes, density)
+        self._shares = {name: count / weights[name].numel() for name, count in sizes.items()}
         self._masks = {
-            name: self._numbers(name, lowest(self._drawn(name, "mask"), count))
-            for name, count in counts(shapes, density).items()
+            name: self._numbers(name, lowest(self._drawn(name, "mask"), count)) for name, count in sizes.items()
         }
         self._step = 0
         self._hold()
@@ -106,6 +169,10 @@ class DynamicSparse:
 
     def finish(self) -> None:
         """Leave it at that: weights that are out are zero."""
+
+    def shares(self) -> Mapping[str, float]:
+        """See `Masking.shares`; that an update takes the gradients of all weights is left out, as by its authors."""
+        return self._shares
 
     def checkpoint(self) -> dict[str, Tensor]:
         """Return the masks: a weight that has just grown is zero, too."""
@@ -153,12 +220,7 @@ def erdos_renyi_kernel(shapes: Mapping[str, Sequence[int]], density: float) -> d
     Args:
         shapes: of the weights, `(out, in, h, w)` or `(out, in)`, by name.
         density: of all weights, above 0 and at most 1.
-
-    Raises:
-        SpecError: there is no such density.
     """
-    if not 0 < density <= 1:
-        raise SpecError(f"density: expected a share above 0, at most 1, found {density}")
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     raw = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
     dense = set[str]()

@@ -8,13 +8,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from evoens.errors import SpecError
-from evoens.methods.dst import Updates
+from evoens.methods.base import Baseline, Fitted
+from evoens.methods.dst import DynamicMasks, Updates
+from evoens.methods.setting import Setting, whole
+from evoens.progress import OnProgress
 from evoens.settings.classification import TrainSettings
 
 EXPLORED = 1.5  # phases of refinement that the exploration is as long as: 150 epochs and 7 of 100 were published
 RATES = (1.0, 0.1, 0.01)  # of the exploration, of a refinement's first half and of its second
+
+
+class EDST(Baseline):
+    """Sparse networks that one training passes: it explores, then refines each of them in turn.
+
+    Args:
+        members: how many there are.
+        density: the share of the weights of convolutions and linear layers that each has.
+        every: the steps between two updates of which weights these are.
+        grow: "gradient" grows weights where the gradient is largest, "random" anywhere.
+    """
+
+    name = "edst"
+
+    def __init__(self, members: int = 4, density: float = 0.1, every: int = 100, grow: str = "gradient") -> None:
+        DynamicMasks(density, every, grow)
+        self.members, self.density, self.every, self.grow = whole("members", members), density, every, grow
+
+    def require(self, epochs: int) -> None:
+        """See `Baseline.require`."""
+        Phases.of(epochs, self.members)
+
+    def fit(self, setting: Setting, folder: Path, on_progress: OnProgress) -> Fitted:
+        """See `Baseline.fit`."""
+        phases = Phases.of(setting.epochs, self.members)
+        masks = PhasedMasks(self.density, self.every, self.grow, phases)
+        one = setting.train(on_progress, cycles=phases, masks=masks, keep=phases.ends)
+        return Fitted.of(setting.networks([one.copy(end) for end in phases.ends]), [one])
 
 
 @dataclass(frozen=True)
@@ -65,3 +97,14 @@ class Phases:
         """Return when weights are dropped and grown, of so many steps in all; most of them between two members."""
         begins = [steps * epoch // self.epochs for epoch in (0, self.exploration, *self.ends)]
         return Updates(begins, every, escapes=begins[2:-1])
+
+
+@dataclass(frozen=True)
+class PhasedMasks(DynamicMasks):
+    """Masks that change by phases."""
+
+    phases: Phases
+
+    def updates(self, steps: int) -> Updates:
+        """See `DynamicMasks.updates`."""
+        return self.phases.updates(steps, self.every)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evoens.errors import SpecError
+from evoens.methods.setting import whole
 
 Batch = tuple[Tensor, Tensor]
 """What a step of training is given: inputs, and the members' targets `(k, m)`."""
@@ -35,9 +35,7 @@ class Joint(nn.Module, ABC):
 
     def __init__(self, members: int) -> None:
         super().__init__()
-        if members < 1:
-            raise SpecError(f"members: expected 1 or more, found {members}", ("members",))
-        self.members = members
+        self.members = whole("members", members)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

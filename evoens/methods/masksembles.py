@@ -11,8 +11,28 @@ from evoens.errors import SpecError
 from evoens.graph.ends import first_layers, traced
 from evoens.methods.converting import Layer, along, inputs_of, swapped
 from evoens.methods.joint import Batch, Stacked, apart
+from evoens.methods.one_network import OneNetwork
+from evoens.methods.setting import whole
 
 TRIES = 10_000  # draws of a layer's masks before they have just the channels there are: some dozens do
+
+
+class Masksembles(OneNetwork):
+    """One network of which each member leaves out channels of its own, at every layer.
+
+    In training each image goes through one member, as in the paper: the batch, which is in random order, is split.
+
+    Args:
+        members: how many there are.
+        scale: how far their masks are apart, 1 or more; two have 1/`scale` of their channels in common.
+    """
+
+    name = "masksembles"
+
+    def __init__(self, members: int = 4, scale: float = 2.0) -> None:
+        whole("members", members)
+        _check(scale)
+        super().__init__("evoens.methods.masksembles:MasksemblesNetwork", members=members, scale=scale)
 
 
 class MaskedInputs(nn.Module):
@@ -36,15 +56,13 @@ class MaskedInputs(nn.Module):
         return self.layer((x * along(self.masks, self.layer, x)).flatten(0, 1))  # type: ignore[no-any-return]
 
 
-class Masksembles(Stacked):
+class MasksemblesNetwork(Stacked):
     """A network in which every layer but those that take the inputs is masked (`MaskedInputs`); weights are shared.
-
-    In training each image goes through one member, as in the paper: the batch, which is in random order, is split.
 
     Args:
         network: any that torch.fx can trace, whose weights are in convolutions and linear layers.
         members: k.
-        scale: how far the masks are apart, 1 or more: 1 is one network, and much more are parts that share nothing.
+        scale: two masks have 1/`scale` of their channels in common: 1 is one network.
 
     Raises:
         SpecError: another layer has weights, the message names it; or no masks are like that.
@@ -52,8 +70,7 @@ class Masksembles(Stacked):
 
     def __init__(self, network: nn.Module, members: int = 4, scale: float = 2.0) -> None:
         super().__init__(members)
-        if scale < 1:
-            raise SpecError(f"scale: expected 1 or more, found {scale}")
+        _check(scale)
         first = first_layers(network, traced(network))
 
         def masked(name: str, layer: Layer) -> nn.Module:
@@ -66,6 +83,11 @@ class Masksembles(Stacked):
         """See `Joint.training_batch`; `m` is `⌈n / k⌉`, and a few images come twice where that leaves a rest."""
         places = torch.arange(-(-len(x) // self.members) * self.members) % len(x)
         return apart(x, y, places.view(self.members, -1))
+
+
+def _check(scale: float) -> None:
+    if not scale >= 1:
+        raise SpecError(f"scale: expected a number ≥ 1, found {scale}", ("scale",))
 
 
 def draw_masks(channels: int, members: int, scale: float) -> Tensor:

@@ -12,13 +12,31 @@ from evoens.errors import SpecError
 from evoens.graph.ends import first_layers, last_layer, traced
 from evoens.methods.converting import inputs_of, outputs_of, put, refusal, resized
 from evoens.methods.joint import Batch, Joint, apart
+from evoens.methods.one_network import OneNetwork
+from evoens.methods.setting import whole
 from evoens.network.tensors import plain
 from evoens.parent import PERTURBED
 
-REPETITIONS = 4  # as published, for CIFAR
+
+class MIMO(OneNetwork):
+    """One network that takes several images at a time, each for another member.
+
+    Args:
+        members: how many there are.
+        repetitions: how often a batch has each of its images; an epoch costs as much as so many of one network.
+        equal: the share of a batch in which all members get the same image.
+    """
+
+    name = "mimo"
+
+    def __init__(self, members: int = 3, repetitions: int = 4, equal: float = 0.0) -> None:
+        whole("members", members)
+        _check(repetitions, equal)
+        target = "evoens.methods.mimo:MIMONetwork"
+        super().__init__(target, members=members, repetitions=repetitions, equal=equal)
 
 
-class MIMO(Joint):
+class MIMONetwork(Joint):
     """A network that takes `k` images side by side in its channels, and has `k` heads; all between is shared.
 
     The layers that take the images and the one that gives the logits are wider and drawn anew. In training each member
@@ -27,21 +45,16 @@ class MIMO(Joint):
     Args:
         network: any that torch.fx can trace, whose first and last layers are convolutions or linear.
         members: k.
-        repetitions: how often a batch has each of its images; a step costs so many of the network's.
+        repetitions: how often a batch has each of its images.
         equal: the share of a batch in which all members get the same image.
 
     Raises:
         SpecError: the network is no such one, the message names the layer; or an argument is out of range.
     """
 
-    def __init__(
-        self, network: nn.Module, members: int = 3, repetitions: int = REPETITIONS, equal: float = 0.0
-    ) -> None:
+    def __init__(self, network: nn.Module, members: int = 3, repetitions: int = 4, equal: float = 0.0) -> None:
         super().__init__(members)
-        if repetitions < 1:
-            raise SpecError(f"repetitions: expected 1 or more, found {repetitions}")
-        if not 0 <= equal <= 1:
-            raise SpecError(f"equal: expected a share between 0 and 1, found {equal}")
+        _check(repetitions, equal)
         self.repetitions, self.equal = repetitions, equal
         self.network = _widened(network, members)
 
@@ -58,6 +71,12 @@ class MIMO(Joint):
             torch.cat([order[:own][torch.randperm(own, generator=generator)], order[own:]]) for _ in range(self.members)
         ]
         return apart(x, y, torch.stack(orders))
+
+
+def _check(repetitions: int, equal: float) -> None:
+    whole("repetitions", repetitions)
+    if not 0 <= equal <= 1:
+        raise SpecError(f"equal: expected a share between 0 and 1, found {equal}", ("equal",))
 
 
 def _widened(network: nn.Module, members: int) -> nn.Module:

@@ -13,10 +13,29 @@ from evoens.errors import SpecError
 from evoens.graph.ends import first_layers, last_layer, traced
 from evoens.methods.converting import NORMS, inputs_of, outputs_of, refusal, resized, swapped
 from evoens.methods.joint import Joint
+from evoens.methods.one_network import OneNetwork
+from evoens.methods.setting import whole
 from evoens.parent import PERTURBED
 
 
-class Packed(Joint):
+class Packed(OneNetwork):
+    """Narrow networks, which together cost about as much as one.
+
+    Args:
+        members: how many there are.
+        width: of all of them together, in widths of the network: 4 members of width 2 cost what it costs.
+        groups: of the convolutions of each member.
+    """
+
+    name = "packed"
+
+    def __init__(self, members: int = 4, width: float = 2.0, groups: int = 1) -> None:
+        whole("members", members)
+        _check(width, groups)
+        super().__init__("evoens.methods.packed:PackedNetwork", members=members, width=width, groups=groups)
+
+
+class PackedNetwork(Joint):
     """`k` networks, each `width / k` times as wide as `network`: the weights of all are `width² / k` times as many.
 
     So 4 of width 2, as published, cost what one network costs. All weights are drawn anew; every member learns every
@@ -35,9 +54,7 @@ class Packed(Joint):
 
     def __init__(self, network: nn.Module, members: int = 4, width: float = 2.0, groups: int = 1) -> None:
         super().__init__(members)
-        for name, value in (("width", width), ("groups", groups)):
-            if value <= 0:
-                raise SpecError(f"{name}: expected more than 0, found {value}", (name,))
+        _check(width, groups)
         graph = traced(network)
         first, last = first_layers(network, graph), last_layer(network, graph)
         narrow = partial(_narrow, width=width / members, groups=groups, first=first, last=last)
@@ -47,6 +64,12 @@ class Packed(Joint):
     def forward(self, x: Tensor) -> Tensor:
         """See `Joint.forward`."""
         return torch.stack([network(part) for network, part in zip(self.networks, self.given(x), strict=True)])
+
+
+def _check(width: float, groups: int) -> None:
+    whole("groups", groups)
+    if not width > 0:
+        raise SpecError(f"width: expected a number > 0, found {width}", ("width",))
 
 
 def _narrow(name: str, layer: Any, *, width: float, groups: int, first: Sequence[str], last: str) -> nn.Module:

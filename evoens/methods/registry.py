@@ -16,6 +16,14 @@ BASELINES = {
     "swa": "evoens.methods.swa:SWA",
     "soup": "evoens.methods.model_soup:ModelSoup",
     "lottery-ticket": "evoens.methods.lottery_ticket:LotteryTicket",
+    "tree-net": "evoens.methods.tree_net:TreeNet",
+    "batch-ensemble": "evoens.methods.batch_ensemble:BatchEnsemble",
+    "mimo": "evoens.methods.mimo:MIMO",
+    "masksembles": "evoens.methods.masksembles:Masksembles",
+    "packed": "evoens.methods.packed:Packed",
+    "dst": "evoens.methods.dst:DST",
+    "edst": "evoens.methods.edst:EDST",
+    "mother-nets": "evoens.methods.mother_nets:MotherNets",
 }
 """Those that train networks themselves, and where they are."""
 

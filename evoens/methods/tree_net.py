@@ -12,10 +12,28 @@ from evoens.graph.cut import cut
 from evoens.graph.ends import traced
 from evoens.methods.converting import draw_weights
 from evoens.methods.joint import Joint
+from evoens.methods.one_network import OneNetwork
+from evoens.methods.setting import whole
 from evoens.network.tensors import plain
 
 
-class TreeNet(Joint):
+class TreeNet(OneNetwork):
+    """One network whose first layers are shared by all members; each has the others for itself.
+
+    Args:
+        members: how many there are.
+        shared: the share of the network's layers with weights that all members share, in the order of computing.
+    """
+
+    name = "tree_net"
+
+    def __init__(self, members: int = 3, shared: float = 0.5) -> None:
+        whole("members", members)
+        _check(shared)
+        super().__init__("evoens.methods.tree_net:TreeNetwork", members=members, shared=shared)
+
+
+class TreeNetwork(Joint):
     """A network whose first layers are shared; the others are there `k` times, the first time as they are.
 
     The other branches' weights are drawn anew. Losses of all branches add up in the trunk.
@@ -32,8 +50,7 @@ class TreeNet(Joint):
 
     def __init__(self, network: nn.Module, members: int = 3, shared: float = 0.5) -> None:
         super().__init__(members)
-        if not 0 < shared < 1:
-            raise SpecError(f"shared: expected a share between 0 and 1, found {shared}")
+        _check(shared)
         network = copy.deepcopy(network)
         plain(network)
         network.train()
@@ -53,6 +70,11 @@ class TreeNet(Joint):
         """See `Joint.forward`."""
         features = self.trunk(x)
         return torch.stack([branch(*features) for branch in self.branches])
+
+
+def _check(shared: float) -> None:
+    if not 0 < shared < 1:
+        raise SpecError(f"shared: expected a number > 0 and < 1, found {shared}", ("shared",))
 
 
 def _branching(network: nn.Module, shared: float) -> tuple[str, list[str]]:

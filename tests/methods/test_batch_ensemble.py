@@ -11,12 +11,12 @@ from joints import NETWORKS, furthest, images, settled
 from torch import Tensor, nn
 
 from evoens.errors import SpecError
-from evoens.methods.batch_ensemble import BatchEnsemble, RankOne
+from evoens.methods.batch_ensemble import BatchEnsembleNetwork, RankOne
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def member(joint: BatchEnsemble, network: nn.Module, place: int) -> nn.Module:
+def member(joint: BatchEnsembleNetwork, network: nn.Module, place: int) -> nn.Module:
     """A network like `network` with the weights W ∘ (s rᵀ) of one member."""
     own = copy.deepcopy(network)
     for name, layer in joint.network.named_modules():
@@ -32,7 +32,7 @@ def member(joint: BatchEnsemble, network: nn.Module, place: int) -> nn.Module:
     return own
 
 
-def gaussian(joint: BatchEnsemble) -> None:
+def gaussian(joint: BatchEnsembleNetwork) -> None:
     """Have the vectors be no signs, and the biases no longer alike."""
     for layer in joint.modules():
         if isinstance(layer, RankOne):
@@ -71,7 +71,7 @@ def test_a_convolution_is_one_with_the_weights_of_each_member() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_member_is_a_network_of_its_own_weights(name: str) -> None:
     network, (x, _) = settled(NETWORKS[name]()), images()
-    joint = BatchEnsemble(network, 3).eval()
+    joint = BatchEnsembleNetwork(network, 3).eval()
     gaussian(joint)
     expected = torch.stack([member(joint, network, place)(x) for place in range(3)])
     assert furthest(joint(x), expected) < 1e-4 * float(expected.abs().max())
@@ -80,7 +80,7 @@ def test_each_member_is_a_network_of_its_own_weights(name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_member_with_signs_of_one_is_the_network(name: str) -> None:
     network, (x, _) = settled(NETWORKS[name]()), images()
-    joint = BatchEnsemble(network, 1).eval()
+    joint = BatchEnsembleNetwork(network, 1).eval()
     for layer in joint.modules():
         if isinstance(layer, RankOne):
             nn.init.ones_(layer.r), nn.init.ones_(layer.s)
@@ -88,7 +88,7 @@ def test_one_member_with_signs_of_one_is_the_network(name: str) -> None:
 
 
 def test_vectors_begin_as_random_signs_and_only_they_do_not_decay() -> None:
-    joint = BatchEnsemble(NETWORKS["lenet"](), 4)
+    joint = BatchEnsembleNetwork(NETWORKS["lenet"](), 4)
     parameters = dict(joint.named_parameters())
     vectors = {name for name in parameters if name.endswith((".r", ".s"))}
     assert set(joint.undecayed()) == vectors and len(vectors) == 10
@@ -99,14 +99,14 @@ def test_vectors_begin_as_random_signs_and_only_they_do_not_decay() -> None:
 
 def test_a_layer_used_twice_stays_one() -> None:
     shared = nn.Linear(6, 6)
-    joint = BatchEnsemble(nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(6, 2)), 2)
+    joint = BatchEnsembleNetwork(nn.Sequential(shared, nn.ReLU(), shared, nn.Linear(6, 2)), 2)
     assert joint.network.get_submodule("0") is joint.network.get_submodule("2")
 
 
 def test_attention_is_refused_by_name() -> None:
     network = nn.TransformerEncoderLayer(8, 2)
     with pytest.raises(SpecError, match=r"layer self_attn \(MultiheadAttention\): expected weights in Linear, Conv1d"):
-        BatchEnsemble(network)
+        BatchEnsembleNetwork(network)
 
 
 # ---- torch-uncertainty, where it is installed

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from evoens.errors import SpecError
-from evoens.methods.dst import DynamicSparse, Updates, counts, erdos_renyi_kernel
+from evoens.methods.dst import DST, DynamicSparse, Updates, counts, erdos_renyi_kernel
 from evoens.settings.classification import TrainSettings
 from evoens.tasks.data.images import Images
 from evoens.tasks.data.preprocessing import Normalise
@@ -80,8 +80,6 @@ def test_all_layers_together_have_the_density() -> None:
     for density in (0.02, 0.1, 0.2, 0.5, 0.9, 1.0):
         assert sum(counts(shapes, density).values()) == pytest.approx(density * whole, abs=len(shapes))
         assert max(erdos_renyi_kernel(shapes, density).values()) <= 1
-    with pytest.raises(SpecError, match=r"density: expected a share above 0, at most 1, found 0"):
-        counts(shapes, 0)
 
 
 # ---- when
@@ -174,6 +172,10 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(grow: str, optimis
             assert torch.equal(value, unbroken[name]), (stop, name)
 
 
-def test_an_unknown_way_to_grow_is_refused() -> None:
+def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(SpecError, match=r"grow: expected one of gradient, random, found 'best'"):
-        begin("best")
+        DST(grow="best")
+    with pytest.raises(SpecError, match=r"density: expected a number > 0 and ≤ 1, found 0"):
+        DST(density=0)
+    with pytest.raises(SpecError, match=r"every: expected an integer ≥ 1, found 0"):
+        DST(every=0)

@@ -13,8 +13,8 @@ from torch import nn
 
 from evoens.errors import SpecError
 from evoens.methods.joint import Apart, Joint, apart, loss
-from evoens.methods.masksembles import Masksembles
-from evoens.methods.mimo import MIMO
+from evoens.methods.masksembles import MasksemblesNetwork
+from evoens.methods.mimo import MIMONetwork
 from evoens.network.tensors import load, tensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,12 +82,12 @@ def test_the_same_seed_makes_the_same_one(way: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_there_is_a_member_at_least(way: str) -> None:
-    with pytest.raises(SpecError, match=r"members: expected 1 or more, found 0"):
+    with pytest.raises(SpecError, match=r"members: expected an integer ≥ 1, found 0"):
         WAYS[way](NETWORKS["mlp"](), members=0)  # type: ignore[call-arg]
 
 
-@pytest.mark.parametrize("kind", [MIMO, Masksembles])
-def test_members_can_be_given_inputs_of_their_own(kind: type[MIMO] | type[Masksembles]) -> None:
+@pytest.mark.parametrize("kind", [MIMONetwork, MasksemblesNetwork])
+def test_members_can_be_given_inputs_of_their_own(kind: type[MIMONetwork] | type[MasksemblesNetwork]) -> None:
     joint, (x, y) = kind(NETWORKS["lenet"](), 2).eval(), images(6)
     places = torch.tensor([[0, 1, 2], [3, 4, 5]])
     inputs, targets = apart(x, y, places)

@@ -11,7 +11,7 @@ from joints import NETWORKS, furthest, images, settled
 from torch import Tensor, nn
 
 from evoens.errors import SpecError
-from evoens.methods.masksembles import MaskedInputs, Masksembles, draw_masks
+from evoens.methods.masksembles import MaskedInputs, MasksemblesNetwork, draw_masks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -41,8 +41,8 @@ def test_masks_that_no_draw_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("evoens.methods.masksembles.TRIES", 0)
     with pytest.raises(SpecError, match=r"scale: expected masks of 400 channels for 2 members, found none at 3"):
         draw_masks(400, 2, 3)
-    with pytest.raises(SpecError, match=r"scale: expected 1 or more, found 0.5"):
-        Masksembles(NETWORKS["mlp"](), 4, 0.5)
+    with pytest.raises(SpecError, match=r"scale: expected a number ≥ 1, found 0.5"):
+        MasksemblesNetwork(NETWORKS["mlp"](), 4, 0.5)
 
 
 def test_a_convolution_sees_the_channels_of_a_members_mask() -> None:
@@ -62,7 +62,7 @@ def test_a_convolution_sees_the_channels_of_a_members_mask() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_member_is_the_network_with_columns_of_weights_at_zero(name: str) -> None:
     network, (x, _) = settled(NETWORKS[name]()), images()
-    joint = Masksembles(network, 3).eval()
+    joint = MasksemblesNetwork(network, 3).eval()
     masked = {name: layer for name, layer in joint.network.named_modules() if isinstance(layer, MaskedInputs)}
     layers = [n for n, layer in network.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     assert list(masked) == layers[1:]  # all but the one that takes images
@@ -76,7 +76,7 @@ def test_each_member_is_the_network_with_columns_of_weights_at_zero(name: str) -
 
 
 def test_masks_are_in_the_state_dict_and_learn_nothing() -> None:
-    joint = Masksembles(NETWORKS["lenet"]())
+    joint = MasksemblesNetwork(NETWORKS["lenet"]())
     names = {name for name in joint.state_dict() if name.endswith(".masks")}
     assert len(names) == 4 and not names & {name for name, _ in joint.named_parameters()}
 
@@ -84,7 +84,7 @@ def test_masks_are_in_the_state_dict_and_learn_nothing() -> None:
 @pytest.mark.parametrize("n", [2, 8, 10])
 def test_a_batch_is_split_among_members(n: int) -> None:
     x, y = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 3, 16, 16), torch.arange(n)
-    inputs, targets = Masksembles(NETWORKS["lenet"](), 4).training_batch(x, y, torch.Generator())
+    inputs, targets = MasksemblesNetwork(NETWORKS["lenet"](), 4).training_batch(x, y, torch.Generator())
     each = -(-n // 4)
     assert inputs.shape == (each, 4, 3, 16, 16) and targets.shape == (4, each)
     assert torch.equal(inputs.as_subclass(Tensor)[:, :, 0, 0, 0].T, targets.float())

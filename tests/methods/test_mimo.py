@@ -10,7 +10,7 @@ from torch.nn.functional import conv2d
 
 from evoens.errors import EvoensError, SpecError
 from evoens.methods.joint import Apart, apart
-from evoens.methods.mimo import MIMO
+from evoens.methods.mimo import MIMONetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -21,7 +21,7 @@ def numbered(n: int) -> tuple[Tensor, Tensor]:
 
 
 def batch(equal: float, repetitions: int = 4, seed: int = 0) -> Tensor:
-    joint = MIMO(NETWORKS["lenet"](), 3, repetitions, equal)
+    joint = MIMONetwork(NETWORKS["lenet"](), 3, repetitions, equal)
     inputs, targets = joint.training_batch(*numbered(10), torch.Generator().manual_seed(seed))
     assert isinstance(inputs, Apart) and inputs.shape == (10 * repetitions, 3, 3, 16, 16)
     assert torch.equal(inputs.as_subclass(Tensor)[:, :, 0, 0, 0].T, targets.float())  # each is asked what it sees
@@ -47,7 +47,7 @@ def test_so_large_a_share_of_the_batch_is_the_same_for_all(equal: float) -> None
 
 
 def test_the_first_layer_adds_up_what_it_makes_of_each_image() -> None:
-    joint, (x, y) = MIMO(NETWORKS["lenet"](), 2), images(4)
+    joint, (x, y) = MIMONetwork(NETWORKS["lenet"](), 2), images(4)
     first = joint.network.get_submodule("conv1")
     assert isinstance(first, nn.Conv2d) and first.in_channels == 6
     seen: list[Tensor] = []
@@ -61,7 +61,7 @@ def test_the_first_layer_adds_up_what_it_makes_of_each_image() -> None:
 
 
 def test_each_head_is_a_part_of_the_last_layer() -> None:
-    joint, (x, _) = MIMO(NETWORKS["wrn"](), 3).eval(), images()
+    joint, (x, _) = MIMONetwork(NETWORKS["wrn"](), 3).eval(), images()
     head = joint.network.get_submodule("fc")
     assert isinstance(head, nn.Linear) and head.out_features == 3 * CLASSES
     seen: list[Tensor] = []
@@ -74,7 +74,7 @@ def test_each_head_is_a_part_of_the_last_layer() -> None:
 
 def test_new_layers_are_drawn_as_the_networks_own_were() -> None:
     network = NETWORKS["wrn"]()
-    joint = MIMO(network, 4)
+    joint = MIMONetwork(network, 4)
     old, new = (part.get_parameter("conv1.weight").detach() for part in (network, joint.network))
     assert float(new.std()) == pytest.approx(float(old.std()) / 2, rel=0.1)  # a sum of four times as many
     head = joint.network.get_parameter("fc.weight").detach()
@@ -82,18 +82,18 @@ def test_new_layers_are_drawn_as_the_networks_own_were() -> None:
 
 
 def test_a_linear_classifier_is_first_and_last() -> None:
-    joint = MIMO(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), 2)
+    joint = MIMONetwork(nn.Sequential(nn.Flatten(), nn.Linear(12, 5)), 2)
     assert joint(torch.randn(3, 3, 2, 2)).shape == (2, 3, 5)
 
 
 def test_what_cannot_take_several_images_is_named() -> None:
     x = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2)
     with pytest.raises(SpecError, match=r"layer 0 \(BatchNorm2d\): expected a convolution or linear layer"):
-        MIMO(nn.Sequential(*x))
+        MIMONetwork(nn.Sequential(*x))
     with pytest.raises(SpecError, match=r"expected the last layer to give the logits, found .* after it"):
-        MIMO(nn.Sequential(nn.Linear(4, 2), nn.LogSoftmax(1)))
+        MIMONetwork(nn.Sequential(nn.Linear(4, 2), nn.LogSoftmax(1)))
     with pytest.raises(SpecError, match=r"layer 0 \(Linear\): expected a logit for each class, found one for two"):
-        MIMO(nn.Sequential(nn.Linear(4, 1)))
+        MIMONetwork(nn.Sequential(nn.Linear(4, 1)))
 
     class Undecided(nn.Module):
         def __init__(self) -> None:
@@ -104,11 +104,11 @@ def test_what_cannot_take_several_images_is_named() -> None:
             return self.layer(x) if x.sum() > 0 else -self.layer(x)  # type: ignore[no-any-return]
 
     with pytest.raises(EvoensError, match=r"expected a network that torch.fx can trace"):
-        MIMO(Undecided())
-    with pytest.raises(SpecError, match=r"repetitions: expected 1 or more, found 0"):
-        MIMO(NETWORKS["mlp"](), repetitions=0)
+        MIMONetwork(Undecided())
+    with pytest.raises(SpecError, match=r"repetitions: expected an integer ≥ 1, found 0"):
+        MIMONetwork(NETWORKS["mlp"](), repetitions=0)
     with pytest.raises(SpecError, match=r"equal: expected a share between 0 and 1, found 1.5"):
-        MIMO(NETWORKS["mlp"](), equal=1.5)
+        MIMONetwork(NETWORKS["mlp"](), equal=1.5)
 
 
 # ---- torch-uncertainty, where it is installed
@@ -131,7 +131,7 @@ def test_a_batch_of_torch_uncertainty_is_answered_as_there() -> None:
     """Its MIMO networks lay out images, and take heads apart, as these two patterns say."""
     transforms = pytest.importorskip("torch_uncertainty.transforms.batch")
     einops = pytest.importorskip("einops")
-    joint, (x, _) = MIMO(NETWORKS["wrn"](), 3).eval(), images(8)
+    joint, (x, _) = MIMONetwork(NETWORKS["wrn"](), 3).eval(), images(8)
     inputs, places = transforms.MIMOBatchFormat(3, 0.25, 4)((x, torch.arange(8)))
     outputs = joint.network(einops.rearrange(inputs, "(m b) c h w -> b (m c) h w", m=3))
     ours = joint(apart(x, places, places.view(3, 32))[0])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from joints import CLASSES, furthest, images, settled
+from method_setting import setting
 from torch import nn
 from torch.nn import functional as F
 
 from evoens.architecture import Architecture
 from evoens.errors import SpecError
-from evoens.methods.mother_nets import hatch, mother_of
+from evoens.methods.mother_nets import MotherNets, hatch, mother_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,18 +50,22 @@ def members(name: str) -> list[Architecture]:
     return [Architecture(target, {"classes": CLASSES, **size}) for size in sizes]
 
 
+def mother_network(name: str) -> Architecture:
+    return Architecture(SIZES[name][0], mother_of([each.arguments for each in members(name)]))
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_the_mother_is_the_largest_network_that_all_contain(name: str) -> None:
-    mother = mother_of(members(name))
-    assert mother == Architecture(SIZES[name][0], {"classes": CLASSES, **SIZES[name][2]})
-    sizes = [sum(w.numel() for w in each.build().parameters()) for each in (mother, *members(name))]
+    mother = mother_of([each.arguments for each in members(name)])
+    assert mother == {"classes": CLASSES, **SIZES[name][2]}
+    sizes = [sum(w.numel() for w in each.build().parameters()) for each in (mother_network(name), *members(name))]
     assert sizes[0] <= min(sizes[1:])
 
 
 @pytest.mark.parametrize("name", SIZES)
 def test_hatching_leaves_what_is_computed_as_it_is(name: str) -> None:
     x, _ = images()
-    mother = settled(mother_of(members(name)).build())
+    mother = settled(mother_network(name).build())
     expected = mother(x)
     for architecture in members(name):
         member = architecture.build()
@@ -72,7 +78,7 @@ def test_hatching_leaves_what_is_computed_as_it_is(name: str) -> None:
 def test_every_weight_of_a_member_can_learn(name: str) -> None:
     """What the mother's weights leave out begins with no weight: two steps on, gradients reach all of it."""
     x, y = images(32)
-    mother = mother_of(members(name)).build()
+    mother = mother_network(name).build()
     for architecture in members(name):
         member = architecture.build()
         hatch(mother, member, x)
@@ -88,19 +94,26 @@ def test_every_weight_of_a_member_can_learn(name: str) -> None:
             assert float(moved) > 0.5, (n, float(moved))  # relus let no gradient through where they are off
 
 
-def test_members_of_one_size_are_the_mother() -> None:
-    same = members("wider lenets")[:1] * 2
-    assert mother_of(same) == same[0]
-
-
 def test_what_has_no_mother_is_refused() -> None:
-    one, other = members("wider lenets")[0], members("mlps")[0]
-    with pytest.raises(SpecError, match=r"members: expected networks of one class, found .*LeNet and .*MLP"):
-        mother_of([one, other])
-    with pytest.raises(SpecError, match=r"members: expected `projection` to be the same for all of them, or numbers"):
-        mother_of([Architecture(RESNET, {"classes": 4, "projection": p}) for p in (True, False)])
-    with pytest.raises(SpecError, match=r"members: expected `width` for each of them, found one of .*LeNet without it"):
-        mother_of([one, Architecture(LENET, {"classes": CLASSES, "side": 16})])
+    assert mother_of([{"width": 2}] * 2) == {"width": 2}
+    with pytest.raises(SpecError, match=r"sizes: expected `projection` the same for all, or numbers"):
+        mother_of([{"projection": True}, {"projection": False}])
+    with pytest.raises(SpecError, match=r"sizes: expected `width` for each of them, found one without it"):
+        mother_of([{"width": 1}, {}])
+    with pytest.raises(SpecError, match=r"first: expected a share that leaves every member an epoch, found 0.5 of 6"):
+        MotherNets().require(6)
+    with pytest.raises(SpecError, match=r"sizes: expected a list of a network's arguments, found \[\]"):
+        MotherNets([])
+
+
+def test_members_of_several_sizes_are_trained_from_one(tmp_path: Path) -> None:
+    own = setting(tmp_path, 4)
+    found = MotherNets([{"hidden": [16]}, {"hidden": [24, 16]}], 0.5).fit(own, Path("unused"), lambda _: None)
+    assert found.networks is not None and found.spent.epochs == pytest.approx(4)
+    (family,) = found.networks.modules()
+    widths = [[value.shape[0] for value in part.parameters() if value.dim() > 1] for part in family.networks]
+    assert widths == [[16, 10], [24, 16, 10]]
+    assert found.networks.outputs(own.problem.probe(5)).shape == (2, 5, 10)
 
 
 def test_a_widening_that_changes_what_is_computed_is_refused() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from evoens.errors import SpecError
 from evoens.methods.joint import loss
-from evoens.methods.tree_net import TreeNet
+from evoens.methods.tree_net import TreeNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +32,7 @@ def trained(module: nn.Module, x: Tensor, y: Tensor, members: int) -> nn.Module:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_branch_is_the_network_to_the_bit(name: str, shared: float) -> None:
     network, (x, y) = NETWORKS[name](), images()
-    tree = TreeNet(network, 1, shared)
+    tree = TreeNetwork(network, 1, shared)
     assert torch.equal(tree.eval()(x)[0], copy.deepcopy(network).eval()(x))
     assert torch.equal(trained(tree, x, y, 1)(x)[0], trained(network, x, y, 0)(x))
 
@@ -40,7 +40,7 @@ def test_one_branch_is_the_network_to_the_bit(name: str, shared: float) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_are_there_once_in_the_trunk_and_once_a_branch(name: str) -> None:
     network = settled(NETWORKS[name]())
-    tree = TreeNet(network, 3)
+    tree = TreeNetwork(network, 3)
     sizes = {n: w.numel() for n, w in network.named_parameters()}
     trunk, branch = ({n: w.numel() for n, w in part.named_parameters()} for part in (tree.trunk, tree.branches[1]))
     assert trunk.keys() | branch.keys() == sizes.keys() and not trunk.keys() & branch.keys()
@@ -54,7 +54,7 @@ def test_weights_are_there_once_in_the_trunk_and_once_a_branch(name: str) -> Non
 
 def test_the_trunk_learns_from_every_branch() -> None:
     network, (x, y) = NETWORKS["lenet"](), images()
-    tree = TreeNet(network, 2)
+    tree = TreeNetwork(network, 2)
     gradients = []
     for targets in (torch.stack([y, y]), torch.stack([y, y.flip(0)])):
         tree.zero_grad()
@@ -71,7 +71,7 @@ def test_the_trunk_learns_from_every_branch() -> None:
 
 @pytest.mark.parametrize(("shared", "at"), [(0.01, "conv2"), (0.5, "fc1"), (0.99, "fc3")])
 def test_branches_begin_where_that_share_of_the_layers_is_done(shared: float, at: str) -> None:
-    assert TreeNet(NETWORKS["lenet"](), 2, shared).branches_at == at
+    assert TreeNetwork(NETWORKS["lenet"](), 2, shared).branches_at == at
 
 
 class Functional(nn.Module):
@@ -87,8 +87,8 @@ class Functional(nn.Module):
 
 def test_what_cannot_be_a_tree_is_refused() -> None:
     with pytest.raises(SpecError, match=r"dropout: expected modules such as nn.Dropout to tell both apart"):
-        TreeNet(Functional())
+        TreeNetwork(Functional())
     with pytest.raises(SpecError, match=r"expected two layers with weights at least, found 1"):
-        TreeNet(nn.Sequential(nn.Linear(4, 2)))
-    with pytest.raises(SpecError, match=r"shared: expected a share between 0 and 1, found 1"):
-        TreeNet(NETWORKS["lenet"](), shared=1)
+        TreeNetwork(nn.Sequential(nn.Linear(4, 2)))
+    with pytest.raises(SpecError, match=r"shared: expected a number > 0 and < 1, found 1"):
+        TreeNetwork(NETWORKS["lenet"](), shared=1)

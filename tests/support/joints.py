@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
-from evoens.methods.batch_ensemble import BatchEnsemble
+from evoens.methods.batch_ensemble import BatchEnsembleNetwork
 from evoens.methods.joint import Joint
-from evoens.methods.masksembles import Masksembles
-from evoens.methods.mimo import MIMO
-from evoens.methods.packed import Packed
-from evoens.methods.tree_net import TreeNet
+from evoens.methods.masksembles import MasksemblesNetwork
+from evoens.methods.mimo import MIMONetwork
+from evoens.methods.packed import PackedNetwork
+from evoens.methods.tree_net import TreeNetwork
 from evoens.tasks.networks.lenet import LeNet
 from evoens.tasks.networks.mlp import MLP
 from evoens.tasks.networks.resnet import ResNet
@@ -31,11 +31,11 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "densenet": partial(DenseNet, 8, (2, 2), 16, 2, num_classes=CLASSES),
 }
 WAYS: dict[str, Callable[[nn.Module], Joint]] = {
-    "batch-ensemble": BatchEnsemble,
-    "mimo": MIMO,
-    "tree-net": TreeNet,
-    "masksembles": Masksembles,
-    "packed": Packed,
+    "batch-ensemble": BatchEnsembleNetwork,
+    "mimo": MIMONetwork,
+    "tree-net": TreeNetwork,
+    "masksembles": MasksemblesNetwork,
+    "packed": PackedNetwork,
 }
 
 
