@@ -67,10 +67,9 @@ def refusal(name: str, layer: nn.Module, expected: str) -> SpecError:
 
 
 def along(values: Tensor, layer: nn.Module, x: Tensor) -> Tensor:
-    """Return one number a member and channel, `(k, c)`, in a shape that multiplies `x` `(k, m, …)` of a layer."""
-    if isinstance(layer, nn.Linear):
-        return values.view(len(values), *[1] * (x.dim() - 2), -1)
-    return values.view(len(values), 1, -1, *[1] * (x.dim() - 3))
+    """Return one number a member and channel, `(k, c)`, to multiply `x` `(k, m, …)` of a layer by; in `x`'s dtype."""
+    shape = (*[1] * (x.dim() - 2), -1) if isinstance(layer, nn.Linear) else (1, -1, *[1] * (x.dim() - 3))
+    return values.to(x.dtype).view(len(values), *shape)
 
 
 def inputs_of(layer: Layer) -> int:
