@@ -29,7 +29,7 @@ def swapped(
         network: any; parametrised weights become plain ones.
         make: gives the new layer, of the name and the layer that was there.
         kinds: torch's own layers; their subclasses may do as they like, and count as others.
-        others: how many dimensions the parameters of other layers, which stay, may have.
+        others: in how many dimensions the parameters of other layers, which stay, may be larger than 1.
 
     Raises:
         SpecError: another layer has parameters of more; its name is in the message.
@@ -42,7 +42,7 @@ def swapped(
             new[layer] = new.get(layer) or make(name, layer)
             network = put(network, name, new[layer])
         for key, value in layer.named_parameters(recurse=False) if layer not in new else ():
-            if value.dim() > others:
+            if sum(size > 1 for size in value.shape) > others:
                 raise refusal(name, layer, f"weights in {_names(kinds)} only, found its own {key}")
     return network.train()
 
@@ -62,8 +62,9 @@ def _names(kinds: tuple[type[nn.Module], ...]) -> str:
 
 def refusal(name: str, layer: nn.Module, expected: str) -> SpecError:
     """Return an error that says which layer is in the way of a conversion."""
-    where = f"layer {name}" if name else "the network"
-    return SpecError(f"{where} ({type(layer).__name__}): expected {expected}")
+    where, kind = f"layer {name}" if name else "the network", type(layer)
+    own = hasattr(nn, kind.__name__) and getattr(nn, kind.__name__) is not kind  # of a torch layer's name, and none
+    return SpecError(f"{where} ({kind.__module__ + '.' if own else ''}{kind.__name__}): expected {expected}")
 
 
 def along(values: Tensor, layer: nn.Module, x: Tensor) -> Tensor:

@@ -103,5 +103,5 @@ def _require_same(training: fx.Graph, asked: fx.Graph) -> None:
     """
     for one, other in zip(training.nodes, asked.nodes, strict=False):
         if one.format_node() != other.format_node():
-            found = f"{one.format_node()} in training, {other.format_node()} when it is asked"
-            raise SpecError(f"{one.name}: expected modules such as nn.Dropout to tell both apart, found {found}")
+            alike = "to compute alike in training and when it is asked, but for layers such as nn.Dropout"
+            raise SpecError(f"the network: expected {alike}, found a call of {one.name} that does not")

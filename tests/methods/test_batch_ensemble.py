@@ -42,7 +42,7 @@ def gaussian(joint: BatchEnsembleNetwork) -> None:
 
 def test_a_linear_layer_is_what_the_paper_writes() -> None:
     torch.manual_seed(3)
-    layer = RankOne(nn.Linear(5, 3), 2).double()
+    layer = RankOne(nn.Linear(5, 3), 2).double().requires_grad_(False)
     nn.init.normal_(layer.r), nn.init.normal_(layer.s), nn.init.normal_(layer.bias)  # type: ignore[arg-type]
     x, found = torch.randn(2, 4, 5).double(), torch.zeros(2, 4, 3).double()
     assert layer.bias is not None
@@ -54,7 +54,7 @@ def test_a_linear_layer_is_what_the_paper_writes() -> None:
 
 def test_a_convolution_is_one_with_the_weights_of_each_member() -> None:
     torch.manual_seed(3)
-    layer = RankOne(nn.Conv2d(2, 3, 3, padding=1), 2).double()
+    layer = RankOne(nn.Conv2d(2, 3, 3, padding=1), 2).double().requires_grad_(False)
     nn.init.normal_(layer.r), nn.init.normal_(layer.s), nn.init.normal_(layer.bias)  # type: ignore[arg-type]
     x, found = torch.randn(2, 2, 4, 4).double(), torch.zeros(2, 3, 4, 4).double()
     assert layer.bias is not None
@@ -103,7 +103,13 @@ def test_a_layer_used_twice_stays_one() -> None:
     assert joint.network.get_submodule("0") is joint.network.get_submodule("2")
 
 
-def test_attention_is_refused_by_name() -> None:
+class Linear(nn.Linear):
+    """One that may do as it likes."""
+
+
+def test_layers_that_are_refused_are_named() -> None:
+    with pytest.raises(SpecError, match=r"layer 0 \([\w.]+.Linear\): expected weights in Linear, Conv1d"):
+        BatchEnsembleNetwork(nn.Sequential(Linear(4, 4)))
     network = nn.TransformerEncoderLayer(8, 2)
     with pytest.raises(SpecError, match=r"layer self_attn \(MultiheadAttention\): expected weights in Linear, Conv1d"):
         BatchEnsembleNetwork(network)

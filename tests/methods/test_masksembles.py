@@ -47,7 +47,7 @@ def test_masks_that_no_draw_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_convolution_sees_the_channels_of_a_members_mask() -> None:
     masks = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
-    layer = MaskedInputs(nn.Conv2d(3, 2, 2), masks).double()
+    layer = MaskedInputs(nn.Conv2d(3, 2, 2), masks).double().requires_grad_(False)
     inner, x = layer.layer, torch.randn(4, 3, 3, 3).double()
     assert isinstance(inner, nn.Conv2d) and inner.bias is not None
     found = torch.zeros(4, 2, 2, 2).double()

@@ -86,7 +86,7 @@ class Functional(nn.Module):
 
 
 def test_what_cannot_be_a_tree_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"dropout: expected modules such as nn.Dropout to tell both apart"):
+    with pytest.raises(SpecError, match=r"but for layers such as nn.Dropout, found a call of dropout that does not"):
         TreeNetwork(Functional())
     with pytest.raises(SpecError, match=r"expected two layers with weights at least, found 1"):
         TreeNetwork(nn.Sequential(nn.Linear(4, 2)))
