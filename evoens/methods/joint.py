@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from evoens.methods.setting import whole
@@ -24,7 +23,7 @@ class Apart(Tensor):
 
 
 class Joint(nn.Module, ABC):
-    """A network of `k` members, whose answers cost less than those of `k` networks.
+    """A network of `k` members; it is trained by the mean of their cross-entropies.
 
     Args:
         members: k.
@@ -60,11 +59,6 @@ class Joint(nn.Module, ABC):
     def given(self, x: Tensor) -> list[Tensor]:
         """Return what each member is given of `forward`'s inputs: k times `(m, *input)`."""
         return list(x.as_subclass(Tensor).unbind(1)) if isinstance(x, Apart) else [x] * self.members
-
-
-def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean of the members' cross-entropies, in nats: of logits `(k, m, c)` and classes `(k, m)`."""
-    return F.cross_entropy(outputs.flatten(0, 1), targets.flatten())
 
 
 def apart(x: Tensor, y: Tensor, places: Tensor) -> Batch:

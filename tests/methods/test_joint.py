@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
-from joints import CLASSES, NETWORKS, WAYS, furthest, images
+from joints import CLASSES, NETWORKS, WAYS, furthest, images, loss
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from evoens.errors import SpecError
-from evoens.methods.joint import Apart, Joint, apart, loss
+from evoens.methods.joint import Apart, Joint, apart
 from evoens.methods.masksembles import MasksemblesNetwork
 from evoens.methods.mimo import MIMONetwork
 from evoens.network.tensors import load, tensors
@@ -97,16 +96,6 @@ def test_members_can_be_given_inputs_of_their_own(kind: type[MIMONetwork] | type
     same, _ = apart(x, y, places[:1].expand(2, -1))
     assert furthest(joint(same), joint(x[:3])) < 1e-5
     assert isinstance(inputs[:1], Apart) and len(inputs) == 3
-
-
-def test_the_loss_is_the_mean_of_the_members_cross_entropies() -> None:
-    outputs, targets = torch.randn(3, 5, CLASSES).double(), torch.randint(CLASSES, (3, 5))
-    by_hand = 0.0
-    for i in range(3):
-        for j in range(5):
-            scores = outputs[i, j].tolist()
-            by_hand += math.log(sum(map(math.exp, scores))) - scores[int(targets[i, j])]
-    assert float(loss(outputs, targets)) == pytest.approx(by_hand / 15, abs=1e-12)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -6,12 +6,11 @@ import copy
 
 import pytest
 import torch
-from joints import NETWORKS, images, settled
+from joints import NETWORKS, images, loss, settled
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evoens.errors import SpecError
-from evoens.methods.joint import loss
 from evoens.methods.tree_net import TreeNetwork
 
 pytestmark = pytest.mark.usefixtures("one_thread")

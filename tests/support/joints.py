@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import DenseNet
 
@@ -60,3 +61,8 @@ def furthest(found: Tensor, expected: Tensor) -> float:
     """Return the largest difference."""
     assert found.shape == expected.shape
     return float((found.double() - expected.double()).abs().max().detach())
+
+
+def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean of the members' cross-entropies."""
+    return torch.stack([F.cross_entropy(own, target) for own, target in zip(outputs, targets, strict=True)]).mean()
