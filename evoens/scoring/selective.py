@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +16,11 @@ def risks(confidence: Tensor, correct: Tensor) -> Tensor:
         confidence: `(n,)`, higher is surer.
         correct: 1 or 0, `(n,)`.
     """
-    _, group, counts = torch.unique(-confidence.double(), return_inverse=True, return_counts=True)
+    found = np.unique(-confidence.double().numpy(), return_inverse=True, return_counts=True)
+    group, counts = (torch.from_numpy(part) for part in found[1:])
     wrong = torch.zeros(len(counts), dtype=torch.float64).index_add_(0, group, 1 - correct.double()) / counts
-    errors = wrong.repeat_interleave(counts).cumsum(0)
-    return errors / torch.arange(1, len(errors) + 1)
+    errors: Tensor = wrong.repeat_interleave(counts).cumsum(0) / torch.arange(1, len(correct) + 1)
+    return errors
 
 
 def aurc(confidence: Tensor, correct: Tensor) -> float:

@@ -32,7 +32,9 @@ class Learnt(TinyFrames):
 def evolved(problem: TinyFrames) -> Evolved:
     own = experiment(config(), problem)
     members = own.strategy.ask(2, Random(0))
-    return Evolved(problem, own.strategy, own.config, members, members[0], members, torch.device("cpu"))
+    found = {"members": members, "best": members[0], "unselected": members}
+    cpu = torch.device("cpu")
+    return Evolved(problem=problem, strategy=own.strategy, config=own.config, device=cpu, **found)  # type: ignore[arg-type]
 
 
 def no_progress(*_: Any) -> None:
