@@ -14,6 +14,8 @@ from evoens.commands import inspection, printing, session, validation
 from evoens.commands.estimate import planned
 from evoens.commands.explain import explain
 from evoens.commands.group import Group
+from evoens.commands.options import RUNS, Folder, Force, Json, Problem, Quiet, Retrain, Runs, Settings
+from evoens.commands.pool import pool
 from evoens.config.load import RESOLVED, Loaded, load
 from evoens.config.shipped import shipped_problems
 from evoens.errors import Check, CheckpointError, ConfigError
@@ -45,17 +47,6 @@ def top(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Evolve one trained network into an ensemble."""
-
-
-Problem = Annotated[str, typer.Argument(help="A YAML file, or the name of a problem that ships.")]
-Folder = Annotated[Path, typer.Argument(help="The run's folder, or its name in --runs.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Over the YAML; repeatable.")]
-Runs = Annotated[Path, typer.Option("--runs", help="Where the folders of runs are.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only the result, and errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Retrain = Annotated[bool, typer.Option("--retrain", help="Train a new parent, even if there is one.")]
-Force = Annotated[bool, typer.Option("--force", help="Go on in spite of the differences that are named.")]
-RUNS = Path("runs")
 
 
 @app.command()
@@ -281,6 +272,9 @@ def diversity(
         printing.print_json({name: part["figures"] for name, part in found.items()})
     elif quiet:
         printing.say(asked.folder / "report.html")
+
+
+app.command()(pool)
 
 
 def _print_config(loaded: Loaded, json: bool) -> None:

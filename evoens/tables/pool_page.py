@@ -18,6 +18,7 @@ from evoens.scoring.text import interval, number
 Json = Mapping[str, Any]
 TITLES = {"accuracy": "mean accuracy of the members", "weights": "numbers to keep, of a member"}
 DRAWN = ("disagreement", "kl", "accuracy")
+HEAD = ["Members", "Numbers to keep", "Accuracy", "NLL", "Improvement"]
 LARGEST, SMALLEST = 60, 6  # of a bubble, in square points
 
 
@@ -25,6 +26,13 @@ def page(name: str, found: Json) -> str:
     """Return the page of a pool as HTML, from what pool.json holds."""
     subtitle = f"{found['subsets']:,} ensembles of {found['size']} of {len(found['members'])}"
     return rendered(name, subtitle, [_gain(found), _told(found), _chosen(found), _together(found)])
+
+
+def best(found: Json) -> tuple[str, list[str], list[list[str]]]:
+    """Return the best ensembles as a title, a head and rows, for the console."""
+    title = f"{found['subsets']:,} ensembles of {found['size']} of {len(found['members'])}, the best by select"
+    rows = [_row(", ".join(own["members"]), own) for own in found["chosen"]["best"]]
+    return title, HEAD, rows
 
 
 def _gain(found: Json) -> Section:
@@ -91,10 +99,9 @@ def _chosen(found: Json) -> Section:
     chosen = found["chosen"]
     bound = "" if chosen["budget"] is None else f", of those that need at most {chosen['budget']:,.0f} numbers"
     text = f"The best by the NLL of their mean on the select split{bound}; what they reach on the test split."
-    head = ["Members", "Numbers to keep", "Accuracy", "NLL", "Improvement"]
     rows = [_row(", ".join(own["members"]), own) for own in chosen["best"]]
     one = _row(f"one after another: {', '.join(chosen['greedy']['members'])}", chosen["greedy"])
-    return Section("chosen", "The best by select", [text], [Table([*rows, one], head)])
+    return Section("chosen", "The best by select", [text], [Table([*rows, one], HEAD)])
 
 
 def _row(name: str, own: Json) -> list[str]:
