@@ -252,6 +252,7 @@ def test_help_names_every_command() -> None:
     commands = [
         "run",
         "resume",
+        "compare",
         "train-parent",
         "validate",
         "list",

@@ -37,21 +37,7 @@ def conclude(
     different, size = len({genome.key for genome in members if genome.genes}), config.selection.size
     if different < size:
         journal.warn(f"the members are {different} different networks, where selection.size asks for {size}")
-    evolved = Evolved(
-        problem=problem,
-        config=config,
-        device=backend.device,
-        task=experiment.task,
-        epochs=sum(n or 0 for n in training(experiment, journal)["epochs"].values()),
-        trainings=journal.folder / TRAININGS,
-        strategy=experiment.strategy,
-        members=tuple(members),
-        best=selection.best,
-        unselected=tuple(_unselected(journal)),
-        tuned=experiment.tuned,
-        ledger=journal.ledger,
-        kept=backend.kept,
-    )
+    evolved = _evolved(experiment, backend, journal, selection)
     journal.stage("comparing on cases that neither search nor selection saw")
     competitors = _fitted(experiment, evolved, journal)
 
@@ -74,6 +60,25 @@ def conclude(
     journal.write("report.json", json.dumps(report, indent=1) + "\n")
     journal.tell(lambda listener: listener.on_report(RunEnd(journal.folder, ensemble, report)))
     return report
+
+
+def _evolved(experiment: Experiment, backend: Backend, journal: Journal, selection: Selection) -> Evolved:
+    """What every Method is given."""
+    return Evolved(
+        problem=experiment.problem,
+        config=experiment.config,
+        device=backend.device,
+        task=experiment.task,
+        epochs=sum(n or 0 for n in training(experiment, journal)["epochs"].values()),
+        trainings=journal.folder / TRAININGS,
+        strategy=experiment.strategy,
+        members=tuple(selection.members),
+        best=selection.best,
+        unselected=tuple(_unselected(journal)),
+        tuned=experiment.tuned,
+        ledger=journal.ledger,
+        kept=backend.kept,
+    )
 
 
 def _fitted(experiment: Experiment, evolved: Evolved, journal: Journal) -> dict[str, Fitted]:
