@@ -98,7 +98,7 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Set methods side by side at one budget, or go on with that; or finished runs."""
+    """Set methods side by side at one budget; or finished runs."""
     from evoens.commands import compare as work  # noqa: PLC0415
 
     one = paths[0]
