@@ -158,6 +158,7 @@ def _late(subject: Subject, parent: Parent, device: torch.device) -> dict[str, f
     plain, images = parent.on(device), problem.images.to(device)
 
     def whole() -> None:
+        """Load one child, and send all images through the whole network."""
         plain.module.load_state_dict({**plain.weights, **child_weights(plain, strategy, genomes[0])})
         with torch.no_grad():
             for part in torch.split(images, subject.batch):

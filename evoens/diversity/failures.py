@@ -34,6 +34,7 @@ def coincidence(wrong: Bools) -> Statistic:
     pairs = failing * (failing - 1) / 2  # on each case
 
     def ratio(places: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the ratio of each draw of cases."""
         counts = np.stack([np.bincount(row, minlength=fails.shape[1]) for row in places]).astype(np.float64)
         n = places.shape[1]
         together, alone = counts @ pairs / n, counts @ fails.T / n
