@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import ReferenceType, WeakKeyDictionary, ref
@@ -88,6 +88,12 @@ def child_weights(
             for name, weight in initial_weights(parent, strategy, genome).items()
         }
     return tuned.load(genome) if genome.genes else dict(parent.weights)
+
+
+def touched(parent: Parent, grown: Iterable[Mapping[str, Tensor]]) -> frozenset[str]:
+    """Return the names of the tensors in which one of some children, each as `child_weights` gives it, has its own."""
+    own = parent.weights
+    return frozenset(name for weights in grown for name, weight in weights.items() if weight is not own[name])
 
 
 def apply_final_mask(strategy: Strategy, genome: Genome, name: str, weight: Tensor) -> Tensor:

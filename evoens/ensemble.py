@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from evoens.architecture import undisturbed, unset
-from evoens.children import TunedWeights, child_weights
+from evoens.children import TunedWeights, child_weights, touched
 from evoens.ensemble_folder import description_sha256, read_ensemble, write_ensemble
 from evoens.errors import CheckpointError
+from evoens.export.module import ensemble_module, of_bytes
 from evoens.genome import Genome
 from evoens.graph.cut import Features
 from evoens.graph.feature_cache import Kept
@@ -71,10 +72,9 @@ class Ensemble(Members):
         self.tuned, self.kept = tuned, kept or Kept()
         if not self.genomes:
             raise CheckpointError("an ensemble: expected at least one member, found none")
-        different = list(dict.fromkeys(self.genomes))
-        self._places = [different.index(genome) for genome in self.genomes]
-        self._keys = [genome.key for genome in different]
-        self._grown = [self.weights(genome) for genome in different]
+        self._different = list(dict.fromkeys(self.genomes))
+        self._places = [self._different.index(genome) for genome in self.genomes]
+        self._grown = [self.weights(genome) for genome in self._different]
         self._trunk: nn.Module = nn.Identity()
         self._members: list[Child] = []
         self._asked: Tensor | None = None
@@ -93,13 +93,12 @@ class Ensemble(Members):
                 return
             if isinstance(inputs, Tensor) and len(inputs):
                 self._asked = inputs[:PROVED].clone()
-            own = self.parent.weights
-            touched = frozenset(n for grown in self._grown for n, weight in grown.items() if weight is not own[n])
-            within = self.kept.room and touched <= self.kept.touched
+            changed = touched(self.parent, self._grown)
+            within = self.kept.room and changed <= self.kept.touched
             found = proved_cut(self.parent, self.kept.touched, inputs) if within else None
             self._shares = found is not None
-            found = found or proved_cut(self.parent, touched, inputs)
-            self._kind = (self._shares or touched, self.tuned is not None, self.parent.layout, self.device)
+            found = found or proved_cut(self.parent, changed, inputs)
+            self._kind = (self._shares or changed, self.tuned is not None, self.parent.layout, self.device)
             if found:
                 self._trunk = self._placed(alias(found.trunk))
                 if self.parent.layout == torch.channels_last:
@@ -118,33 +117,50 @@ class Ensemble(Members):
         return member
 
     @unset()
-    def modules(self, shrunk: bool = False) -> list[nn.Module]:
-        """Return the members' modules, in order, made anew, since they have gradients; their outputs are logits.
+    def module(self, *, members: bool = False, raw: bool = False, inputs: Inputs | None = None) -> nn.Module:
+        """Return the ensemble as one plain module, made anew: `(n, *input)` to `predict`'s probabilities, calibrated.
 
-        shrunk: leave out the channels and neurons of which a member has no weights; these modules have no gradients.
+        What members share is in it once, and runs once where that can be proved: on images of the run's size, or on
+        what was asked before. It may be compiled, exported and trained; its state dict loads into another.
+
+        members: give each member's own probabilities, `(n, k, c)`.
+        raw: take bytes `(n, c, h, w)`, uint8, and normalise them within.
+        inputs: some that the network takes, to prove it on.
 
         Raises:
-            EvoensError: they are to be shrunk, and torch.fx cannot trace the network, or their outputs are others.
+            EvoensError: ties are drawn where members vote; or nothing is known of how bytes reach the network.
         """
-        if shrunk:
-            grown = [self.parent.child(self.weights(genome)).module for genome in self.genomes]
-            return [self._placed(self._shrunk(module)) for module in grown]
-        return [self.module(genome) for genome in self.genomes]
+        grown, some = [self.weights(genome) for genome in self._different], self._some() if inputs is None else inputs
+        rule = None if members else self.rule
+        module = ensemble_module(self.parent, grown, self._places, some, rule=rule, temperature=self.temperature)
+        return (of_bytes(module, self.preprocessing) if raw else module).to(self.device)
+
+    def modules(self, shrunk: bool = False) -> list[nn.Module]:
+        """Return every member's own module, in order; see `member`."""
+        return [self.member(genome, shrunk) for genome in self.genomes]
 
     @unset()
-    def module(self, genome: Genome) -> nn.Module:
-        """Return one member's module, made anew, which has gradients; its outputs are logits."""
+    def member(self, genome: Genome, shrunk: bool = False) -> nn.Module:
+        """Return one member's own module, made anew, since it has gradients; its outputs are logits.
+
+        shrunk: leave out the channels and neurons of which it has no weights; such a module has no gradients.
+
+        Raises:
+            EvoensError: it is to be shrunk, and torch.fx cannot trace the network, or its outputs are others.
+        """
         module = self.parent.child(self.weights(genome)).module
+        if shrunk:
+            inputs = self._some()  # without any there is nothing to prove it on
+            return self._placed(shrink(module, {}) if inputs is None else proved_shrunk(module, inputs))
         for parameter in module.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         return self._placed(module)
 
-    def _shrunk(self, module: nn.Module) -> nn.Module:
-        """Prove it on what was asked before, or on noise where the shape of inputs is known; else there is nothing."""
-        inputs = self._asked
-        if inputs is None and self.preprocessing is not None:
-            inputs = normals(self.seed, "shrunk", (PROVED, *self.preprocessing.shape))
-        return shrink(module, {}) if inputs is None else proved_shrunk(module, inputs)
+    def _some(self) -> Tensor | None:
+        """Return inputs to prove something on: those asked before, or noise where the shape of images is known."""
+        if self._asked is None and self.preprocessing is not None:
+            return normals(self.seed, "shrunk", (PROVED, *self.preprocessing.shape))
+        return self._asked
 
     @unset()
     def outputs(self, inputs: Inputs) -> Tensor:
@@ -161,7 +177,7 @@ class Ensemble(Members):
             def answers(key: str, member: Child) -> Tensor:
                 return self.kept.answers((key, *self._kind), rows, lambda: member.predict(*features()))
 
-            found = list(map(answers, self._keys, self._members))
+            found = [answers(genome.key, own) for genome, own in zip(self._different, self._members, strict=True)]
         return torch.stack([found[place] for place in self._places]).to(several(inputs)[0].device)
 
     def share(self, inputs: Inputs) -> None:

@@ -28,6 +28,7 @@ LAYERS = [
         "strategy children masked problem",
         "search",
         "tasks",
+        "export",
         "ensemble ensemble_folder known_code predictors",
         "listener",
         "evaluation methods",

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from evoens.children import touched
 from evoens.ensemble import Ensemble
 from evoens.errors import EvoensError
 from evoens.experiment.journal import Journal
@@ -69,9 +70,8 @@ def ensemble_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     parent = ensemble.parent
     whole = counted(parent.module, shape)
     members = list(dict.fromkeys(ensemble.genomes))
-    grown = (ensemble.weights(genome) for genome in members)
-    touched = {name for own in grown for name, weight in own.items() if weight is not parent.weights[name]}
-    found = None if parent.whole.get(frozenset(touched)) else cut(parent.module, touched)
+    changed = touched(parent, (ensemble.weights(genome) for genome in members))
+    found = None if parent.whole.get(changed) else cut(parent.module, changed)
     shared = counted(found.trunk, shape) if found else 0
     if whole is None or shared is None:
         return None

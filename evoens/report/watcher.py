@@ -58,4 +58,4 @@ class DiversityWatch(Listener):
 
     def _members(self, ensemble: Ensemble) -> Iterator[LogitsFn]:
         """Make one member after the other: a network may be large."""
-        return (logits_fn(pictured(self._problem), ensemble.module(genome)) for genome in ensemble.genomes)
+        return (logits_fn(pictured(self._problem), ensemble.member(genome)) for genome in ensemble.genomes)
