@@ -13,6 +13,7 @@ import typer
 from evoens.commands import inspection, printing, session, validation
 from evoens.commands.estimate import planned
 from evoens.commands.explain import explain
+from evoens.commands.export import export
 from evoens.commands.group import Group
 from evoens.commands.options import RUNS, Folder, Force, Json, Problem, Quiet, Retrain, Runs, Settings
 from evoens.commands.pool import pool
@@ -275,6 +276,7 @@ def diversity(
 
 
 app.command()(pool)
+app.command()(export)
 
 
 def _print_config(loaded: Loaded, json: bool) -> None:

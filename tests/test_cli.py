@@ -264,6 +264,7 @@ def test_help_names_every_command() -> None:
         "play",
         "diversity",
         "pool",
+        "export",
     ]
     assert [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line[2:3].strip()] == commands
     assert "..." not in text.partition("Commands:")[2]

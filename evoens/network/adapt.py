@@ -38,6 +38,14 @@ def adapted(module: nn.Module, target: str) -> nn.Module:
     return module
 
 
+def bare(module: nn.Module) -> nn.Module:
+    """Return `module` without what `adapted` has put on it: it gives what its own code does."""
+    for key, hook in list(module._forward_hooks.items()):
+        if hook is _hook:
+            del module._forward_hooks[key]
+    return module
+
+
 def _refused(layer: nn.Module) -> str | None:
     """Return why a network with this layer cannot be evolved."""
     if isinstance(layer, torch.jit.ScriptModule):
