@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from evoens.commands import inspection, printing, session, validation
+from evoens.commands.distillation import distill
 from evoens.commands.estimate import planned
 from evoens.commands.explain import explain
 from evoens.commands.export import export
@@ -277,6 +278,7 @@ def diversity(
 
 app.command()(pool)
 app.command()(export)
+app.command()(distill)
 
 
 def _print_config(loaded: Loaded, json: bool) -> None:

@@ -265,6 +265,7 @@ def test_help_names_every_command() -> None:
         "diversity",
         "pool",
         "export",
+        "distill",
     ]
     assert [line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line[2:3].strip()] == commands
     assert "..." not in text.partition("Commands:")[2]

@@ -19,14 +19,13 @@ from evoens.diversity.pictured import Pictured, pictured
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import CheckpointError
 from evoens.experiment.journal import TUNED
-from evoens.experiment.setup import open_strategy, strategy_arguments
+from evoens.experiment.setup import open_strategy, parent_of_run, strategy_arguments
 from evoens.genome import Genome
 from evoens.known_code import Trust
 from evoens.network.tensors import tensors
 from evoens.parent import fingerprint
 from evoens.problem import Problem
 from evoens.report.written import Child
-from evoens.storage.card import find_parent
 from evoens.storage.json_file import read_rows
 
 if TYPE_CHECKING:
@@ -144,11 +143,7 @@ def _so_far(task: Task, config: Config, base: Path, folder: Path) -> Ensemble:
     alive = sorted((row for row in rows if row["fitness"] is not None), key=lambda row: -row["fitness"])
     if not alive:
         raise CheckpointError(f"{folder}: expected a run with at least one generation done, found none")
-    trained = folder / "parent" / "parent.safetensors"
-    path = trained if trained.is_file() else find_parent(config.parent.checkpoint, base)
-    if path is None:
-        raise CheckpointError(f"{config.parent.checkpoint}: expected the run's parent, found none")
-    parent = task.load(path)[0]
+    parent = task.load(parent_of_run(folder, config, base))[0]
     cls = open_strategy(config.strategy, base)[1]
     strategy = cls(**strategy_arguments(cls, config.strategy)).within(parent=parent)
     tuned = TunedWeights(folder / TUNED) if (folder / TUNED).is_dir() else None

@@ -94,7 +94,7 @@ def answer_flops(ensemble: Ensemble, shape: tuple[int, ...]) -> int | None:
     """Return the operations of one prediction, of tuned members those of the weights that they keep."""
     if ensemble.tuned is None:
         return ensemble_flops(ensemble, shape)
-    found = [counted(ensemble.module(genome), shape, nonzero_flops) for genome in dict.fromkeys(ensemble.genomes)]
+    found = [counted(ensemble.member(genome), shape, nonzero_flops) for genome in dict.fromkeys(ensemble.genomes)]
     return None if None in found else sum(n for n in found if n is not None)
 
 

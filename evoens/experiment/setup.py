@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evoens.contract.check import broken
-from evoens.errors import SpecError, about, nearest
+from evoens.errors import CheckpointError, SpecError, about, nearest
 from evoens.experiment.state import Experiment
 from evoens.listener import Listener
 from evoens.methods.base import Method
@@ -35,7 +35,7 @@ from evoens.tasks.supervised import SupervisedTask
 from evoens.tasks.task import Task, trainer
 from evoens.tasks.task_spec import TaskSpec
 
-FOLDERS = ("checkpoints", "diversity", "independent", "pictures", "seen", "tb", "trainings", "tuned")
+FOLDERS = ("checkpoints", "distilled", "diversity", "independent", "pictures", "seen", "tb", "trainings", "tuned")
 TAKEN = (*Report.__annotations__, *FOLDERS)
 """No Method's name: the keys of report.json, and the folders of a run."""
 
@@ -212,6 +212,19 @@ def scope(config: Config, parent: Parent) -> tuple[str, ...]:
         return resolve(config.strategy.scope, parent.perturbed)
     except SpecError as error:
         raise SpecError(f"strategy.scope: {error}") from error
+
+
+def parent_of_run(folder: Path, config: Config, base: Path) -> Path:
+    """Return where the parent of the run in `folder` is: trained there, or where the YAML says.
+
+    Raises:
+        CheckpointError: it is not there any more.
+    """
+    trained = folder / "parent" / "parent.safetensors"
+    path = trained if trained.is_file() else find_parent(config.parent.checkpoint, base)
+    if path is None:
+        raise CheckpointError(f"{config.parent.checkpoint}: expected the run's parent, found none")
+    return path
 
 
 def _train(task: Task, folder: Path, listener: Listener, force: bool) -> Path:

@@ -18,6 +18,7 @@ from evoens.parent import fingerprint
 from evoens.settings.classification import TrainSettings
 from evoens.storage.files import write_atomic
 from evoens.storage.tensor_file import load_tensors
+from evoens.tasks.distilled import taught
 from evoens.tasks.examples import Examples
 from evoens.tasks.masking import FixedMasking, Masking
 from evoens.tasks.schedules import Cycles
@@ -72,6 +73,7 @@ class Lesson:
         wrapper: what the network is made into before.
         start: the weights that it begins with, the names being those of the wrapped network.
         masks: says which weights take part; all of them where it is None.
+        answers: a teacher's probabilities of each image of the train split, `(n, c)`, learnt in the labels' stead.
         keep: the epochs at whose ends a copy of the weights is kept.
     """
 
@@ -82,6 +84,7 @@ class Lesson:
     wrapper: Wrapper | None = None
     start: Mapping[str, Tensor] | None = None
     masks: Masks | None = None
+    answers: Tensor | None = None
     keep: Sequence[int] = ()
 
     def identity(self) -> dict[str, Any]:
@@ -92,6 +95,7 @@ class Lesson:
             "wrapper": self.wrapper.to_json() if self.wrapper else None,
             "start": fingerprint(self.start) if self.start else None,
             "masks": {"name": type(self.masks).__name__, **self.masks.identity()} if self.masks else None,
+            "answers": None if self.answers is None else fingerprint({"answers": self.answers}),
             "keep": list(self.keep) or None,
         }
         own = {"train": self.settings.model_dump(mode="json"), "seed": self.seed}
@@ -109,7 +113,8 @@ class Lesson:
 
     def examples(self, all_of_them: Examples) -> Examples:
         """Return what is learnt from."""
-        return all_of_them if self.share == 1 else all_of_them.drawn(self.share, self.seed)
+        told = all_of_them if self.answers is None else taught(all_of_them, self.answers)
+        return told if self.share == 1 else told.drawn(self.share, self.seed)
 
     def masked(self, training: Training) -> Training:
         """Return a training at its beginning, in which only some weights take part, where that is so."""

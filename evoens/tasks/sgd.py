@@ -174,10 +174,11 @@ class _Seen:
     flops: float = 0.0
 
     def add(self, outputs: Tensor, targets: Tensor, loss: Tensor, images: int) -> None:
-        """Count a step."""
+        """Count a step; targets are classes `(…,)`, or probabilities `(…, c)`, of which the likeliest is right."""
+        classes = targets.argmax(-1) if targets.is_floating_point() else targets
         self.loss += loss.double() * images
-        self.right += (outputs.argmax(-1) == targets).sum()
-        self.targets += targets.numel()
+        self.right += (outputs.argmax(-1) == classes).sum()
+        self.targets += classes.numel()
         self.images += images
 
     def row(self) -> dict[str, float]:

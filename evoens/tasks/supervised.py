@@ -139,11 +139,11 @@ class SupervisedTask(Task):
             **self.learnt(),
         }
 
-    def export(self, folder: Path, path: Path, command: str | None = None) -> Path:
-        """See `Trainer.export`."""
+    def export(self, folder: Path, path: Path, command: str | None = None, **facts: Any) -> Path:
+        """See `Trainer.export`; the card has these `facts` too."""
         saved, prefix = newest(folder), "module/"
         weights = {k.removeprefix(prefix): v for k, v in saved.tensors.items() if k.startswith(prefix)}
-        return write_parent(path, weights, self._card_of(saved.state, command))
+        return write_parent(path, weights, {**self._card_of(saved.state, command), **facts})
 
     def _card_of(self, state: Mapping[str, Any], command: str | None) -> dict[str, Any]:
         curve = state["curve"]
