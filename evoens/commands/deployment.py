@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from evoens.config.load import RESOLVED, Loaded, load, located
 from evoens.ensemble import Ensemble, open_ensemble
 from evoens.errors import EvoensError
 from evoens.experiment.cost import ensemble_flops
+from evoens.experiment.setup import parent_of_run
 from evoens.export import file
 from evoens.export.usage import usage
 from evoens.graph.flops import flops
@@ -24,10 +25,11 @@ from evoens.network.inputs import Inputs, several, shape_of
 from evoens.network.tensors import first_names
 from evoens.noise import normals
 from evoens.plugins.guest import guest
+from evoens.problem import Problem, drive
 from evoens.scoring.calibration import temperature
 from evoens.tasks import open_task
-from evoens.tasks.classification_task import ClassificationTask
-from evoens.tasks.data.preprocessing import Normalise, batch_of
+from evoens.tasks.data.preprocessing import Normalise
+from evoens.tasks.labelled import LabelledProblem
 
 EXAMPLES = 4  # inputs on which a file is proved
 
@@ -44,16 +46,17 @@ def deploy(folder: Path, path: Path, to: str, *, raw: bool, size: int | None, ti
         times: as many as an answer of so many parents pays for, in operations; None is all.
 
     Returns:
-        JSON: the file's path and bytes, how many members it has, its largest difference, and the lines that use it.
+        JSON: the file's path and bytes, how many members it has, whether these have lost a temperature that only all
+        have, the largest difference, and the lines of Python that use it.
 
     Raises:
         EvoensError: the network cannot be exported, or is another one in the file; nothing is written then.
     """
     loaded = load(folder / RESOLVED, retrain=(folder / "parent").is_dir())
     whole = open_ensemble(folder, Trust.PACKAGES)
-    given, inputs = _examples(whole, loaded, raw)
+    given, inputs = _examples(whole, raw, lambda: _problem(loaded, folder))
     count = size or (len(whole.genomes) if times is None else _paid(whole, shape_of(inputs), times))
-    ensemble = _first(whole, count, loaded)
+    ensemble = _first(whole, count, lambda: _problem(loaded, folder))
     facts = _about(ensemble, given, folder.name, raw)
     calibrated = ensemble.temperature is not None
     if to == "safetensors":
@@ -62,24 +65,30 @@ def deploy(folder: Path, path: Path, to: str, *, raw: bool, size: int | None, ti
         far = file.write_safetensors(path, network, *state_dicts, facts, inputs=inputs, expected=expected)
     else:
         write = file.write_onnx if to == "onnx" else file.write_pt2
-        module = ensemble.module(raw=raw, inputs=inputs)
+        module = ensemble.module(raw=raw, inputs=inputs).requires_grad_(False)
         far = write(path, module, given, facts, ensemble.predict(inputs, calibrated))
     return {
         "path": str(path),
         "members": count,
         "bytes": path.stat().st_size,
-        "temperature": ensemble.temperature,
+        "lost": whole.temperature is not None and not calibrated,
         "difference": far,
         "usage": usage(to, path, facts, ensemble.parent.architecture),
     }
 
 
-def _examples(ensemble: Ensemble, loaded: Loaded, raw: bool) -> tuple[Inputs, Inputs]:
+def _problem(loaded: Loaded, folder: Path) -> Problem:
+    """Open the run's data or game, with its parent."""
+    with located(loaded):
+        task = open_task(loaded.config, loaded.base)
+        return task.problem(task.load(parent_of_run(folder, loaded.config, loaded.base))[0])
+
+
+def _examples(ensemble: Ensemble, raw: bool, problem: Callable[[], Problem]) -> tuple[Inputs, Inputs]:
     """Return inputs as the file takes them, and the same as the network does."""
     shown = ensemble.preprocessing
     if shown is None:
-        with located(loaded):
-            some = open_task(loaded.config, loaded.base).problem(ensemble.parent).probe(EXAMPLES)
+        some = problem().probe(EXAMPLES)
         return some, some
     pixels = (normals(0, "export", (EXAMPLES, *shown.shape)) * 64 + 128).clamp(0, 255).byte()
     inputs = Normalise(shown.mean, shown.std, torch.contiguous_format)(pixels)
@@ -113,22 +122,17 @@ def _members(ensemble: Ensemble, count: int, fitted: float | None) -> Ensemble:
     )
 
 
-def _first(whole: Ensemble, count: int, loaded: Loaded) -> Ensemble:
-    """Return the first members with a temperature of their own: that of all is another's."""
+def _first(whole: Ensemble, count: int, problem: Callable[[], Problem]) -> Ensemble:
+    """Return the first members, with a temperature that is fitted to them: that of all is another's."""
     if count == len(whole.genomes):
         return whole
     part = _members(whole, count, None)
-    if whole.temperature is None:
-        return part
-    with located(loaded):
-        task = open_task(loaded.config, loaded.base)
-        if not isinstance(task, ClassificationTask) or part.preprocessing is None:
-            return part  # to fit a policy's is to play
-        images, shown = task.data.splits["select"], part.preprocessing
-    normalise = Normalise(shown.mean, shown.std)
-    batches = images.batches(batch_of(shown.shape))
-    outputs = torch.cat([part.predict(normalise(pixels)) for pixels, _ in batches])
-    return _members(whole, count, temperature(outputs, images.labels))
+    posed = None if whole.temperature is None else problem()
+    if not isinstance(posed, LabelledProblem):
+        return part  # a policy's would have to be played for
+    select = posed.split("select")
+    outputs = drive(posed.answers(select), part.predict)
+    return _members(whole, count, temperature(outputs, posed.part(select).labels))
 
 
 def _state_dicts(ensemble: Ensemble) -> tuple[dict[str, Tensor], list[dict[str, Tensor]]]:

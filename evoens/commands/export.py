@@ -46,6 +46,8 @@ def export(
     from evoens.commands.deployment import deploy  # noqa: PLC0415 (torch)
 
     found = deploy(folder, path, to.value, raw=raw, size=size, times=times)
+    if found["lost"]:
+        printing.say("warning: the temperature was fitted to all members; that of fewer is not known", err=True)
     if json:
         printing.print_json(found)
     else:

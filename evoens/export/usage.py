@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def usage(to: str, path: Path, about: Mapping[str, Any], architecture: Architect
     made = [f"{name} = {zeros.format(whole=(1, *row['shape']), **row)}" for name, row in about["inputs"].items()]
     made[0] += _comment(about)
     text = {"onnx": ONNX, "pt2": PT2, "safetensors": SAFETENSORS}[to].format(
-        path=f'"{path}"',
+        path=json.dumps(str(path)),
         inputs="\n".join([*made, *(_normalised(about) if to == "safetensors" else [])]),
         given=", ".join(names),
         named=", ".join(f'"{name}": {name}' for name in names),
@@ -102,9 +103,9 @@ def _normalised(about: Mapping[str, Any]) -> list[str]:
 def _network(architecture: Architecture) -> list[str]:
     place, _, name = architecture.target.rpartition(":")
     given = ", ".join(f"{key}={value!r}" for key, value in architecture.arguments.items())
-    note = f"  # {place}" if architecture.own else ""
+    own = ["import sys", f"sys.path.insert(0, {json.dumps(str(Path(place).parent))})"] if architecture.own else []
     module = Path(place).stem if architecture.own else place
-    return [f"from {module} import {name}{note}", "", f"network = {name}({given}).eval()"]
+    return [*own, f"from {module} import {name}", "", f"network = {name}({given}).eval()"]
 
 
 def _together(about: Mapping[str, Any]) -> list[str]:
