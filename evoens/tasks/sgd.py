@@ -124,7 +124,7 @@ class Training:
         self.masking.before(progress, step)
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs = self.module(inputs)
-        loss = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten())
+        loss = F.cross_entropy(outputs.float().flatten(0, -2), targets.flatten(0, outputs.dim() - 2))
         self.optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.masking.after()
