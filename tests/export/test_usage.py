@@ -29,7 +29,9 @@ def about(**changes: Any) -> dict[str, Any]:
 def test_they_are_python(to: str) -> None:
     rules, temperatures = ("mean", "logit-mean", "median", "majority-vote"), (None, 0.7)
     for rule, temperature, raw, network in product(rules, temperatures, (False, True), NETWORKS):
-        ast.parse(usage(to, PATH, about(combine=rule, temperature=temperature, raw=raw), network))
+        text = usage(to, PATH, about(combine=rule, temperature=temperature, raw=raw), network)
+        names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+        assert {"about", "inputs", "probabilities"} <= names
 
 
 @pytest.mark.parametrize("to", ["onnx", "pt2", "safetensors"])
