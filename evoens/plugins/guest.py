@@ -36,12 +36,14 @@ def listening() -> Iterator[None]:
 def failure(error: BaseException, whose: str, kind: type[EvoensError] = SpecError) -> EvoensError:
     """Return what a guest raised as an error that ends nothing else: `SystemExit` would end the process, in silence.
 
+    Where Ctrl-C is ignored, as in the background, a KeyboardInterrupt is the guest's.
+
     kind: of what is returned, where it was none of evoens's own.
 
     Raises:
         KeyboardInterrupt: it was the user's, or nobody can tell.
     """
-    users = isinstance(error, Interrupt) or signal.getsignal(signal.SIGINT) is not _press
+    users = isinstance(error, Interrupt) or signal.getsignal(signal.SIGINT) not in (_press, signal.SIG_IGN)
     if isinstance(error, KeyboardInterrupt) and users:
         raise error
     return error if isinstance(error, EvoensError) else kind(f"{whose}: {one_line(error)}")

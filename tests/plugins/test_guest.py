@@ -165,3 +165,12 @@ def test_a_run_ends_where_the_parent_was_written_into_by_another_way(tmp_path: P
     with pytest.raises(SpecError, match="Spoils has written into the parent's weights, in place"):
         Run(made, tmp_path / "run", standard(Listener())).execute()
     assert not (tmp_path / "run" / "report.json").exists()
+
+
+def test_where_ctrl_c_is_ignored_an_interrupt_is_the_guests() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(SpecError, match="it: KeyboardInterrupt"), guest("it"):
+            raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
