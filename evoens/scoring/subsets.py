@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations
 from math import comb
 from random import Random
 
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from evoens.errors import ShapeError
+from evoens.machine.threads import side_by_side
 from evoens.scoring.calibration import TINY
 
-CHUNK = 512  # subsets whose scores are worked out at a time
+CHUNK = 64  # subsets whose scores are worked out at a time: what is found of each case stays in the cache
 
 
 @dataclass(frozen=True)
@@ -85,23 +86,24 @@ class Pool:
         self._votes = _Ballot(F.one_hot(answers, classes).to(own.dtype), labels)
 
     def score(self, subsets: Sequence[Sequence[int]]) -> Scores:
-        """Return what each subset reaches, in order; a subset's members are places in the pool."""
-        parts, rest = list[tuple[Tensor, ...]](), iter(subsets)
-        while some := list(islice(rest, CHUNK)):
-            weights = self._weights(some)
-            accuracy, vote = (ballot.right(weights).double() / self.cases for ballot in (self._means, self._votes))
-            nll = -(weights @ self._true).clamp_min_(TINY).log_().mean(1, dtype=torch.float64)
-            best = torch.where(weights > 0, self.alone, 0.0).amax(1)
-            parts.append((accuracy, nll, vote, accuracy - best))
-        empty = torch.zeros(0, dtype=torch.float64)
-        return Scores(*(torch.cat(column) for column in zip(*parts, strict=True))) if parts else Scores(*[empty] * 4)
+        """Return what each subset reaches, in order; subsets are of one size, and their members places in the pool."""
+        parts = [subsets[start : start + CHUNK] for start in range(0, len(subsets), CHUNK)]
+        if not parts:
+            return Scores(*[torch.zeros(0, dtype=torch.float64)] * 4)
+        with side_by_side(torch.get_num_threads()) as threads:
+            return Scores(*(torch.cat(column) for column in zip(*threads.map(self._scored, parts), strict=True)))
+
+    def _scored(self, subsets: Sequence[Sequence[int]]) -> tuple[Tensor, ...]:
+        weights = self._weights(subsets)
+        accuracy, vote = (ballot.right(weights).double() / self.cases for ballot in (self._means, self._votes))
+        nll = -(weights @ self._true).clamp_min_(TINY).log_().mean(1).double()
+        best = torch.where(weights > 0, self.alone, 0.0).amax(1)
+        return accuracy, nll, vote, accuracy - best
 
     def _weights(self, subsets: Sequence[Sequence[int]]) -> Tensor:
-        """Return a row for each subset, with the share of each member in it."""
-        found = torch.zeros(len(subsets), self.members)
-        for row, subset in zip(found, subsets, strict=True):
-            row[list(subset)] = 1 / len(subset)
-        return found
+        """Return a row for each subset, with the share of each member in it; they are of one size."""
+        members = torch.tensor(subsets)
+        return torch.zeros(len(subsets), self.members).scatter_(1, members, 1 / members.shape[1])
 
 
 class _Ballot:
@@ -118,29 +120,34 @@ class _Ballot:
         rivals = (possible & ~true).sum(1)
         open_ = (possible & true).any(1)
         self._sure = int((open_ & (rivals == 0)).sum())
-        self._kinds = list[tuple[Tensor, Tensor]]()  # by the number of rivals: values of the true class, and of these
+        self._kinds = list[
+            tuple[Tensor, list[Tensor]]
+        ]()  # by the number of rivals: the true class's values, and theirs
         for count in torch.unique(rivals[open_ & (rivals > 0)]).tolist():
             here = (open_ & (rivals == count)).nonzero()[:, 0]
             own = values[:, here]
             others = (possible & ~true)[here].nonzero()[:, 1].view(len(here), count)
-            rows = own.gather(2, others.expand(len(own), -1, -1)).transpose(1, 2)  # (m, count, cases)
-            self._kinds.append((own[:, true[here]].contiguous(), rows.flatten(1).contiguous()))
+            rows = own.gather(2, others.expand(len(own), -1, -1))  # (m, cases, count)
+            self._kinds.append((own[:, true[here]].contiguous(), [row.contiguous() for row in rows.unbind(2)]))
 
     def right(self, weights: Tensor) -> Tensor:
         """Return of how many cases each weighted sum is right, `(s,)`; of a tie, the chance to be."""
         found = torch.full((len(weights),), float(self._sure))
         for true, rivals in self._kinds:
-            own = weights @ true
-            others = (weights @ rivals).view(len(weights), -1, own.shape[1])
-            ties = (others == own[:, None]).sum(1)
-            found += torch.where(own >= others.amax(1), 1 / (1 + ties), 0.0).sum(1)
+            own, best = weights @ true, weights @ rivals[0]
+            for rival in rivals[1:]:
+                torch.maximum(best, weights @ rival, out=best)
+            found += (own > best).sum(1)
+            if (level := own == best).any():
+                ties = torch.stack([weights @ rival == own for rival in rivals]).sum(0)
+                found += torch.where(level, 1 / (1 + ties), 0.0).sum(1)
         return found
 
 
 def _possible(values: Tensor) -> Tensor:
     """Return which classes can have the highest sum of some members' values: bool, `(n, c)`.
 
-    One cannot whose every value is below the least of another class: that class is above it in every sum.
+    One cannot whose every value is zero, or below the least of another class: that class is above it in every sum.
     """
     least, most = values.amin(0), values.amax(0)
-    return most >= least.amax(-1, keepdim=True)
+    return (most >= least.amax(-1, keepdim=True)) & (most > 0)
