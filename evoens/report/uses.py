@@ -8,9 +8,9 @@ from evoens.scoring.text import number
 
 WHO = {"parent": "Parent", "ensemble": "Ensemble"}
 SETS = (
-    "A conformal set holds the right class as often as was asked for, whatever the predictor, as long as cases to come "
-    "are like those of the select split, on which it was fitted: threshold takes classes by their probability, APS and "
-    "RAPS as many of the likeliest as it needs. Smaller sets tell more."
+    "A conformal set is fitted on the select split, and holds the right class of cases like those as often as was asked "
+    "for, on average over such splits, whatever the predictor. Threshold takes classes by their probability, APS and "
+    "RAPS as many of the likeliest as are needed. Smaller sets tell more."
 )
 SILENCE = (
     "Where a predictor may leave the cases to others that it is least sure of: the area under the curve of risk over "
