@@ -13,6 +13,9 @@ from evoens.config.table import load_table
 from evoens.errors import CheckpointError, ConfigError
 from evoens.machine.allocator import keep_memory
 
+MOST = 1000  # seeds of a call
+DIGITS = 18  # of a seed: it is below 2⁶³
+
 if TYPE_CHECKING:
     from evoens.report.console import Reporter
 
@@ -34,7 +37,7 @@ def compare_methods(
         ConfigError: the YAML, or what is to be done of it, is wrong.
     """
     table = load_table(problem, [*settings, *([f"name={name}"] if name else [])])
-    rows, chosen = table.chosen(methods), seeds_of(seeds) if seeds else list(table.settings.seeds)
+    rows, chosen = table.chosen(methods), list(table.settings.seeds) if seeds is None else seeds_of(seeds)
     folder = runs / table.settings.name
     with session.interruptible(session.this_command(), folder), _console(quiet or as_json) as reporter, located(table):
         from evoens.tables.work import make_table  # noqa: PLC0415 (torch)
@@ -72,9 +75,11 @@ def seeds_of(text: str) -> list[int]:
     found = list[int]()
     for part in text.split(","):
         first, dots, last = part.strip().partition("..")
-        if not first.isdecimal() or (dots and not last.isdecimal()):
-            raise ConfigError(f'--seeds: expected numbers, as in 0..2 or 0,3, found "{text}"')
-        found += range(int(first), int(last or first) + 1)
+        known = first.isdecimal() and (last.isdecimal() or not dots) and len(first + last) <= DIGITS
+        seeds = range(int(first), int(last or first) + 1) if known else range(0)
+        if not seeds or len(found) + len(seeds) > MOST:
+            raise ConfigError(f'--seeds: expected at most {MOST} numbers, as in 0..2 or 0,3, found "{text}"')
+        found += seeds
     return list(dict.fromkeys(found))
 
 

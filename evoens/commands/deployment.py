@@ -47,7 +47,7 @@ def deploy(folder: Path, path: Path, to: str, *, raw: bool, size: int | None, ti
 
     Returns:
         JSON: the file's path and bytes, how many members it has, whether these have lost a temperature that only all
-        have, the largest difference, and the lines of Python that use it.
+        have, the largest difference, from which predictions, and the lines of Python that use it.
 
     Raises:
         EvoensError: the network cannot be exported, or is another one in the file; nothing is written then.
@@ -73,6 +73,7 @@ def deploy(folder: Path, path: Path, to: str, *, raw: bool, size: int | None, ti
         "bytes": path.stat().st_size,
         "lost": whole.temperature is not None and not calibrated,
         "difference": far,
+        "prediction": "calibrated predictions" if calibrated and to != "safetensors" else "predictions",
         "usage": usage(to, path, facts, ensemble.parent.architecture),
     }
 

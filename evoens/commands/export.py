@@ -52,7 +52,7 @@ def export(
         printing.print_json(found)
     else:
         printing.say(
-            "{path}: {members} members, {bytes:,} bytes; at most {difference:.1e} from what the ensemble predicts"
+            "{path}: {members} members, {bytes:,} bytes; at most {difference:.1e} from the ensemble's {prediction}"
             "\n\n{usage}".format(**found)
         )
 

@@ -83,11 +83,11 @@ class Table:
             ConfigError: there is no such row.
         """
         known = {row.label: row for row in self.rows}
-        asked = [label.strip() for label in labels.split(",")] if labels else list(known)
+        asked = list(known) if labels is None else [label.strip() for label in labels.split(",")]
         for label in asked:
             if label not in known:
                 hint = nearest(label, known)
-                raise ConfigError(f"--methods: expected some of {', '.join(known)}, found {label}{hint}")
+                raise ConfigError(f"--methods: expected some of {', '.join(known)}, found {label or 'nothing'}{hint}")
         return [row for row in self.rows if row.label in asked]
 
 

@@ -8,9 +8,10 @@ from evoens.scoring.text import number
 
 WHO = {"parent": "Parent", "ensemble": "Ensemble"}
 SETS = (
-    "A conformal set is fitted on the select split, and holds the right class of cases like those as often as was asked "
-    "for, on average over such splits, whatever the predictor. Threshold takes classes by their probability, APS and "
-    "RAPS as many of the likeliest as are needed. Smaller sets tell more."
+    "A conformal set is fitted on the select split, and holds the right class of cases like those as often as was "
+    "asked for, on average over such splits, whatever the predictor: by one small split it may hold it more or less "
+    "often. Threshold takes classes by their probability, and may take none; APS and RAPS take as many of the "
+    "likeliest as are needed. Smaller sets tell more."
 )
 SILENCE = (
     "Where a predictor may leave the cases to others that it is least sure of: the area under the curve of risk over "
@@ -34,7 +35,10 @@ def _sets(found: Json) -> Table:
         for own in zip(*(found[who] for who in WHO), strict=True)
     ]
     least = ", ".join(f"{min(row['least_class'] for row in found[who]):.3f} of the {who}" for who in WHO)
-    return Table(rows, head, f"With exact 95 % intervals. The least covered class of all of these sets: {least}.")
+    caption = (
+        f"With exact 95 % intervals, of other test cases by the same select split. The least covered class: {least}."
+    )
+    return Table(rows, head, caption)
 
 
 def _set(row: Json) -> list[str]:

@@ -45,8 +45,12 @@ def mutual_information(members: Tensor) -> Tensor:
 
 
 def vote_share(members: Tensor, probabilities: Tensor) -> Tensor:
-    """Return the share of members `(k, n, c)` whose likeliest class is that of `probabilities` `(n, c)`: `(n,)`."""
-    return (members.argmax(-1) == probabilities.argmax(-1)).double().mean(0)
+    """Return the share of members `(k, n, c)` whose likeliest class is that of `probabilities` `(n, c)`: `(n,)`.
+
+    NaN where these are not finite.
+    """
+    shares = (members.argmax(-1) == probabilities.argmax(-1)).double().mean(0)
+    return shares.masked_fill(~probabilities.isfinite().all(-1), float("nan"))
 
 
 def answer(members: Tensor, probabilities: Tensor) -> Answer:

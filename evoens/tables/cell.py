@@ -31,6 +31,10 @@ SPLITS: tuple[SplitName, ...] = ("select", "test")
 _CASES, _BESIDE = "cases", "beside/"
 
 
+class Damage(CheckpointError):  # noqa: N818 (it is no fault of the settings)
+    """A cell's files are not as they were written."""
+
+
 class _Written(TypedDict):
     identity: dict[str, Any]
     sha256: str
@@ -128,16 +132,26 @@ class Cell:
         """
         if not (folder / CELL).is_file():
             return None
-        written = read_json(folder / CELL, "what a method has reached", _Written)
+        try:
+            return cls._read(folder, identity)
+        except Damage as error:
+            raise CheckpointError(f"{error}; delete {folder} to have it made anew") from error
+
+    @classmethod
+    def _read(cls, folder: Path, identity: Mapping[str, Any] | None) -> Cell:
+        try:
+            written = read_json(folder / CELL, "what a method has reached", _Written)
+        except CheckpointError as error:
+            raise Damage(str(error)) from error
         if identity is not None:
             saved = {key: value for key, value in written["identity"].items() if key in identity}
             require_same(json.loads(json.dumps(identity)), saved, folder, force=False)
         try:
             data = (folder / OUTPUTS).read_bytes()
         except OSError as error:
-            raise CheckpointError(f"{folder / OUTPUTS}: expected a method's outputs, found none to read") from error
+            raise Damage(f"{folder / OUTPUTS}: expected a method's outputs, found none to read") from error
         if hashlib.sha256(data).hexdigest() != written["sha256"]:
-            raise CheckpointError(f"{folder / OUTPUTS}: expected the outputs that {CELL} names, found others")
+            raise Damage(f"{folder / OUTPUTS}: expected the outputs that {CELL} names, found others")
         tensors = parse_tensors(data, folder / OUTPUTS)
         beside = {name.removeprefix(_BESIDE): rows for name, rows in tensors.items() if name.startswith(_BESIDE)}
         cases = tensors.pop(_CASES)

@@ -65,7 +65,9 @@ def _result(table: Json) -> Section:
         _budget(table),
     ]
     head, rows = scores(table)
-    best = "Higher accuracy is better; of the others lower is."
+    best = (
+        f"Higher accuracy is better; of the others lower is. Differences are taken from {table['baseline']}, in bold."
+    )
     pictured = [m for m in table["measures"] if m["name"] in PICTURED]
     pictures = [_picture(table, measure) for measure in pictured]
     numbers = ", ".join(f"{place} {row['label']}" for place, row in enumerate(table["rows"], 1))
@@ -85,7 +87,8 @@ def _budget(table: Json) -> str:
 def _picture(table: Json, measure: Json) -> Picture:
     label = measure["label"]
     words = f"{label} over operations of training, operations of an answer, and numbers to keep."
-    caption = "Blue: the Pareto front, no other row is as good and as cheap. Bars: the standard deviation over seeds."
+    caption = "Blue: the Pareto front, no other row is as good and as cheap."
+    caption += " Bars: the standard deviation over seeds." if len(table["seeds"]) > 1 else ""
     return drawn(charts.over_costs(table["rows"], measure), words, caption)
 
 

@@ -27,6 +27,7 @@ from evoens.tasks import open_task
 from evoens.tasks.labelled import LabelledProblem
 
 FILE = "pool"
+LEAST = 3  # members: of two there is one ensemble
 SHOWN = 10  # of the best subsets
 CONSENSUS = ("mean", "vote")
 
@@ -92,6 +93,11 @@ def members_of(folder: Path, told: OnCount) -> Members:
 
 def pool(members: Members, size: int, budget: float | None = None) -> dict[str, Any]:
     """Return what pool.json holds; the arguments are those of `write_pool`."""
+    if len(members.names) < LEAST:
+        found = ", ".join(members.names) or "none"
+        raise CheckpointError(f"expected a table with at least {LEAST} predictors that are finished, found {found}")
+    if budget is not None and not budget > 0:
+        raise ConfigError(f"--budget: expected a number above 0, found {budget:g}")
     if not 2 <= size < len(members.names):
         known = f"expected 2 to {len(members.names) - 1}, less than the pool has members ({len(members.names)})"
         raise CheckpointError(f"--size: {known}, found {size}")
@@ -139,6 +145,11 @@ def _chosen(members: Members, size: int, budget: float | None) -> dict[str, Any]
         members.outputs["select"], members.labels["select"], size, seed=0, pairs={}, alone={"weights": members.weights}
     )
     allowed = np.ones(len(every.members), bool) if budget is None else every.traits["weights"] * size <= budget
+    if not allowed.any():
+        least = float(every.traits["weights"].min() * size)
+        raise ConfigError(
+            f"--budget: expected at least {least:,.0f}, what the smallest ensemble needs, found {budget:,.0f}"
+        )
     order = np.lexsort((every.scores.nll.numpy(), ~allowed))[: int(min(SHOWN, allowed.sum()))]
     best = [every.members[place].tolist() for place in order]
     one_by_one = greedy(members.outputs["select"], members.labels["select"], size)

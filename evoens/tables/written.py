@@ -95,4 +95,5 @@ def table(path: str | Path) -> pd.DataFrame:
         import pandas as pd  # noqa: PLC0415 (nobody else needs it)
     except ImportError as error:
         raise EvoensError("expected the package pandas, found none: pip install pandas") from error
-    return pd.DataFrame(rows).set_index("label")
+    empty = float("nan")
+    return pd.DataFrame([{k: empty if v is None else v for k, v in row.items()} for row in rows]).set_index("label")

@@ -119,7 +119,7 @@ def test_the_command_line_sets_rows_too_and_chooses_among_them(here: Path) -> No
     (line,) = faults(here, "methods: {single: {}}\n", "budget.epochs=x")
     assert line == '--set budget.epochs=x: expected an integer ≥ 1, found "x"'
     assert seeds_of("0..2,5") == [0, 1, 2, 5] and seeds_of("3") == [3]
-    with pytest.raises(ConfigError, match="--seeds: expected numbers"):
+    with pytest.raises(ConfigError, match="--seeds: expected at most 1000 numbers"):
         seeds_of("a")
 
 
@@ -146,3 +146,15 @@ def test_tables_are_no_problems(here: Path) -> None:
 def test_tables_that_ship_are_fine(name: str) -> None:
     if name.startswith("digits"):
         assert load_table(name).rows
+
+
+@pytest.mark.parametrize("text", ["3..1", "", "0..1000000000000", "9" * 19, "0..2000", "-1", "1.5"])
+def test_seeds_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--seeds: expected at most 1000 numbers, as in"):
+        seeds_of(text)
+
+
+def test_no_row_is_none_of_them(tmp_path: Path) -> None:
+    found = load_table(written(tmp_path, "methods: {single: {}, bagging: {members: 2}}\n"))
+    with pytest.raises(ConfigError, match="--methods: expected some of single, bagging, found nothing"):
+        found.chosen("")

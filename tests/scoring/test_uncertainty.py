@@ -43,3 +43,9 @@ def test_an_answer_has_all_of_it() -> None:
     found = answer(members, members.mean(0))
     assert found.vote_share.tolist() == pytest.approx([2 / 3]) and found.members is members
     assert torch.equal(found.entropy, entropy(members.mean(0)))
+
+
+def test_where_nothing_is_known_nobody_agrees() -> None:
+    members = torch.tensor([[[0.9, 0.1], [float("nan")] * 2]] * 2)
+    share = answer(members, members.mean(0)).vote_share
+    assert share[0] == 1 and share[1].isnan()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from evoens.cli import app
 from evoens.config.table import load_table
-from evoens.errors import CheckpointError
+from evoens.errors import CheckpointError, ConfigError
 from evoens.progress import no_progress
 from evoens.report.console import Reporter
 from evoens.tables.cell import Cell
@@ -70,6 +70,25 @@ def test_one_after_another_begins_with_the_best(members: Members) -> None:
 def test_an_ensemble_is_smaller_than_the_pool(members: Members, size: int) -> None:
     with pytest.raises(CheckpointError, match=rf"--size: expected 2 to 4, less than the pool .* found {size}"):
         pool(members, size)
+
+
+@pytest.mark.parametrize("budget", [-1.0, 0.0, float("nan")])
+def test_a_budget_is_a_number_above_zero(members: Members, budget: float) -> None:
+    with pytest.raises(ConfigError, match="--budget: expected a number above 0"):
+        pool(members, 2, budget)
+
+
+def test_a_budget_that_buys_none_says_what_is_needed(members: Members) -> None:
+    with pytest.raises(
+        ConfigError, match="--budget: expected at least 300, what the smallest ensemble needs, found 250"
+    ):
+        pool(members, 2, 250)
+
+
+def test_a_pool_of_too_few_says_who_is_finished(members: Members) -> None:
+    few = Members(["m 0"], {name: own[:1] for name, own in members.outputs.items()}, members.labels, [1.0])
+    with pytest.raises(CheckpointError, match="at least 3 predictors that are finished, found m 0"):
+        pool(few, 2)
 
 
 def test_the_page_has_every_figure(members: Members) -> None:
