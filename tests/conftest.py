@@ -5,6 +5,7 @@ from evoens.machine.threads import round_alike, sleep_at_barriers
 sleep_at_barriers()  # before anything below imports torch
 round_alike()
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,9 @@ from hypothesis import settings
 from tiny import TinyProblem
 
 from evoens.evaluation.plan import Plan
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; Ctrl-C is to mean what it means to users
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("fixed", derandomize=True)  # the same examples everywhere, so that a failure is never luck
 settings.load_profile("fixed")
