@@ -184,6 +184,7 @@ def print_peak() -> None:
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
+@pytest.mark.slow
 def test_ten_thousand_children_need_no_more_memory_than_sixteen() -> None:
     few, many = (float(fresh_process("print_peak()", n)) for n in ("16", "10000"))
     assert many - few < 100  # MiB

@@ -94,7 +94,7 @@ class Fails(Noisy):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("by", ["es", "cma-es", "ga", "nsga2", "map-elites"])
+@pytest.mark.parametrize("by", ["es", "cma-es", pytest.param("ga", marks=pytest.mark.slow), "nsga2", "map-elites"])
 def test_a_run_goes_on_where_it_was_stopped_in_the_middle_of_a_generation(
     tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
