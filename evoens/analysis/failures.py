@@ -34,15 +34,23 @@ def failures(outputs: Tensor, labels: Tensor, names: Sequence[str], seed: int) -
         names: of the members.
         seed: of the bootstrap.
     """
-    right = torch.stack([correct(member, labels) for member in outputs]).bool()
-    wrong, of = (~right).numpy(), labels.numpy()
-    groups = {"all cases": slice(None), **{f"class {c}": of == c for c in np.unique(of)}}
-    rows = {name: _figures(wrong[:, cases], seed) for name, cases in groups.items()}
+    rows, right = together(outputs, labels, seed), _right(outputs, labels)
     head = ["Cases", "How many", "Members’ mean error", "Both of two fail", "over chance", "95 %"]
     table = Table([_row(name, row) for name, row in list(rows.items())[: CLASSES + 1]], head, TEXT)
     matrix = {"both fail, over chance": pairwise_coincidence(right).numpy()}
     words = "A square for each pair of members, brighter where they fail together more often than chance would have."
     return rows, table, Shown("outputs-failures.svg", figures.heat_maps(matrix, names), words)
+
+
+def together(outputs: Tensor, labels: Tensor, seed: int) -> dict[str, dict[str, Any]]:
+    """Return the figures alone, of all cases and of each class; the arguments are those of `failures`."""
+    wrong, of = (~_right(outputs, labels)).numpy(), labels.numpy()
+    groups = {"all cases": slice(None), **{f"class {c}": of == c for c in np.unique(of)}}
+    return {name: _figures(wrong[:, cases], seed) for name, cases in groups.items()}
+
+
+def _right(outputs: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([correct(member, labels) for member in outputs]).bool()
 
 
 def _figures(wrong: Bools, seed: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
 import sys
@@ -85,8 +86,7 @@ def measure(device: str = "cuda", subjects: Sequence[Subject] = SUBJECTS, values
 
     Returns:
         `bits`: whether the published vectors are drawn; `noise`: normals a second, and the share of what copying the
-        same bytes reaches; for each network the rates of `Rates`, and the largest difference of its outputs from the
-        CPU's in float32; `environment`.
+        same bytes reaches; for each network what `_network` returns; `environment`.
     """
     there = torch.device(device)
     return {
@@ -156,13 +156,14 @@ def _late(subject: Subject, parent: Parent, device: torch.device) -> dict[str, f
     genomes, split = strategy.ask(LATE, Random(0)), problem.split("search")
     shared = _rate(lambda: evaluator.evaluate(genomes, split), LATE, device)
     plain, images = parent.on(device), problem.images.to(device)
+    network = copy.deepcopy(plain.module)  # loading a child into the parent itself would change the next one
 
     def whole() -> None:
         """Load one child, and send all images through the whole network."""
-        plain.module.load_state_dict({**plain.weights, **child_weights(plain, strategy, genomes[0])})
+        network.load_state_dict({**plain.weights, **child_weights(plain, strategy, genomes[0])})
         with torch.no_grad():
             for part in torch.split(images, subject.batch):
-                plain.module(part).float().softmax(-1).cpu()
+                network(part).float().softmax(-1).cpu()
 
     alone = _rate(whole, 1, device)
     return {"late_children_per_second": shared, "late_speedup_vs_loop": shared / alone}

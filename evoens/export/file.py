@@ -127,6 +127,7 @@ def write_safetensors(
     """
 
     def ask(some: Inputs) -> Tensor:
+        """Return what the members say, `(n, k, c)`, each loaded into the network as who uses the file would."""
         answers = []
         for own in members:
             network.load_state_dict({**shared, **own})

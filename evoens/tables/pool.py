@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evoens.analysis.failures import failures
+from evoens.analysis.failures import together
 from evoens.analysis.subsets import Subsets, correlations, greedy, subsets_of
 from evoens.config.table import RESOLVED, load_table
 from evoens.diversity.measures import of_outputs
@@ -104,7 +104,6 @@ def pool(members: Members, size: int, budget: float | None = None) -> dict[str, 
     outputs, labels = members.outputs["test"], members.labels["test"]
     pairs = {measure.name: measure.distances(outputs) for measure in of_outputs()}
     every = subsets_of(outputs, labels, size, seed=0, pairs=pairs, alone={"weights": members.weights})
-    together, _, _ = failures(outputs, labels, members.names, seed=0)
     return {
         "size": size,
         "subsets": len(every.members),
@@ -116,7 +115,7 @@ def pool(members: Members, size: int, budget: float | None = None) -> dict[str, 
         ],
         "improvement": {name: _spread(gain) for name, gain in every.improvements.items()},
         "correlations": {name: correlations(every, name, len(outputs)) for name in CONSENSUS},
-        "failures": together,
+        "failures": together(outputs, labels, seed=0),
         "chosen": _chosen(members, size, budget),
         "points": _points(every),
     }
